@@ -1,0 +1,40 @@
+"""What can go wrong, and whose move it is.
+
+::
+
+    HFAttribError
+    ├── InputError(ValueError)     the call: change an argument
+    ├── UnsupportedModelError      the model: its gradient or its inputs cannot be trusted
+    └── ResultFileError(ValueError) the file: not a result this version can read
+
+Every message says what came, what was expected and what to do. A warning of class
+:class:`AttributionWarning` marks a result that stands but whose reader must know something.
+"""
+
+__all__ = [
+    "AttributionWarning",
+    "HFAttribError",
+    "InputError",
+    "ResultFileError",
+    "UnsupportedModelError",
+]
+
+
+class HFAttribError(Exception):
+    """Any error that hf_attrib raises on purpose."""
+
+
+class InputError(HFAttribError, ValueError):
+    """An argument of the call cannot be used."""
+
+
+class UnsupportedModelError(HFAttribError):
+    """The model cannot be explained faithfully; the message names the module and the reason."""
+
+
+class ResultFileError(HFAttribError, ValueError):
+    """A file is not a saved attribution, or was written by a newer version."""
+
+
+class AttributionWarning(UserWarning):
+    """The result stands, with a reservation that is also kept in ``result.notes``."""

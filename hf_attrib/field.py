@@ -1,0 +1,259 @@
+"""Fields: the target and its gradient as functions of the embeddings, for B sequences at once.
+
+A method sees a field and nothing else of the model. Axes: K path points, B sequences, T targets
+(generated tokens), N input positions, D embedding width. A **row** is one sequence run forward;
+a **backward row** is one (sequence, target) pair run backward.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from hf_attrib.paths import Path, constant
+from hf_attrib.quadrature import Rule
+
+__all__ = ["Contraction", "Decomposition", "Field", "FunctionField", "Linearisation", "Sample"]
+
+#: Maps a gradient [R, N, D] and a velocity, broadcastable to it, to what a method keeps of them,
+#: usually [R, N]. It is applied at once, so that no K x T x N x D tensor ever exists.
+Contraction: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+
+
+def dot(gradient: Tensor, velocity: Tensor) -> Tensor:
+    """Return the inner product over the embedding width, [..., N]."""
+    return (gradient * velocity).sum(-1)
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A field along a path.
+
+    Args:
+        value: F, [K, B, T].
+        gradient: the contracted gradient, [K, B, T, N] (or [K, B, T, N, D] if kept whole).
+    """
+
+    value: Tensor
+    gradient: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Decomposition:
+    r"""What a method returns: scores, and the value of F at the input they are relative to.
+
+    Methods that claim completeness promise
+    :math:`\sum_n \mathrm{scores}_{b,t,n} = F_{b,t}(x) - \mathrm{reference}_{b,t}`.
+
+    Args:
+        scores: [B, T, N].
+        reference: F at the reference input, [B, T], or ``None`` if the method has none.
+    """
+
+    scores: Tensor
+    reference: Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class Linearisation:
+    """F at R rows, and the map from a column to its gradient.
+
+    Args:
+        value: F of C targets for each row, [R, C].
+        pullback: maps a column c to the gradient of ``value[:, c]`` by row, [R, N, D].
+    """
+
+    value: Tensor
+    pullback: Callable[[int], Tensor]
+
+
+class Field(ABC):
+    """F and its gradient for B sequences with T targets each.
+
+    Args:
+        sequences: B.
+        targets: T.
+        movable: where the input may move, [B, N] bool; the gradient is 0 elsewhere.
+        row_budget: rows run at once.
+        progress: called with (nodes done, nodes in all) along a path.
+    """
+
+    def __init__(
+        self,
+        sequences: int,
+        targets: int,
+        movable: Tensor,
+        row_budget: int,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        self.sequences = sequences
+        self.targets = targets
+        self.movable = movable
+        self.row_budget = row_budget
+        self.progress = progress
+        self.forward_rows = 0  # per sequence
+        self.backward_rows = 0  # per sequence
+
+    @abstractmethod
+    def evaluate(self, points: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
+        """Return F without a gradient.
+
+        Args:
+            points: embeddings, [R, N, D].
+            sequence: which of the B sequences each row belongs to, [R], on the CPU.
+            target: which of its T targets to evaluate, [R, C], on the CPU.
+
+        Returns:
+            F, [R, C].
+        """
+
+    @abstractmethod
+    def linearise(self, points: Tensor, sequence: Tensor, target: Tensor) -> Linearisation:
+        """Return F and its pullback; arguments as for :meth:`evaluate`."""
+
+    def value(self, points: Tensor) -> Tensor:
+        """Return F at points [K, B, T or 1, N, D], [K, B, T]."""
+        rows, sequence, target = self._rows(points)
+        chunks = [
+            self.evaluate(rows[part], sequence[part], target[part]) for part in self._parts(rows)
+        ]
+        self.forward_rows += len(rows) // self.sequences
+        return self._by_target(torch.cat(chunks), points)
+
+    def __call__(self, points: Tensor) -> Sample:
+        """Return F and its whole gradient at points [K, B, T or 1, N, D]."""
+        return self._sample(points, torch.zeros_like(points[:1]), lambda gradient, _: gradient)
+
+    def at(self, points: Tensor, velocity: Tensor, contract: Contraction = dot) -> Sample:
+        """Return F and its contracted gradient at one point [B, T or 1, N, D] of each walk.
+
+        Args:
+            points: [B, T or 1, N, D].
+            velocity: broadcastable to the points.
+            contract: what to keep of the gradient.
+
+        Returns:
+            value [1, B, T] and gradient [1, B, T, N].
+        """
+        path = constant(points, velocity)
+        return next(self.along(path, torch.zeros(1, dtype=torch.float64), contract))
+
+    def along(self, path: Path, nodes: Tensor, contract: Contraction = dot) -> Iterator[Sample]:
+        """Yield F and its contracted gradient at successive nodes of a path, chunk by chunk.
+
+        Args:
+            path: the curve.
+            nodes: positions on it, [K].
+            contract: what to keep of the gradient.
+
+        Yields:
+            value [k, B, T] and gradient [k, B, T, N], with the k adding up to K.
+        """
+        done = 0
+        for chunk in nodes.split(max(1, self.row_budget // self.sequences)):
+            yield self._sample(*path(chunk), contract)
+            done += len(chunk)
+            self.progress(done, len(nodes))
+
+    def line_integral(self, path: Path, rule: Rule) -> Decomposition:
+        r"""Return :math:`\sum_k w_k \langle \nabla F(z(\alpha_k)), z'(\alpha_k) \rangle_D`.
+
+        The scores decompose F(path end) - F(path start), exactly in the limit of fine rules.
+        """
+        weights = iter(rule.weights.split(max(1, self.row_budget // self.sequences)))
+        total = torch.zeros(())
+        for sample, weight in zip(self.along(path, rule.nodes), weights, strict=True):
+            weight = weight.to(sample.gradient)[:, None, None, None]
+            total = total.to(sample.gradient) + (weight * sample.gradient).sum(0)
+        start, _ = path(torch.zeros(1, dtype=torch.float64))
+        return Decomposition(total, self.value(start)[0])
+
+    def _sample(self, points: Tensor, velocity: Tensor, contract: Contraction) -> Sample:
+        """Sample points [k, B, T or 1, N, D], whatever their number, within the row budget."""
+        rows, sequence, target = self._rows(points)
+        velocity = velocity.expand(points.shape).flatten(0, 2)
+        values, gradients = [], []
+        for part in self._parts(rows):
+            linear = self.linearise(rows[part], sequence[part], target[part])
+            fixed = ~self.movable[sequence[part]][..., None].to(rows.device)
+            columns = [
+                contract(linear.pullback(c).masked_fill(fixed, 0), velocity[part])
+                for c in range(target.shape[1])
+            ]
+            values.append(linear.value)
+            gradients.append(torch.stack(columns, 1))
+        self.forward_rows += len(rows) // self.sequences
+        self.backward_rows += target.numel() // self.sequences
+        return Sample(
+            self._by_target(torch.cat(values), points),
+            self._by_target(torch.cat(gradients), points),
+        )
+
+    def _rows(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Flatten points [K, B, T or 1, N, D] to rows [R, N, D] with their owners."""
+        count, sequences, own = points.shape[:3]
+        if sequences != self.sequences or own not in (1, self.targets):
+            raise ValueError(
+                f"points are {tuple(points.shape)}, expected [K, B, T or 1, N, D] with "
+                f"B = {self.sequences} and T = {self.targets}"
+            )
+        grid = (count, sequences, own)
+        sequence = torch.arange(sequences)[None, :, None].expand(grid).flatten()
+        if own == 1:
+            target = torch.arange(self.targets).expand(len(sequence), -1)
+        else:
+            target = torch.arange(own).expand(grid).reshape(-1, 1)
+        return points.flatten(0, 2), sequence, target
+
+    def _parts(self, rows: Tensor) -> Iterator[slice]:
+        return (slice(i, i + self.row_budget) for i in range(0, len(rows), self.row_budget))
+
+    def _by_target(self, by_row: Tensor, points: Tensor) -> Tensor:
+        """Bring [K * B * (T or 1), T or 1, ...] to [K, B, T, ...]."""
+        return by_row.reshape(*points.shape[:2], self.targets, *by_row.shape[2:])
+
+
+class FunctionField(Field):
+    """A field made of a plain function, for tests, doctests and toy problems.
+
+    Args:
+        function: maps embeddings [R, N, D] to targets [R, T], differentiably and row by row.
+        targets: T.
+        positions: N.
+        row_budget: rows run at once.
+
+    >>> square = FunctionField(lambda z: (z**2).sum((-1, -2))[:, None], targets=1, positions=2)
+    >>> square(torch.ones(1, 1, 1, 2, 3)).gradient.shape
+    torch.Size([1, 1, 1, 2, 3])
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Tensor], Tensor],
+        targets: int,
+        positions: int,
+        row_budget: int = 8,
+    ) -> None:
+        super().__init__(1, targets, torch.ones(1, positions, dtype=torch.bool), row_budget)
+        self.function = function
+
+    def evaluate(self, points: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
+        """Return the function's columns."""
+        with torch.no_grad():
+            return self.function(points).gather(1, target)
+
+    def linearise(self, points: Tensor, sequence: Tensor, target: Tensor) -> Linearisation:
+        """Return the function's columns and their gradients."""
+        with torch.enable_grad():
+            leaf = points.detach().clone().requires_grad_()
+            value = self.function(leaf).gather(1, target)
+
+        def pullback(column: int) -> Tensor:
+            return torch.autograd.grad(value[:, column].sum(), leaf, retain_graph=True)[0]
+
+        return Linearisation(value.detach(), pullback)

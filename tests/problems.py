@@ -1,0 +1,71 @@
+"""Fields with exact answers, float64: plain functions of embeddings [R, N, D]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hf_attrib.field import FunctionField
+
+_GENERATOR = torch.Generator().manual_seed(7)
+
+
+def random(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=_GENERATOR, dtype=torch.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A function of embeddings [R, N, D] to targets [R, T], an input, a baseline."""
+
+    name: str
+    function: Callable[[Tensor], Tensor]
+    x: Tensor  # [1, 1, N, D]
+    baseline: Tensor
+
+    def field(self, row_budget: int = 8) -> FunctionField:
+        targets = self.function(self.x[0]).shape[1]
+        return FunctionField(self.function, targets, self.x.shape[2], row_budget)
+
+    def difference(self) -> Tensor:
+        """f(x) - f(x'), [1, T]."""
+        return self.function(self.x[0]) - self.function(self.baseline[0])
+
+
+_W, _B = random(2, 4, 3), random(2)
+_Q = random(12, 12)
+_Q = _Q + _Q.T
+
+
+def linear(z: Tensor) -> Tensor:
+    return torch.einsum("rnd,tnd->rt", z, _W) + _B
+
+
+def quadratic(z: Tensor) -> Tensor:
+    flat = z.flatten(1)
+    return torch.einsum("ri,ij,rj->r", flat, _Q, flat)[:, None] / 2
+
+
+def smooth(z: Tensor) -> Tensor:
+    """A two-layer tanh language model head: log-probabilities of two tokens."""
+    hidden = torch.tanh(z.flatten(1) @ _MIX)
+    return (hidden @ _HEAD).log_softmax(-1)[:, :2]
+
+
+_MIX, _HEAD = random(12, 5) / 2, random(5, 7)
+
+
+def ignores_second(z: Tensor) -> Tensor:
+    """Targets that do not depend on input 1."""
+    return smooth(torch.cat([z[:, :1], torch.zeros_like(z[:, :1]), z[:, 2:]], 1))
+
+
+PROBLEMS = [
+    Problem("linear", linear, random(1, 1, 4, 3), random(1, 1, 4, 3)),
+    Problem("quadratic", quadratic, random(1, 1, 4, 3), random(1, 1, 4, 3)),
+    Problem("smooth", smooth, random(1, 1, 4, 3), random(1, 1, 4, 3)),
+    Problem("ignores_second", ignores_second, random(1, 1, 4, 3), random(1, 1, 4, 3)),
+]

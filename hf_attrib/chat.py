@@ -1,0 +1,105 @@
+"""Which tokens of a chat come from its messages, and which from the template around them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from hf_attrib.errors import InputError
+
+__all__ = ["Messages", "render"]
+
+#: A conversation: mappings with ``role`` and ``content``, as ``apply_chat_template`` takes them.
+Messages: TypeAlias = Sequence[Mapping[str, Any]]
+
+_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+
+
+def render(
+    tokenizer: Any, messages: Messages, template_options: Mapping[str, Any]
+) -> tuple[str, list[tuple[int, int, str]]]:
+    """Render messages through the chat template and find their contents in the result.
+
+    Args:
+        tokenizer: a tokenizer with a chat template.
+        messages: the conversation.
+        template_options: further arguments of the template, e.g. ``enable_thinking=False``.
+
+    Returns:
+        the rendered text, and (start, end, role) of each message's content in it.
+
+    Raises:
+        InputError: there is no template, it rejects the messages, or contents cannot be found.
+    """
+    if tokenizer is None or getattr(tokenizer, "chat_template", None) is None:
+        raise InputError(
+            "messages were given, but the tokenizer has no chat template. Set "
+            "tokenizer.chat_template, or pass the conversation as one string."
+        )
+    contents = [_content(message) for message in messages]
+    text = _apply(tokenizer, messages, contents, template_options)
+    # The same conversation with unmistakable contents shows what the template itself writes.
+    marks = [f"\ue000{chr(0xE100 + i)}\ue001" for i in range(len(contents))]
+    frame = _apply(tokenizer, messages, marks, template_options)
+    spans = _align(text, frame, marks, contents) or _search(text, contents)
+    roles = [_ROLES.get(str(message["role"]), "tool") for message in messages]
+    return text, [(a, b, role) for (a, b), role in zip(spans, roles, strict=True)]
+
+
+def _content(message: Mapping[str, Any]) -> str:
+    if not isinstance(message, Mapping) or not {"role", "content"} <= set(message):
+        raise InputError(f"a message needs a role and a content; got {message!r}.")
+    content = message["content"]
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, Sequence) else [content]
+    if not all(isinstance(part, Mapping) and part.get("type") == "text" for part in parts):
+        raise InputError(f"only text messages can be explained; got content {content!r}.")
+    return "".join(str(part["text"]) for part in parts)
+
+
+def _apply(
+    tokenizer: Any, messages: Messages, contents: Sequence[str], options: Mapping[str, Any]
+) -> str:
+    filled = [{**m, "content": c} for m, c in zip(messages, contents, strict=True)]
+    try:
+        text = tokenizer.apply_chat_template(
+            filled, tokenize=False, add_generation_prompt=True, **options
+        )
+    except Exception as error:  # templates raise whatever their authors chose
+        raise InputError(f"the chat template rejects these messages: {error}") from error
+    return str(text)
+
+
+def _align(
+    text: str, frame: str, marks: Sequence[str], contents: Sequence[str]
+) -> list[tuple[int, int]] | None:
+    """Find contents between the template's own words, or return ``None`` if those vary."""
+    spans, rest, end = [], frame, 0
+    for i, (mark, content) in enumerate(zip(marks, contents, strict=True)):
+        before, found, rest = rest.partition(mark)
+        following = rest.partition(marks[i + 1])[0] if i + 1 < len(marks) else rest
+        if not found or not text.startswith(before, end):
+            return None
+        start = end + len(before)
+        forms = (f for f in (content, content.strip()) if text.startswith(f + following, start))
+        if (form := next(forms, None)) is None:
+            return None
+        end = start + len(form)
+        spans.append((start, end))
+    return spans if text[end:] == rest else None
+
+
+def _search(text: str, contents: Sequence[str]) -> list[tuple[int, int]]:
+    """Find the contents themselves, in order."""
+    spans, end = [], 0
+    for content in contents:
+        start = text.find(content.strip(), end)
+        if start < 0:
+            raise InputError(
+                f"the chat template changes the message {content[:40]!r}, so its tokens cannot be "
+                "told from the template's. Render the chat yourself and pass it as a string."
+            )
+        end = start + len(content.strip())
+        spans.append((start, end))
+    return spans

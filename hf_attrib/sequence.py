@@ -1,0 +1,197 @@
+"""From a request to the very ids that run: a prompt and the response to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hf_attrib.chat import Messages
+from hf_attrib.encoding import Ids, as_ids, encode_prompt, encode_response, wrap
+from hf_attrib.errors import InputError
+from hf_attrib.inject import sites_of, vocabulary
+from hf_attrib.tokens import Tokens
+
+__all__ = ["Request", "TokenSequence", "Transcriber"]
+
+#: Length of a response when neither the call nor the model's generation config says one.
+_DEFAULT_NEW_TOKENS = 64
+
+#: Arguments that would make generation read something else than the prompt explained.
+_OWN_ARGUMENTS = ("attention_mask", "decoder_input_ids", "input_ids", "inputs", "inputs_embeds")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt, as text, messages or ids, and perhaps the response to it, as text or ids."""
+
+    prompt: str | Messages | None = None
+    input_ids: Ids | None = None
+    response: str | None = None
+    response_ids: Ids | None = None
+
+    def __post_init__(self) -> None:
+        if (self.prompt is None) == (self.input_ids is None):
+            given = "neither" if self.prompt is None else "both"
+            raise InputError(f"give a prompt or input_ids; {given} came.")
+        if self.response is not None and self.response_ids is not None:
+            raise InputError("response and response_ids were both given; give one of them.")
+
+
+@dataclass(frozen=True, eq=False)
+class TokenSequence:
+    """A prompt and the response to it, as token ids.
+
+    Args:
+        prompt: the P prompt tokens; on encoder-decoder models the encoder's.
+        start: what the decoder starts from, before any generated token; empty on decoder-only.
+        response: the T generated tokens.
+    """
+
+    prompt: Tokens
+    start: Tokens
+    response: Tokens
+
+    @property
+    def inputs(self) -> Tokens:
+        """All tokens that the model reads: every one but the last generated."""
+        return self.prompt + self.start + self.response[:-1]
+
+
+class Transcriber:
+    """Writes down prompts and responses as the ids that a model reads and generates.
+
+    Args:
+        model: the model.
+        tokenizer: its tokenizer, or ``None`` if all comes as ids.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.special = _special_ids(model, tokenizer)
+
+    def transcribe(
+        self, request: Request, template_options: Mapping[str, Any], generation: Mapping[str, Any]
+    ) -> TokenSequence:
+        """Tokenise a prompt, and its response or let the model generate one.
+
+        Args:
+            request: what to transcribe.
+            template_options: further arguments of the chat template.
+            generation: arguments of ``generate``.
+
+        Raises:
+            InputError: something is empty, or cannot be tokenised or generated.
+        """
+        prompt = self._prompt(request, template_options)
+        self._check_range(prompt, "prompt")
+        sequence = self._answered(prompt, request, generation)
+        self._check_range(sequence.response, "response")
+        read = [len(sequence.prompt), len(sequence.inputs) - len(sequence.prompt)]
+        self._check_length(max(read) if len(sequence.start) else sum(read))
+        return sequence
+
+    def _answered(
+        self, prompt: Tokens, request: Request, generation: Mapping[str, Any]
+    ) -> TokenSequence:
+        if request.response is None and request.response_ids is None:
+            return self._generate(prompt, generation)
+        if generation:
+            names = ", ".join(sorted(generation))
+            raise InputError(f"a response was given, so nothing is generated; remove {names}.")
+        if request.response is not None:
+            response = encode_response(self.tokenizer, request.response, self.special)
+        else:
+            response = self._generated(as_ids(request.response_ids, "response_ids"))
+        return TokenSequence(prompt, self._decoder_start(), response)
+
+    def _check_range(self, tokens: Tokens, name: str) -> None:
+        """Refuse ids that would fail deep inside the model."""
+        size = min(vocabulary(m) for m in sites_of(self.model).modules.values())
+        low, high = int(tokens.ids.min()), int(tokens.ids.max())
+        if low < 0 or high >= size:
+            raise InputError(
+                f"the {name} has token ids from {low} to {high}, but {type(self.model).__name__} "
+                f"has {size} tokens. Is the tokenizer the model's own?"
+            )
+        self._check_length(len(tokens))
+
+    def _check_length(self, length: int) -> None:
+        config = self.model.config.get_text_config()
+        limit = getattr(config, "max_position_embeddings", None) or 0
+        if 0 < limit < length:  # XLNet says -1
+            raise InputError(
+                f"{type(self.model).__name__} reads at most {limit} tokens, but would read "
+                f"{length}. Shorten the prompt or the response."
+            )
+
+    def _prompt(self, request: Request, template_options: Mapping[str, Any]) -> Tokens:
+        if request.prompt is not None:
+            return encode_prompt(self.tokenizer, request.prompt, template_options, self.special)
+        return wrap(self.tokenizer, as_ids(request.input_ids, "input_ids"), "prompt", self.special)
+
+    def _generated(self, ids: list[int]) -> Tokens:
+        return wrap(self.tokenizer, ids, "generated", self.special)
+
+    def _decoder_start(self) -> Tokens:
+        """Return what the decoder starts from: nothing on decoder-only models."""
+        if not self.model.config.is_encoder_decoder:
+            return wrap(self.tokenizer, [], "special", self.special)
+        config = self.model.generation_config
+        starts = (config.decoder_start_token_id, config.bos_token_id)
+        if (start := next((s for s in starts if s is not None), None)) is None:
+            raise InputError(
+                f"{type(self.model).__name__} does not say what its decoder starts from; set "
+                "model.generation_config.decoder_start_token_id."
+            )
+        return wrap(self.tokenizer, [int(start)], "special", {int(start)})
+
+    def _generate(self, prompt: Tokens, generation: Mapping[str, Any]) -> TokenSequence:
+        """Let the model answer; prompts are answered one by one, since padding changes answers."""
+        arguments = dict(generation)
+        if own := sorted(set(arguments) & set(_OWN_ARGUMENTS)):
+            raise InputError(f"{', '.join(own)} cannot be passed to generation here.")
+        config = arguments.get("generation_config") or self.model.generation_config
+        lengths = ("max_new_tokens", "max_length", "max_time", "stopping_criteria")
+        if config.max_new_tokens is config.max_length is None and not set(lengths) & set(arguments):
+            arguments["max_new_tokens"] = _DEFAULT_NEW_TOKENS
+        ids = prompt.ids[None].to(self.model.device)
+        output = self.model.generate(ids, attention_mask=torch.ones_like(ids), **arguments)
+        sequences = output if isinstance(output, Tensor) else output.sequences
+        if len(sequences) != 1:
+            raise InputError(f"generation returned {len(sequences)} sequences; expected one.")
+        written = sequences[0].tolist()
+        read = 1 if self.model.config.is_encoder_decoder else len(prompt)
+        response = _without_padding(written[read:], config)
+        if not response:
+            raise InputError("the model generated nothing; allow at least one new token.")
+        start = written[:1] if self.model.config.is_encoder_decoder else []
+        decoder = wrap(self.tokenizer, start, "special", set(start))
+        return TokenSequence(prompt, decoder, self._generated(response))
+
+
+def _special_ids(model: Any, tokenizer: Any) -> set[int]:
+    """Return ids of tokens that carry no content: the tokenizer's, and the model's own."""
+    config = model.generation_config
+    ids: set[Any] = set()
+    for found in (config.bos_token_id, config.eos_token_id, config.pad_token_id):
+        ids |= set(found) if isinstance(found, list) else {found}
+    if tokenizer is not None:
+        # The unknown token stands for content, unless it is the end of the text too (GPT-2).
+        ids |= {int(i) for i in tokenizer.all_special_ids} - {tokenizer.unk_token_id}
+        ids |= {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
+    return ids - {None}
+
+
+def _without_padding(ids: list[int], config: Any) -> list[int]:
+    """Cut what generation appends behind the end of a shorter beam."""
+    end, pad = config.eos_token_id, config.pad_token_id
+    ends = set(end) if isinstance(end, list) else {end}
+    for i, token in enumerate(ids):
+        if token in ends and set(ids[i + 1 :]) <= {pad} | ends:
+            return ids[: i + 1]
+    return ids

@@ -1,0 +1,144 @@
+"""Token ids together with what a reader sees of them: pieces, character offsets, roles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["ROLES", "Tokens", "detokenize"]
+
+#: What a token is in its conversation. ``special`` tokens belong to the tokenizer (BOS, EOS, a
+#: decoder's start), ``template`` tokens to the chat template, ``generated`` ones to the response.
+ROLES = ("prompt", "system", "user", "assistant", "tool", "template", "special", "generated")
+
+#: A UTF-8 character has at most this many bytes, hence at most this many byte tokens.
+_LONGEST_CHARACTER = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """Token ids with their text.
+
+    Args:
+        ids: token ids, [N], int64, on the CPU.
+        pieces: what each token adds to the text, N strings; a token that holds only some bytes of
+            a character is shown as those bytes' names, ``<0xF0>``.
+        roles: N entries of :data:`ROLES`.
+        offsets: N pairs ``(start, end)`` with ``text[start:end]`` the characters of the token;
+            byte tokens of one character share its pair.
+        text: the whole text.
+    """
+
+    ids: Tensor
+    pieces: tuple[str, ...]
+    roles: tuple[str, ...]
+    offsets: tuple[tuple[int, int], ...]
+    text: str
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.ids), len(self.pieces), len(self.roles), len(self.offsets)}
+        if len(lengths) != 1:
+            raise ValueError(f"ids, pieces, roles and offsets differ in length: {sorted(lengths)}")
+        if unknown := set(self.roles) - set(ROLES):
+            raise ValueError(f"unknown roles {sorted(unknown)}; expected some of {ROLES}")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __add__(self, other: Tokens) -> Tokens:
+        """Concatenate, moving the other's offsets behind this text."""
+        shift = len(self.text)
+        return Tokens(
+            ids=torch.cat([self.ids, other.ids]),
+            pieces=self.pieces + other.pieces,
+            roles=self.roles + other.roles,
+            offsets=self.offsets + tuple((a + shift, b + shift) for a, b in other.offsets),
+            text=self.text + other.text,
+        )
+
+    def __getitem__(self, index: slice) -> Tokens:
+        """Slice tokens; the text stays whole, so that the offsets stay true."""
+        return Tokens(
+            self.ids[index], self.pieces[index], self.roles[index], self.offsets[index], self.text
+        )
+
+
+def detokenize(tokenizer: Any, ids: Sequence[int]) -> tuple[list[str], list[tuple[int, int]], str]:
+    """Pieces, offsets and text of token ids, without ever tokenising text again.
+
+    Tokens are decoded in context, since many tokenizers drop a leading space from a token that
+    is decoded alone.
+
+    Args:
+        tokenizer: a transformers tokenizer, or ``None`` to show the ids themselves.
+        ids: N token ids.
+
+    Returns:
+        N pieces, N offsets into the text, and the text.
+    """
+    pieces: list[str] = []
+    offsets: list[tuple[int, int]] = []
+    text = ""
+    for group, added in _characters(tokenizer, ids):
+        span = (len(text), len(text) + len(added))
+        text += added
+        pieces += [added] if len(group) == 1 else [_byte_name(tokenizer, i) for i in group]
+        offsets += [span] * len(group)
+    return pieces, offsets, text
+
+
+def _characters(tokenizer: Any, ids: Sequence[int]) -> Iterator[tuple[list[int], str]]:
+    """Yield the shortest runs of tokens that decode to whole characters, with their text."""
+    if tokenizer is None:
+        yield from (([i], f"[{i}]") for i in ids)
+        return
+    context: list[int] = []  # the run before, decoded along so that spaces come out right
+    start = 0
+    while start < len(ids):
+        length = 1
+        added = _added(tokenizer, context, ids[start : start + 1])
+        while added.endswith("\ufffd") and length < _LONGEST_CHARACTER:
+            length += 1
+            longer = _added(tokenizer, context, ids[start : start + length])
+            if "\ufffd" not in longer and start + length <= len(ids):
+                added = longer
+                break
+        else:
+            length = 1  # a whole character, or bytes that never become one
+        context = list(ids[start : start + length])
+        yield context, added
+        start += length
+
+
+def _added(tokenizer: Any, context: Sequence[int], ids: Sequence[int]) -> str:
+    """Return the text that ``ids`` add behind ``context``."""
+
+    def decode(some: Sequence[int]) -> str:
+        text = tokenizer.decode(
+            list(some), skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        return str(text)
+
+    before, both = decode(context) if context else "", decode([*context, *ids])
+    # Broken bytes in the context can change when more follow; then the run stands alone.
+    return both[len(before) :] if both.startswith(before) else decode(ids)
+
+
+def _byte_name(tokenizer: Any, token_id: int) -> str:
+    """Name the bytes of a token that is not a whole character, e.g. ``<0xF0><0x9F>``."""
+    token = str(tokenizer.convert_ids_to_tokens(int(token_id)))
+    if token.startswith("<0x"):
+        return token
+    table = _byte_level_alphabet()
+    return "".join(f"<0x{table[c]:02X}>" if c in table else c for c in token)
+
+
+def _byte_level_alphabet() -> dict[str, int]:
+    """Map the printable stand-ins of byte-level BPE to bytes (Radford et al. 2019)."""
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    rest = [b for b in range(256) if b not in plain]
+    return {chr(b): b for b in plain} | {chr(256 + i): b for i, b in enumerate(rest)}

@@ -1,0 +1,156 @@
+"""From a prompt to an attribution: the arrows between the modules, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, overload
+
+from torch import nn
+
+from hf_attrib.attribution import Attribution
+from hf_attrib.baselines import BaselineLike
+from hf_attrib.chat import Messages
+from hf_attrib.encoding import Ids
+from hf_attrib.engine import Engine
+from hf_attrib.errors import InputError
+from hf_attrib.inject import isolated
+from hf_attrib.methods import Method
+from hf_attrib.question import Question, split_arguments
+from hf_attrib.sequence import Request, Transcriber
+from hf_attrib.targets import target as target_named
+
+__all__ = ["Explainer", "attach"]
+
+_Model = TypeVar("_Model", bound=nn.Module)
+
+
+class Explainer:
+    """Explains what one model generates.
+
+    Args:
+        model: a causal or encoder-decoder language model of transformers.
+        tokenizer: its tokenizer; without one, prompts and responses are given as ids.
+        batch_size: sequences run at once; by default as many as hold about 1,024 tokens. It
+            changes memory and speed only.
+        progress: called with (path nodes done, nodes in all) during attribution.
+
+    Raises:
+        InputError: the model is no generative model of transformers.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any = None,
+        *,
+        batch_size: int | None = None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        if not isinstance(model, nn.Module) or not callable(getattr(model, "generate", None)):
+            raise InputError(
+                f"expected a generative model of transformers, such as AutoModelForCausalLM "
+                f"loads; got {type(model).__name__}."
+            )
+        if batch_size is not None and batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}; expected at least 1.")
+        self.model: Any = model
+        self.tokenizer = tokenizer
+        self._transcriber = Transcriber(model, tokenizer)
+        self._engine = Engine(model, tokenizer, batch_size, progress)
+
+    @overload
+    def explain(self, prompt: str | Messages | None = None, **options: Any) -> Attribution: ...
+
+    @overload
+    def explain(self, prompt: list[str] | list[Messages], **options: Any) -> list[Attribution]: ...
+
+    def explain(
+        self,
+        prompt: str | Messages | list[str] | list[Messages] | None = None,
+        *,
+        input_ids: Ids | None = None,
+        response: str | list[str] | None = None,
+        response_ids: Ids | list[Ids] | None = None,
+        method: str | Method = "integrated_gradients",
+        target: str = "log_prob",
+        contrast: str | int | Sequence[int] | None = None,
+        baseline: BaselineLike | None = None,
+        attribute_to: str = "prompt",
+        movable: str | Sequence[bool] = "content",
+        template_options: Mapping[str, Any] | None = None,
+        **arguments: Any,
+    ) -> Attribution | list[Attribution]:
+        """Attribute every generated token to the tokens it was generated from.
+
+        Without a response the model generates one, exactly as ``model.generate`` would; sampling
+        draws from torch's global generator, nothing else does.
+
+        Args:
+            prompt: a text, or a list of messages, which the chat template renders; or a list of
+                either, answered by a list of results that equal those of single calls.
+            input_ids: the prompt as token ids, instead of ``prompt``.
+            response: an answer to explain instead of generating one; a list for a list of prompts.
+            response_ids: the same as token ids.
+            method: name of a method, or a :class:`Method`.
+            target: ``"log_prob"``, ``"logit"``, ``"log_odds"`` or ``"prob"`` of each generated
+                token.
+            contrast: explain f(token) - f(contrast): one token (text or id) for all positions, or
+                an id for each.
+            baseline: the reference of each token: ``"mean"``, ``"zero"``, ``"token:TEXT"``, a
+                token id, or embeddings [D] or [N, D]; by default the method's own.
+            attribute_to: ``"prompt"`` holds the generated prefix fixed; ``"all"`` moves and
+                scores it too.
+            movable: ``"content"`` holds special and template tokens at their embeddings, which
+                then score 0; ``"all"`` moves them too; or a flag for each input token.
+            template_options: further arguments of the chat template.
+            **arguments: fields of the method; anything else goes to ``generate``.
+
+        Returns:
+            scores [T, N] with their completeness gap.
+
+        Raises:
+            InputError: an argument cannot be used; the message says what to do.
+            UnsupportedModelError: the model cannot be explained faithfully.
+        """
+        chosen, generation = split_arguments(method, arguments)
+        question = Question(chosen, target_named(target), contrast, baseline, attribute_to, movable)
+        if isinstance(prompt, list) and not prompt:
+            raise InputError("the list of prompts is empty; give at least one.")
+        batch = isinstance(prompt, list) and not isinstance(prompt[0], Mapping)
+        prompts: list[Any] = prompt if batch else [prompt]  # type: ignore[assignment]
+        # Generation too: dropout left on would write, and explain, another model's answer.
+        with isolated(self.model):
+            sequences = [
+                self._transcriber.transcribe(
+                    Request(one, input_ids, text, ids), template_options or {}, generation
+                )
+                for one, text, ids in zip(
+                    prompts,
+                    _each(response, "response", batch, len(prompts)),
+                    _each(response_ids, "response_ids", batch, len(prompts)),
+                    strict=True,
+                )
+            ]
+            results = self._engine.attribute(sequences, question)
+        return results if batch else results[0]
+
+
+def attach(model: _Model, tokenizer: Any = None, **options: Any) -> _Model:
+    """Bind ``model.explain`` and return the model.
+
+    Args:
+        model: a generative model of transformers.
+        tokenizer: its tokenizer.
+        **options: further arguments of :class:`Explainer`.
+    """
+    model.explain = Explainer(model, tokenizer, **options).explain  # type: ignore[assignment]
+    return model
+
+
+def _each(given: Any, name: str, batch: bool, size: int) -> list[Any]:
+    """Return what was given for each of ``size`` prompts."""
+    if not batch or given is None:
+        return [given] * size
+    if isinstance(given, str) or len(given) != size:
+        raise InputError(f"{size} prompts need a list of {size} of {name}; got {given!r:.80}.")
+    return list(given)

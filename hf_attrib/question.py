@@ -1,0 +1,117 @@
+"""What is asked about a response: by which method, of which scalar, against which reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hf_attrib.baselines import Baseline, BaselineLike, parse, single_token
+from hf_attrib.errors import InputError
+from hf_attrib.methods import Method, method, methods
+from hf_attrib.sequence import TokenSequence
+from hf_attrib.targets import Target
+
+__all__ = ["Question", "split_arguments"]
+
+#: Roles that ``movable="content"`` leaves where they are.
+_FIXED_ROLES = {"special", "template"}
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """Everything an attribution depends on besides the model and the token ids.
+
+    Args:
+        method: how to attribute.
+        target: the scalar f of each generated token.
+        contrast: one token (text or id) or an id for each generated token, or ``None``.
+        baseline: the reference; ``None`` for the method's own.
+        attribute_to: ``"prompt"`` or ``"all"``.
+        movable: ``"content"``, ``"all"``, or a flag for each input token.
+    """
+
+    method: Method
+    target: Target
+    contrast: str | int | Sequence[int] | None
+    baseline: BaselineLike | None
+    attribute_to: str
+    movable: str | Sequence[bool]
+
+    def __post_init__(self) -> None:
+        if self.attribute_to not in ("prompt", "all"):
+            raise InputError(f"attribute_to is {self.attribute_to!r}; expected 'prompt' or 'all'.")
+        if isinstance(self.movable, str) and self.movable not in ("content", "all"):
+            raise InputError(
+                f"movable is {self.movable!r}; expected 'content', 'all' or a flag for each token."
+            )
+
+    def reference(self, tokenizer: Any) -> Baseline:
+        """Return the baseline asked for, or the method's own."""
+        spec = self.method.default_baseline if self.baseline is None else self.baseline
+        return parse(spec, tokenizer)
+
+    def scored(self, sequence: TokenSequence) -> int:
+        """Return N, how many of a sequence's inputs are scored: they come first."""
+        return len(sequence.prompt) if self.attribute_to == "prompt" else len(sequence.inputs)
+
+    def moves(self, sequence: TokenSequence) -> Tensor:
+        """Return which input tokens of a sequence may leave their embedding, bool.
+
+        Raises:
+            InputError: none may, or the flags given do not fit.
+        """
+        count = self.scored(sequence)
+        if isinstance(self.movable, str):
+            everything = self.movable == "all"
+            flags = [everything or role not in _FIXED_ROLES for role in sequence.inputs.roles]
+        else:
+            flags = [bool(flag) for flag in self.movable]
+            if len(flags) != count:
+                raise InputError(f"movable has {len(flags)} flags for {count} scored tokens.")
+        moves = torch.zeros(len(sequence.inputs), dtype=torch.bool)
+        moves[:count] = torch.tensor(flags[:count])
+        if not moves.any():
+            raise InputError(
+                "no token may move: the prompt holds special and template tokens only. Give it "
+                "content, or pass movable='all'."
+            )
+        return moves
+
+    def contrasts(self, sequence: TokenSequence, tokenizer: Any) -> Tensor | None:
+        """Return the id each generated token is contrasted with, [T], or ``None``.
+
+        Raises:
+            InputError: the contrast is not one token, nor one for each generated token.
+        """
+        if self.contrast is None:
+            return None
+        given, count = self.contrast, len(sequence.response)
+        if isinstance(given, str):
+            given = single_token(tokenizer, given)
+        ids = [given] * count if isinstance(given, int) else [int(i) for i in given]
+        if len(ids) != count:
+            raise InputError(f"contrast has {len(ids)} ids for {count} generated tokens.")
+        return torch.tensor(ids)
+
+
+def split_arguments(
+    chosen: str | Method, arguments: Mapping[str, Any]
+) -> tuple[Method, dict[str, Any]]:
+    """Tell fields of the method from arguments of ``generate``.
+
+    Raises:
+        InputError: a field of another method, or fields next to a method that is already made.
+    """
+    every = {f.name for registered in methods().values() for f in fields(registered)}
+    own = {name: value for name, value in arguments.items() if name in every}
+    rest = {name: value for name, value in arguments.items() if name not in every}
+    if isinstance(chosen, str):
+        return method(chosen, own), rest
+    if own:
+        names = ", ".join(sorted(own))
+        raise InputError(f"{names} came next to {chosen!r}; set them when you make the method.")
+    return chosen, rest

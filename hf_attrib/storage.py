@@ -1,0 +1,145 @@
+"""Attributions as JSON files: lossless, whole or absent, and never code."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hf_attrib.attribution import Attribution, Run
+from hf_attrib.errors import ResultFileError
+from hf_attrib.tokens import Tokens
+
+__all__ = ["load", "save", "to_json", "write_atomically"]
+
+_FORMAT = "hf_attrib.attribution"
+_FORMAT_VERSION = 1
+
+
+def write_atomically(path: Path, content: str) -> None:
+    """Write a text file so that readers see the old or the new one, never half of it."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(content)
+        os.chmod(name, 0o666 & ~_umask())  # mkstemp hides the file from everyone else
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def save(result: Attribution, path: str | os.PathLike[str]) -> None:
+    """Write a result as JSON, whole or not at all."""
+    write_atomically(Path(path), to_json(result))
+
+
+def to_json(result: Attribution) -> str:
+    """Return a result as JSON text; :func:`load` gives the same result back, to the last bit."""
+    return json.dumps(_to_json(result), indent=1, allow_nan=False) + "\n"
+
+
+def load(path: str | os.PathLike[str]) -> Attribution:
+    """Read a result that :meth:`Attribution.save` wrote.
+
+    Raises:
+        ResultFileError: the file is no saved attribution or comes from a newer version.
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise ResultFileError(f"{path} is not JSON ({error}).") from None
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise ResultFileError(f"{path} is not a saved attribution: expected format {_FORMAT!r}.")
+    if content.get("format_version") != _FORMAT_VERSION:
+        raise ResultFileError(
+            f"{path} has format version {content.get('format_version')}; this hf_attrib reads "
+            f"{_FORMAT_VERSION}. Update hf_attrib."
+        )
+    try:
+        return _from_json(content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ResultFileError(f"{path} is damaged: {error!r}.") from None
+
+
+def _to_json(result: Attribution) -> dict[str, Any]:
+    content: dict[str, Any] = {"format": _FORMAT, "format_version": _FORMAT_VERSION}
+    content["run"] = asdict(result.run)
+    for name in ("inputs", "response"):
+        tokens: Tokens = getattr(result, name)
+        content[name] = {
+            "ids": tokens.ids.tolist(),
+            "pieces": tokens.pieces,
+            "roles": tokens.roles,
+            "offsets": tokens.offsets,
+            "text": tokens.text,
+        }
+    content["scores_dtype"] = str(result.scores.dtype).removeprefix("torch.")
+    for name in ("scores", "value", "reference_value", "probability"):
+        content[name] = _plain(getattr(result, name).tolist())
+    # Derived, for readers of the file; `load` computes them anew.
+    content["gap"] = _plain(result.gap.tolist())
+    content["converged"] = result.converged.tolist()
+    return content
+
+
+def _from_json(content: Mapping[str, Any]) -> Attribution:
+    dtype = {"float32": torch.float32, "float64": torch.float64}[content["scores_dtype"]]
+
+    def tensor(name: str) -> Tensor:
+        return torch.tensor(_numbers(content[name]), dtype=dtype)
+
+    def tokens(name: str) -> Tokens:
+        part = content[name]
+        return Tokens(
+            ids=torch.tensor(part["ids"], dtype=torch.int64),
+            pieces=tuple(part["pieces"]),
+            roles=tuple(part["roles"]),
+            offsets=tuple((int(a), int(b)) for a, b in part["offsets"]),
+            text=part["text"],
+        )
+
+    run = dict(content["run"])
+    run["notes"] = tuple(run["notes"])
+    if run["contrast_ids"] is not None:
+        run["contrast_ids"] = tuple(run["contrast_ids"])
+    inputs, response = tokens("inputs"), tokens("response")
+    return Attribution(
+        scores=tensor("scores").reshape(len(response), len(inputs)),
+        inputs=inputs,
+        response=response,
+        value=tensor("value"),
+        reference_value=tensor("reference_value"),
+        probability=tensor("probability"),
+        run=Run(**run),
+    )
+
+
+def _plain(values: Any) -> Any:
+    """Replace what JSON cannot say (NaN, infinities) by None or a word."""
+    if isinstance(values, list):
+        return [_plain(v) for v in values]
+    if math.isnan(values):
+        return None
+    return values if math.isfinite(values) else str(values)
+
+
+def _numbers(values: Any) -> Any:
+    if isinstance(values, list):
+        return [_numbers(v) for v in values]
+    return math.nan if values is None else float(values)

@@ -1,0 +1,264 @@
+"""What the engine promises on every family: exact injection, shared forwards, no dependence on
+how the work is cut, exact zeros, and sums that add up."""
+
+import pytest
+import tiny
+import torch
+
+from hf_attrib import AttributionWarning, Explainer
+from hf_attrib.batch import collate
+from hf_attrib.embedding_field import EmbeddingField
+from hf_attrib.inject import isolated, sites_of
+from hf_attrib.sequence import Request, Transcriber
+from hf_attrib.targets import TARGETS
+
+FAMILIES = tiny.CAUSAL + tiny.SEQ2SEQ
+#: Routing to experts makes f jump, so its gap does not close with more nodes.
+ROUTED = ("mixtral",)
+PROMPT, RESPONSE = tiny.ids(9, seed=1), tiny.ids(4, seed=2)
+
+pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
+
+
+def explain(model, batch_size=None, **options):
+    options = {"input_ids": PROMPT, "response_ids": RESPONSE, "steps": 16} | options
+    return Explainer(model, batch_size=batch_size).explain(**options)
+
+
+def close(a, b, relative=1e-6):
+    scale = float(b.abs().max())
+    assert float((a - b).abs().max()) <= relative * scale
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_injected_embeddings_reproduce_the_log_probabilities(family):
+    model = tiny.model(family)
+    sequence = Transcriber(model, None).transcribe(
+        Request(input_ids=PROMPT, response_ids=RESPONSE), {}, {}
+    )
+    moves = torch.ones(len(sequence.inputs), dtype=torch.bool)
+    batch = collate([sequence], [moves], None, 0)
+    with isolated(model):
+        field = EmbeddingField(model, sites_of(model), batch, TARGETS["log_prob"])
+        seen = field.observe()
+        injected = field.value(seen.x[None])[0]
+        moved = field.value(seen.x[None].flip(-1))[0]
+    assert torch.equal(injected, seen.value)
+    assert not torch.allclose(moved, seen.value)  # the injection does reach the logits
+    torch.testing.assert_close(seen.value[0], plain_log_probs(model), rtol=1e-5, atol=1e-5)
+
+
+def plain_log_probs(model):
+    """Log-probabilities of RESPONSE by the model's own forward, without our code."""
+    if model.config.is_encoder_decoder:
+        start = [model.generation_config.decoder_start_token_id]
+        inputs = {
+            "input_ids": torch.tensor([PROMPT]),
+            "decoder_input_ids": torch.tensor([start + RESPONSE[:-1]]),
+        }
+    else:
+        inputs = {"input_ids": torch.tensor([PROMPT + RESPONSE[:-1]])}
+    with torch.no_grad():
+        logits = model(**inputs).logits[0, -len(RESPONSE) :]
+    return logits.log_softmax(-1)[range(len(RESPONSE)), RESPONSE]
+
+
+@pytest.mark.parametrize("attribute_to", ["prompt", "all"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_scores_sum_to_the_difference(family, attribute_to):
+    found = explain(tiny.model(family), attribute_to=attribute_to, steps=256, baseline=7)
+    assert found.scores.abs().max() > 1e-3
+    if family in ROUTED:
+        assert not found.converged.all()  # and said so
+        return
+    difference = found.value - found.reference_value
+    # Against the largest difference: T5 has a target whose own one nearly cancels.
+    close(found.scores.sum(-1), difference, 0.01)
+    assert float(found.gap.median()) < 0.02
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_chunks_change_nothing(family):
+    model = tiny.model(family)
+    whole = explain(model, batch_size=64, attribute_to="all").scores
+    for size in (1, 5):
+        close(explain(model, batch_size=size, attribute_to="all").scores, whole)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_batched_equals_single(family):
+    model = tiny.model(family)
+    prompts = [tiny.ids(n, seed=n) for n in (3, 9, 6)]
+    responses = [tiny.ids(n, seed=10 + n) for n in (4, 1, 2)]
+    tokenizer = tiny.tokenizer(model.config.is_encoder_decoder)
+    texts = [tokenizer.decode(p) for p in prompts]
+    explainer = Explainer(model, tokenizer, batch_size=5)
+    options = {"steps": 8, "attribute_to": "all", "movable": "all"}
+    batched = explainer.explain(texts, response_ids=responses, **options)
+    for text, response, together in zip(texts, responses, batched, strict=True):
+        alone = explainer.explain(text, response_ids=response, **options)
+        assert together.input_ids.tolist() == alone.input_ids.tolist()
+        close(together.scores, alone.scores, 2e-6 if family in ROUTED else 1e-6)
+        close(together.value, alone.value)
+        close(together.reference_value, alone.reference_value)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_future_tokens_score_exactly_zero(family):
+    found = explain(tiny.model(family), attribute_to="all", movable="all")
+    generated = len(RESPONSE) - 1
+    prefix = found.scores[:, -generated:]
+    for target in range(len(RESPONSE)):
+        assert (prefix[target, target:] == 0).all()
+        assert (prefix[target, :target] != 0).all()
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "t5"])
+def test_sharing_the_forward_gives_what_each_prefix_alone_gives(family):
+    model = tiny.model(family)
+    together = explain(model, attribute_to="all", movable="all")
+    for target in range(len(RESPONSE)):
+        alone = explain(
+            model, attribute_to="all", movable="all", response_ids=RESPONSE[: target + 1]
+        )
+        width = alone.scores.shape[1]
+        torch.testing.assert_close(
+            together.scores[target, :width], alone.scores[-1], rtol=1e-4, atol=1e-6
+        )
+
+
+@pytest.mark.parametrize("nodes", [1, 7, 32])
+def test_forward_rows_do_not_grow_with_the_response(nodes):
+    for response in (RESPONSE[:1], RESPONSE):
+        found = explain(tiny.model("llama"), steps=nodes, response_ids=response)
+        assert found.forward_rows == nodes + 2  # the nodes, f(x) and f(x')
+        assert found.backward_rows == nodes * len(response)
+
+
+def test_rows_are_those_the_model_ran():
+    model = tiny.model("llama")
+    explainer = Explainer(model)
+    explainer.explain(input_ids=PROMPT, response_ids=RESPONSE, steps=4)  # the one-time check
+    rows = []
+    handle = model.register_forward_pre_hook(
+        lambda module, args, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    found = explainer.explain(input_ids=PROMPT, response_ids=RESPONSE, steps=12)
+    handle.remove()
+    assert sum(rows) == found.forward_rows == 14
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "t5", "bart"])
+def test_only_movable_tokens_score(family):
+    flags = [i in (2, 5) for i in range(len(PROMPT))]
+    found = explain(tiny.model(family), movable=flags)
+    assert (found.scores != 0).any(0).tolist() == flags
+
+
+@pytest.mark.parametrize("target", list(TARGETS))
+def test_targets_are_what_their_names_say(target):
+    model = tiny.model("llama")
+    found = explain(model, target=target, steps=64)
+    with torch.no_grad():
+        logits = model(torch.tensor([PROMPT + RESPONSE[:-1]])).logits[0, -len(RESPONSE) :]
+    p = logits.double().softmax(-1)[range(len(RESPONSE)), RESPONSE]
+    expected = {
+        "log_prob": p.log(),
+        "prob": p,
+        "logit": logits[range(len(RESPONSE)), RESPONSE].double(),
+        "log_odds": (p / (1 - p)).log(),
+    }[target]
+    torch.testing.assert_close(found.value.double(), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.probability.double(), p, rtol=1e-4, atol=1e-7)
+    assert found.converged.all()
+
+
+def test_a_contrast_is_the_difference_of_logits():
+    model = tiny.model("llama")
+    found = explain(model, contrast=17, steps=64)
+    with torch.no_grad():
+        logits = model(torch.tensor([PROMPT + RESPONSE[:-1]])).logits[0, -len(RESPONSE) :]
+    expected = logits[range(len(RESPONSE)), RESPONSE] - logits[:, 17]
+    torch.testing.assert_close(found.value, expected, rtol=1e-4, atol=1e-5)
+    assert found.converged.all()
+    assert found.run.contrast_ids == (17,) * len(RESPONSE)
+
+
+def test_contrast_scores_are_the_difference_of_two_explanations():
+    model = tiny.model("llama")
+    other = tiny.ids(1, seed=9)
+    both = explain(model, contrast=other, response_ids=RESPONSE[:1], target="logit")
+    one = explain(model, response_ids=RESPONSE[:1], target="logit")
+    two = explain(model, response_ids=other, target="logit")
+    torch.testing.assert_close(both.scores, one.scores - two.scores, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "t5"])
+def test_baselines(family):
+    model = tiny.model(family)
+    sites = sites_of(model)
+    table = next(iter(sites.modules.values())).weight.detach()
+    by_id = explain(model, baseline=7)
+    by_tensor = explain(model, baseline=table[7])
+    by_tokens = explain(model, baseline=table[7].expand(len(PROMPT), -1))
+    assert torch.equal(by_id.scores, by_tensor.scores)
+    assert torch.equal(by_id.scores, by_tokens.scores)
+    mean = explain(model)
+    assert torch.equal(mean.scores, explain(model, baseline="mean").scores)
+    assert not torch.equal(mean.scores, by_id.scores)
+    torch.testing.assert_close(
+        mean.scores, explain(model, baseline=table.mean(0)).scores, rtol=1e-4, atol=1e-5
+    )
+    plain = {"input_ids": PROMPT, "response_ids": RESPONSE, "method": "input_x_gradient"}
+    zero = Explainer(model).explain(baseline="zero", **plain)
+    assert torch.equal(zero.scores, Explainer(model).explain(**plain).scores)
+
+
+def test_scaled_embeddings_are_taken_at_the_hook():
+    """Gemma multiplies by sqrt(D) inside the module: rows of the table are no baseline there."""
+    model = tiny.model("gemma3_text")
+    row = model.get_input_embeddings().weight[7].detach()
+    by_id = explain(model, baseline=7)
+    assert not torch.allclose(by_id.scores, explain(model, baseline=row).scores)
+    scaled = explain(model, baseline=row * model.config.hidden_size**0.5)
+    torch.testing.assert_close(by_id.scores, scaled.scores, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "t5"])
+def test_low_precision_models_follow_the_float32_ones(family):
+    fine = explain(tiny.model(family)).scores.flatten()
+    coarse = explain(tiny.model(family, dtype=torch.bfloat16)).scores
+    assert coarse.dtype == torch.float32
+    assert float(torch.cosine_similarity(fine, coarse.flatten(), dim=0)) > 0.98
+
+
+def test_double_precision_models_are_explained_in_double():
+    found = explain(tiny.model("gpt2", dtype=torch.float64), steps=64)
+    assert found.scores.dtype == torch.float64
+    assert float(found.gap.max()) < 1e-9
+
+
+@pytest.mark.parametrize("method", ["input_x_gradient", "saliency"])
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_methods_of_one_point(family, method):
+    model = tiny.model(family)
+    found = Explainer(model).explain(input_ids=PROMPT, response_ids=RESPONSE, method=method)
+    assert found.scores.shape == (len(RESPONSE), len(PROMPT))
+    assert found.backward_rows == len(RESPONSE)
+    assert bool(found.reference_value.isnan().all()) == (method == "saliency")
+    assert found.run.identity is None
+
+
+def test_an_unconverged_result_warns_and_says_so():
+    model = tiny.model("llama")
+    with pytest.warns(AttributionWarning, match="have not converged"):
+        found = explain(model, baseline="zero", rule="trapezoid", steps=2)
+    assert not found.converged.all()
+
+
+def test_resized_models_that_share_one_embedding_module():
+    model = tiny.model("bart")
+    model.resize_token_embeddings(tiny.VOCABULARY + 8)
+    found = explain(model, attribute_to="all", steps=128)
+    assert float(found.gap.max()) < 0.02
+    assert (found.scores != 0).any()

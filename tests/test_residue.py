@@ -1,0 +1,166 @@
+"""A call leaves the model, the tokenizer and the random state as they were, also when it fails."""
+
+import copy
+import random
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+import hf_attrib
+from hf_attrib import Explainer, InputError
+from hf_attrib.methods import Method
+
+pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
+
+
+def state(model, tokenizer):
+    """Everything about a model, its tokenizer and the process that a call could disturb."""
+    modules = list(model.modules())
+    return {
+        "weights": {n: p.detach().clone() for n, p in model.state_dict().items()},
+        "requires_grad": [p.requires_grad for p in model.parameters()],
+        "grad": [None if p.grad is None else p.grad.clone() for p in model.parameters()],
+        "training": [m.training for m in modules],
+        "hooks": [
+            [len(h) for h in (m._forward_hooks, m._forward_pre_hooks, m._backward_hooks)]
+            for m in modules
+        ],
+        "config": copy.deepcopy(model.config.to_dict()),
+        "generation": copy.deepcopy(model.generation_config.to_dict()),
+        "attributes": sorted(vars(model)),
+        "tokenizer": copy.deepcopy(tokenizer.init_kwargs) | {"side": tokenizer.padding_side},
+        "torch": torch.get_rng_state(),
+        "numpy": np.random.get_state()[1].copy(),
+        "python": random.getstate(),
+        "grad_mode": torch.is_grad_enabled(),
+        "inference": torch.is_inference_mode_enabled(),
+    }
+
+
+def assert_same(before, after):
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value, rtol=0, atol=0, msg=name) if isinstance(
+            value, torch.Tensor
+        ) else np.testing.assert_equal(_plain(after[name]), _plain(value), err_msg=name)
+
+
+def _plain(value):
+    """Tensors to arrays, all the way down, since numpy compares those."""
+    if isinstance(value, torch.Tensor):
+        return value.numpy()
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list) else value
+
+
+def prepared(family):
+    """A model in an unusual state: half trainable, half in training mode, with gradients."""
+    model = tiny.model(family)
+    for i, parameter in enumerate(model.parameters()):
+        parameter.requires_grad_(i % 2 == 0)
+        if i % 4 == 0:
+            parameter.grad = torch.ones_like(parameter)
+    next(iter(model.children())).train()
+    return model, tiny.tokenizer(model.config.is_encoder_decoder)
+
+
+@pytest.mark.parametrize(
+    "family", ["gpt2", "llama", "gemma3_text", "mamba", "mixtral", "t5", "bart"]
+)
+def test_a_call_leaves_no_trace(family):
+    model, tokenizer = prepared(family)
+    before = state(model, tokenizer)
+    explainer = Explainer(model, tokenizer)
+    for options in ({}, {"method": "saliency"}, {"attribute_to": "all", "target": "logit"}):
+        explainer.explain("the key is red", max_new_tokens=3, **options)
+        assert_same(before, state(model, tokenizer))
+
+
+class Broken(Method, name="broken"):
+    """Fails in the middle of its work."""
+
+    def __call__(self, field, x, baseline):
+        field.at(x, x)
+        raise ZeroDivisionError("on purpose")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _unregister():
+    yield
+    from hf_attrib.methods import base
+
+    base._REGISTRY.pop("broken", None)
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_a_failing_call_leaves_no_trace(family):
+    model, tokenizer = prepared(family)
+    before = state(model, tokenizer)
+    with pytest.raises(ZeroDivisionError):
+        Explainer(model, tokenizer).explain("the key", max_new_tokens=2, method=Broken())
+    assert_same(before, state(model, tokenizer))
+    with pytest.raises(InputError):
+        Explainer(model, tokenizer).explain("the key", max_new_tokens=2, baseline=10**6)
+    assert_same(before, state(model, tokenizer))
+
+
+def test_a_failing_forward_leaves_no_trace():
+    model, tokenizer = prepared("llama")
+    explainer = Explainer(model, tokenizer)
+    explainer.explain("the key", response=" is", steps=2)
+    before = state(model, tokenizer)
+    layer = model.model.layers[1]
+    original = layer.forward
+    layer.forward = lambda *args, **kwargs: 1 / 0
+    try:
+        with pytest.raises(ZeroDivisionError):
+            explainer.explain("the key", response=" is", steps=2)
+    finally:
+        layer.forward = original
+        del layer.forward  # the class has its own
+    assert_same(before, state(model, tokenizer))
+
+
+def test_it_works_inside_no_grad_and_inference_mode():
+    model, tokenizer = prepared("llama")
+    explainer = Explainer(model, tokenizer)
+    expected = explainer.explain("the key is", response=" red", steps=4).scores
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            found = explainer.explain("the key is", response=" red", steps=4).scores
+        assert torch.equal(found, expected)
+
+
+def test_importing_binds_nothing():
+    import transformers
+
+    assert not hasattr(transformers.PreTrainedModel, "explain")
+    assert not hasattr(transformers.GenerationMixin, "explain")
+
+
+def test_attach_binds_to_one_model_only():
+    model, other = tiny.model("llama"), tiny.model("llama")
+    assert hf_attrib.attach(model, tiny.tokenizer()) is model
+    count = len(tiny.tokenizer()("the key").input_ids)
+    assert model.explain("the key", max_new_tokens=1).scores.shape == (1, count)
+    assert not hasattr(other, "explain")
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        twin.get_input_embeddings().weight.mul_(2)
+    assert not torch.equal(
+        twin.explain("the key", max_new_tokens=1).scores,
+        model.explain("the key", max_new_tokens=1).scores,
+    )
+
+
+def test_sampling_follows_the_global_seed_as_generate_does():
+    model, tokenizer = tiny.model("llama"), tiny.tokenizer()
+    ids = tokenizer("the key is", return_tensors="pt").input_ids
+    torch.manual_seed(3)
+    written = model.generate(ids, do_sample=True, max_new_tokens=5)[0, ids.shape[1] :]
+    torch.manual_seed(3)
+    found = Explainer(model, tokenizer).explain("the key is", do_sample=True, max_new_tokens=5)
+    assert found.response_ids.tolist() == written.tolist()

@@ -1,0 +1,160 @@
+"""Colours and marks for scores, legible on any terminal: many colours, eight, or none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from rich.color import Color
+from rich.color_triplet import ColorTriplet
+from rich.console import Console
+from rich.style import Style
+from rich.text import Text
+
+__all__ = ["LEVELS", "Depth", "Scale", "depth_of", "largest"]
+
+Depth = Literal["full", "eight", "none"]
+
+#: Fractions of the largest score at which a token counts as weakly, clearly, strongly involved.
+#: Below the first it keeps the terminal's own colours.
+LEVELS = (0.1, 1 / 3, 2 / 3)
+
+# Each ramp runs from a muted to a saturated colour of middling lightness: a pale one would glare
+# on a dark terminal, a dark one on a light terminal. Blue and orange part for colour-blind eyes.
+_Ramp = tuple[ColorTriplet, ColorTriplet, ColorTriplet]
+_SUPPORTS: _Ramp = (
+    ColorTriplet(136, 156, 182),
+    ColorTriplet(84, 148, 222),
+    ColorTriplet(18, 94, 210),
+)
+_OPPOSES: _Ramp = (
+    ColorTriplet(188, 160, 130),
+    ColorTriplet(226, 146, 62),
+    ColorTriplet(200, 80, 0),
+)
+_STRENGTH: _Ramp = (
+    ColorTriplet(152, 144, 180),
+    ColorTriplet(142, 116, 206),
+    ColorTriplet(98, 48, 170),
+)
+# The same three levels in the eight colours that every colour terminal has.
+_EIGHT_SUPPORTS = ("black on cyan", "white on blue", "bold white on blue")
+_EIGHT_OPPOSES = ("black on yellow", "white on red", "bold white on red")
+_EIGHT_STRENGTH = ("black on cyan", "white on magenta", "bold white on magenta")
+_SHADES = 4
+
+
+def depth_of(console: Console) -> Depth:
+    """Tell how many colours a console can show.
+
+    Args:
+        console: where the heatmap goes.
+    """
+    if console.no_color or console.color_system is None:
+        return "none"
+    return "eight" if console.color_system in ("standard", "windows") else "full"
+
+
+def largest(scores: Iterable[float]) -> float:
+    """Return the largest finite magnitude, 0 if there is none.
+
+    Args:
+        scores: any numbers.
+    """
+    return max((abs(s) for s in scores if math.isfinite(s)), default=0.0)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Maps scores to colours, to marks where there are no colours, and to digits.
+
+    Args:
+        limit: the largest magnitude, shown at full strength.
+        signed: whether scores carry a sign.
+        depth: what the console can show.
+    """
+
+    limit: float
+    signed: bool
+    depth: Depth
+
+    def strength(self, score: float) -> float:
+        """Return the score's magnitude as a fraction of the largest; 0 if it is not finite."""
+        if not (math.isfinite(score) and self.limit):
+            return 0.0
+        return min(abs(score) / self.limit, 1.0)
+
+    def level(self, score: float) -> int:
+        """Return 0 for next to nothing, up to 3 for the strongest."""
+        return sum(self.strength(score) >= bound for bound in LEVELS)
+
+    def style(self, score: float) -> Style:
+        """Return foreground and background together, or no style at all."""
+        level = self.level(score)
+        if not level or self.depth == "none":
+            return Style.null()
+        opposes = self.signed and score < 0
+        if self.depth == "eight":
+            supports = _EIGHT_SUPPORTS if self.signed else _EIGHT_STRENGTH
+            return Style.parse((_EIGHT_OPPOSES if opposes else supports)[level - 1])
+        ramp = _OPPOSES if opposes else _SUPPORTS if self.signed else _STRENGTH
+        background = _shade(ramp, (self.strength(score) - LEVELS[0]) / (1 - LEVELS[0]))
+        return Style(
+            color=Color.from_triplet(_ink(background)), bgcolor=Color.from_triplet(background)
+        )
+
+    def mark(self, score: float) -> str:
+        """Return what stands in for colour in plain text: sign and strength, or ``"nan"``."""
+        if not math.isfinite(score):
+            return f" {self.number(score)}"
+        return self._signs(score) if self.depth == "none" else ""
+
+    def _signs(self, score: float) -> str:
+        return ("⁻" if self.signed and score < 0 else "⁺") * self.level(score)
+
+    def number(self, score: float) -> str:
+        """Write a score with three digits at most where the scale is of everyday size."""
+        sign = "+" if self.signed else ""
+        if not math.isfinite(score) or score == 0:
+            return f"{score:{sign}.0f}" if score else "0"
+        if not 1e-3 <= self.limit < 1e5:
+            return f"{score:{sign}.1e}"
+        decimals = max(0, 2 - math.floor(math.log10(self.limit)))
+        return f"{score:{sign}.{decimals}f}"
+
+    def ramp(self) -> Text:
+        """Draw the scale from its lowest to its highest score."""
+        unit = replace(self, limit=1.0)
+        above = [(i + 1) / _SHADES for i in range(_SHADES)] if self.depth == "full" else LEVELS
+        below = [-fraction for fraction in reversed(above)] if self.signed else []
+        cells = [unit._patch(fraction) for fraction in (*below, *above)]
+        cells.insert(len(below), Text("0" if self.depth == "none" else " 0 "))
+        return Text(" " if self.depth == "none" else "", no_wrap=True).join(cells)
+
+    def _patch(self, score: float) -> Text:
+        signs = {"full": "  ", "eight": f" {self._signs(score)} ", "none": self._signs(score)}
+        return Text(signs[self.depth], self.style(score))
+
+
+def _shade(ramp: _Ramp, fraction: float) -> ColorTriplet:
+    """Blend along three stops."""
+    half, rest = divmod(max(0.0, fraction) * 2, 1)
+    low, high = (ramp[0], ramp[1]) if half < 1 else (ramp[1], ramp[2])
+    rest = 1.0 if half >= 2 else rest
+    return ColorTriplet(*(round(a + (b - a) * rest) for a, b in zip(low, high, strict=True)))
+
+
+def _ink(background: ColorTriplet) -> ColorTriplet:
+    """Return black or white, whichever contrasts more (WCAG 2.2, relative luminance)."""
+    light = _luminance(background)
+    black_wins = (light + 0.05) / 0.05 >= 1.05 / (light + 0.05)
+    return ColorTriplet(0, 0, 0) if black_wins else ColorTriplet(255, 255, 255)
+
+
+def _luminance(colour: ColorTriplet) -> float:
+    linear = (
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour.normalized
+    )
+    return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))

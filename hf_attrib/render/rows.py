@@ -1,0 +1,150 @@
+"""One row per generated token: its strongest inputs, or all of them as a matrix."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from hf_attrib.render.palette import LEVELS, Scale, largest
+from hf_attrib.render.sheet import Sheet, short
+
+__all__ = ["generated", "matrix"]
+
+#: Longer responses show the tokens of which most was there to explain.
+LONGEST_RESPONSE = 40
+_LABEL_CELLS = 14
+
+
+def generated(sheet: Sheet, width: int) -> Iterator[RenderableType]:
+    """Yield a table of generated tokens with their strongest inputs.
+
+    Args:
+        sheet: the prepared result.
+        width: cells of the console.
+    """
+    result = sheet.result
+    shown = _most_explained(sheet)
+    complete = result.run.identity is not None
+    gap, converged = result.gap.tolist(), result.converged.tolist()
+    table = Table(box=None, expand=True, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("token", no_wrap=True)
+    table.add_column("p", justify="right", no_wrap=True)
+    table.add_column("strongest inputs", no_wrap=True, ratio=1)
+    if complete:
+        table.add_column("gap  ", justify="right", no_wrap=True)
+    for t in shown:
+        piece = short(result.response.pieces[t], min(_LABEL_CELLS, width // 5))
+        piece.stylize("bold")
+        cells: list[RenderableType] = [piece, _probability(float(result.probability[t]))]
+        cells.append(_Chips(_chips(sheet, t), sheet.token_scale))
+        if complete:
+            cells.append(_gap(gap[t], converged[t]))
+        table.add_row(*cells)
+    yield Text("Generated tokens", "bold")
+    yield table
+    if hidden := len(result.response) - len(shown):
+        yield Text(f"… {hidden:,} more generated tokens, with less to explain …", "dim")
+    yield Text()
+
+
+def _most_explained(sheet: Sheet) -> list[int]:
+    """Return the generated tokens to show, in order: those with the largest |f(x) - f(x')|."""
+    result = sheet.result
+    if len(result.response) <= LONGEST_RESPONSE:
+        return list(range(len(result.response)))
+    difference = (result.value - result.reference_value).abs()
+    size = torch.where(difference.isfinite(), difference, result.scores.abs().sum(-1))
+    return sorted(size.nan_to_num(0).topk(LONGEST_RESPONSE).indices.tolist())
+
+
+def _probability(p: float) -> Text:
+    if math.isnan(p) or p >= 0.01 or p == 0:
+        return Text(f"{p:.2f}")
+    return Text(f"{p:.0e}")
+
+
+def _gap(gap: float, converged: bool) -> Text:
+    percent = 100 * gap
+    if math.isnan(percent):
+        words = "nan"
+    elif percent < 0.05:
+        words = "<0.1 %"
+    else:
+        words = f"{percent:.1f} %" if percent < 100 else f"{percent:.3g} %"
+    return Text(f"{words}  ", "dim") if converged else Text(f"{words} !", "bold")
+
+
+@dataclass(frozen=True)
+class _Chip:
+    piece: str
+    score: float
+
+
+def _chips(sheet: Sheet, t: int) -> list[_Chip]:
+    """Return the inputs that matter for generated token t, odd scores first, then by strength."""
+    row = sheet.rows[t]
+    size = [abs(score) if math.isfinite(score) else math.inf for score in row]
+    bound = LEVELS[0] * largest(row)
+    worth = [i for i in range(len(row)) if size[i] > 0 and size[i] >= bound]
+    worth.sort(key=lambda i: -size[i])
+    return [_Chip(sheet.units[i].text, row[i]) for i in worth]
+
+
+@dataclass(frozen=True)
+class _Chips:
+    """As many chips as fit the column, the first one in any case."""
+
+    chips: Sequence[_Chip]
+    scale: Scale
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        line = Text(no_wrap=True, overflow="ellipsis")
+        for chip in self.chips:
+            number = self.scale.number(chip.score)
+            room = min(_LABEL_CELLS, options.max_width - len(number) - 3)
+            text = Text.assemble(" ", short(chip.piece, room), f" {number} ")
+            text.style = self.scale.style(chip.score)
+            needed = cell_len(text.plain) + bool(line)
+            if line and cell_len(line.plain) + needed > options.max_width:
+                break
+            line = Text(" ").join([line, text]) if line else text
+        line.truncate(options.max_width, overflow="ellipsis")
+        yield line
+
+
+def matrix(sheet: Sheet, width: int) -> Iterator[RenderableType]:
+    """Yield the whole matrix, rows generated tokens, columns inputs, in panels that fit.
+
+    Args:
+        sheet: the prepared result.
+        width: cells of the console.
+    """
+    scale = sheet.token_scale
+    cells = max(6, *(len(scale.number(sign * scale.limit)) for sign in (1, -1)))
+    per_panel = max(1, (width - _LABEL_CELLS) // (cells + 1))
+    yield Text.assemble(("Matrix", "bold"), ("  rows generated tokens, columns inputs", "dim"))
+    for start in range(0, len(sheet.units), per_panel):
+        columns = range(start, min(start + per_panel, len(sheet.units)))
+        table = Table(box=None, pad_edge=False, padding=0, header_style="dim")
+        table.add_column("", width=_LABEL_CELLS, no_wrap=True)
+        for u in columns:
+            head = short(sheet.units[u].text, cells)
+            table.add_column(head, width=cells + 1, justify="right", no_wrap=True)
+        for t, row in enumerate(sheet.rows):
+            piece = short(sheet.result.response.pieces[t], _LABEL_CELLS)
+            table.add_row(piece, *(_cell(row[u], scale, cells) for u in columns))
+        yield table
+        yield Text()
+
+
+def _cell(score: float, scale: Scale, cells: int) -> Text:
+    if math.isfinite(score) and not scale.level(score):
+        return Text("·", "dim")
+    return Text.assemble(" ", (scale.number(score).rjust(cells), scale.style(score)))

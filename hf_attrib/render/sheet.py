@@ -1,0 +1,70 @@
+"""A result prepared for one console: units, their scores, the scales they are shown on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.text import Text
+
+from hf_attrib.attribution import Attribution
+from hf_attrib.render.palette import Depth, Scale, largest
+from hf_attrib.render.safe_text import label
+from hf_attrib.render.units import Unit, merge_scores, units_of
+
+__all__ = ["Sheet", "prepare", "short"]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What every part of the heatmap draws from.
+
+    Args:
+        result: the attribution.
+        units: the U units that the N input tokens form.
+        rows: scores of the T generated tokens over the units, [T][U].
+        totals: scores summed over the response, [U].
+        total_scale: scale of the totals.
+        token_scale: scale of the single scores.
+    """
+
+    result: Attribution
+    units: Sequence[Unit]
+    rows: Sequence[Sequence[float]]
+    totals: Sequence[float]
+    total_scale: Scale
+    token_scale: Scale
+
+
+def prepare(result: Attribution, depth: Depth) -> Sheet:
+    """Merge byte tokens and fix the scales.
+
+    Args:
+        result: the attribution.
+        depth: what the console can show.
+    """
+    units = units_of(result.inputs)
+    rows = merge_scores(result.scores, units)
+    totals = merge_scores(result.total[None], units)[0]
+    signed = result.run.signed
+    token_limit = largest(score for row in rows for score in row)
+    return Sheet(
+        result=result,
+        units=units,
+        rows=rows,
+        totals=totals,
+        total_scale=Scale(largest(totals), signed, depth),
+        token_scale=Scale(token_limit, signed, depth),
+    )
+
+
+def short(piece: str, cells: int) -> Text:
+    """Label a token within so many cells.
+
+    Args:
+        piece: the token's text.
+        cells: room for it.
+    """
+    text = Text(label(piece), no_wrap=True)
+    text.truncate(max(1, cells), overflow="ellipsis")
+    return text

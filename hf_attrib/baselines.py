@@ -119,4 +119,6 @@ def single_token(tokenizer: Any, text: str) -> int:
             f"{text!r} is {len(ids)} tokens here ({pieces}), not one; try it with a leading space, "
             "another word, or a token id."
         )
+    if ids[0] == tokenizer.unk_token_id and text != tokenizer.unk_token:
+        raise InputError(f"the tokenizer does not know {text!r}; give a token it knows, or an id.")
     return int(ids[0])

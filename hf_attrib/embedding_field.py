@@ -150,7 +150,7 @@ class EmbeddingField(Field):
         if logits.shape[1] == length:  # all of them came, or all were asked for
             index = positions
         elif logits.shape[1] != len(keep):
-            raise ValueError(
+            raise UnsupportedModelError(
                 f"{type(self.model).__name__} returned logits for {logits.shape[1]} positions; "
                 f"expected {len(keep)} selected ones or all {length}."
             )

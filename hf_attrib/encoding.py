@@ -31,6 +31,8 @@ def encode_prompt(
     """
     if tokenizer is None:
         raise InputError("a text prompt needs a tokenizer; give one, or pass input_ids.")
+    if not isinstance(prompt, Sequence):
+        raise InputError(f"a prompt is a text or a list of messages; got {prompt!r:.80}.")
     if isinstance(prompt, str):
         text, spans, add_special = prompt, [(0, len(prompt), "prompt")], True
     else:

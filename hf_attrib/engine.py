@@ -75,7 +75,13 @@ class Engine:
         seconds = (time.perf_counter() - started) / len(sequences)
         run = self._run(question, reference, field, seconds, notes)
         return [
-            _freeze(s, batch.columns(i), question, run, _Row(i, seen, result, contrasts))
+            _freeze(
+                s,
+                batch.columns(i),
+                question,
+                replace(run, notes=(*run.notes, *self._unknown(s))),
+                _Row(i, seen, result, contrasts),
+            )
             for i, s in enumerate(sequences)
         ]
 
@@ -87,6 +93,14 @@ class Engine:
                     f"contrast ids run from {int(ids.min())} to {int(ids.max())}, but the model "
                     f"has {size} tokens."
                 )
+
+    def _unknown(self, sequence: TokenSequence) -> tuple[str, ...]:
+        """Note how much of the prompt the model never saw."""
+        unknown = None if self.tokenizer is None else self.tokenizer.unk_token_id
+        if unknown is None or unknown == self.tokenizer.eos_token_id:
+            return ()
+        count = int((sequence.prompt.ids == unknown).sum())
+        return (f"{count} prompt tokens are unknown to the tokenizer.",) if count else ()
 
     def _check_model(self, sequence: TokenSequence) -> tuple[Sites, tuple[str, ...]]:
         """Check the model on a first sequence; afterwards, remember."""

@@ -16,6 +16,8 @@ from torch import Tensor
 
 __all__ = ["RULES", "Rule", "gauss_legendre", "graded_gauss_legendre", "midpoint", "trapezoid"]
 
+MOST_GAUSS_NODES = 2000
+
 
 @dataclass(frozen=True, eq=False)
 class Rule:
@@ -60,9 +62,13 @@ def trapezoid(steps: int) -> Rule:
 def gauss_legendre(steps: int) -> Rule:
     """Return the Gauss–Legendre rule: exact for polynomials of degree 2K - 1.
 
+    Finding its nodes takes K x K memory; :data:`MOST_GAUSS_NODES` bounds K.
+
     >>> round(float(gauss_legendre(3).weights.sum()), 12)
     1.0
     """
+    if steps > MOST_GAUSS_NODES:
+        raise ValueError(f"a Gauss–Legendre rule of {steps} nodes; at most {MOST_GAUSS_NODES}")
     nodes, weights = np.polynomial.legendre.leggauss(steps)
     return Rule(torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2))
 

@@ -76,8 +76,8 @@ class Question:
         moves[:count] = torch.tensor(flags[:count])
         if not moves.any():
             raise InputError(
-                "no token may move: the prompt holds special and template tokens only. Give it "
-                "content, or pass movable='all'."
+                "no token may move: the tokenizer made special and template tokens of the prompt, "
+                "and nothing else. Give it content, or pass movable='all'."
             )
         return moves
 

@@ -121,9 +121,8 @@ class Transcriber:
         self._check_length(len(tokens))
 
     def _check_length(self, length: int) -> None:
-        config = self.model.config.get_text_config()
-        limit = getattr(config, "max_position_embeddings", None) or 0
-        if 0 < limit < length:  # XLNet says -1
+        limit = _positions(self.model)
+        if limit and limit < length:
             raise InputError(
                 f"{type(self.model).__name__} reads at most {limit} tokens, but would read "
                 f"{length}. Shorten the prompt or the response."
@@ -150,15 +149,29 @@ class Transcriber:
             )
         return wrap(self.tokenizer, [int(start)], "special", {int(start)})
 
+    def _limit_length(self, arguments: dict[str, Any], config: Any, prompt: int) -> None:
+        """Keep generation within the model's positions, and within a default length."""
+        positions = _positions(self.model)
+        read = 0 if self.model.config.is_encoder_decoder else prompt
+        # The last generated token is not read again.
+        room = positions - read + 1 if positions else _DEFAULT_NEW_TOKENS
+        asked = arguments.get("max_new_tokens")
+        if asked is not None and positions and asked > room:
+            raise InputError(
+                f"max_new_tokens is {asked}, but {type(self.model).__name__} has room for {room} "
+                f"tokens after this prompt. Ask for fewer."
+            )
+        lengths = ("max_new_tokens", "max_length", "max_time", "stopping_criteria")
+        if config.max_new_tokens is config.max_length is None and not set(lengths) & set(arguments):
+            arguments["max_new_tokens"] = min(_DEFAULT_NEW_TOKENS, room)
+
     def _generate(self, prompt: Tokens, generation: Mapping[str, Any]) -> TokenSequence:
         """Let the model answer; prompts are answered one by one, since padding changes answers."""
         arguments = dict(generation)
         if own := sorted(set(arguments) & set(_OWN_ARGUMENTS)):
             raise InputError(f"{', '.join(own)} cannot be passed to generation here.")
         config = arguments.get("generation_config") or self.model.generation_config
-        lengths = ("max_new_tokens", "max_length", "max_time", "stopping_criteria")
-        if config.max_new_tokens is config.max_length is None and not set(lengths) & set(arguments):
-            arguments["max_new_tokens"] = _DEFAULT_NEW_TOKENS
+        self._limit_length(arguments, config, len(prompt))
         ids = prompt.ids[None].to(self.model.device)
         output = self.model.generate(ids, attention_mask=torch.ones_like(ids), **arguments)
         sequences = output if isinstance(output, Tensor) else output.sequences
@@ -172,6 +185,12 @@ class Transcriber:
         start = written[:1] if self.model.config.is_encoder_decoder else []
         decoder = wrap(self.tokenizer, start, "special", set(start))
         return TokenSequence(prompt, decoder, self._generated(response))
+
+
+def _positions(model: Any) -> int:
+    """Return how many positions a model has, or 0 if it sets no limit."""
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 0
+    return max(0, int(limit))  # XLNet says -1
 
 
 def _special_ids(model: Any, tokenizer: Any) -> set[int]:

@@ -9,13 +9,14 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
 
 from hf_attrib.attribution import Attribution, Run
-from hf_attrib.errors import ResultFileError
+from hf_attrib.errors import InputError, ResultFileError
 from hf_attrib.tokens import Tokens
 
 __all__ = ["load", "save", "to_json", "write_atomically"]
@@ -25,7 +26,14 @@ _FORMAT_VERSION = 1
 
 
 def write_atomically(path: Path, content: str) -> None:
-    """Write a text file so that readers see the old or the new one, never half of it."""
+    """Write a text file so that readers see the old or the new one, never half of it.
+
+    Raises:
+        InputError: the path is a device, a folder or the like, which a rename would replace.
+    """
+    path = path.resolve()  # a link stays one
+    if path.exists() and not path.is_file():
+        raise InputError(f"cannot write {path}: it is no regular file.")
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -62,7 +70,7 @@ def load(path: str | os.PathLike[str]) -> Attribution:
     text = Path(path).read_text(encoding="utf-8")
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ResultFileError(f"{path} is not JSON ({error}).") from None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise ResultFileError(f"{path} is not a saved attribution: expected format {_FORMAT!r}.")
@@ -73,7 +81,14 @@ def load(path: str | os.PathLike[str]) -> Attribution:
         )
     try:
         return _from_json(content)
-    except (KeyError, TypeError, ValueError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise ResultFileError(f"{path} is damaged: {error!r}.") from None
 
 
@@ -108,16 +123,12 @@ def _from_json(content: Mapping[str, Any]) -> Attribution:
         part = content[name]
         return Tokens(
             ids=torch.tensor(part["ids"], dtype=torch.int64),
-            pieces=tuple(part["pieces"]),
+            pieces=tuple("".join([piece]) for piece in part["pieces"]),
             roles=tuple(part["roles"]),
             offsets=tuple((int(a), int(b)) for a, b in part["offsets"]),
-            text=part["text"],
+            text="".join([part["text"]]),  # join takes nothing but text
         )
 
-    run = dict(content["run"])
-    run["notes"] = tuple(run["notes"])
-    if run["contrast_ids"] is not None:
-        run["contrast_ids"] = tuple(run["contrast_ids"])
     inputs, response = tokens("inputs"), tokens("response")
     return Attribution(
         scores=tensor("scores").reshape(len(response), len(inputs)),
@@ -126,8 +137,24 @@ def _from_json(content: Mapping[str, Any]) -> Attribution:
         value=tensor("value"),
         reference_value=tensor("reference_value"),
         probability=tensor("probability"),
-        run=Run(**run),
+        run=_run(content["run"]),
     )
+
+
+def _run(content: Mapping[str, Any]) -> Run:
+    """Return the record of a run, refusing values of another type than it had."""
+    lists: dict[str, Any] = {
+        name: tuple(v) if isinstance(v, list) else v for name, v in content.items()
+    }
+    run = Run(**lists)
+    for name, hint in get_type_hints(Run).items():
+        kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+        plain = tuple(get_origin(kind) or kind for kind in kinds)
+        value = getattr(run, name)
+        # JSON writes 1.0 as 1 in other hands; too large a number overflows here, not later.
+        if not isinstance(float(value) if hint is float else value, plain):
+            raise TypeError(f"{name} is {value!r:.40}")
+    return run
 
 
 def _plain(values: Any) -> Any:

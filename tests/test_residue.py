@@ -10,7 +10,7 @@ import torch
 
 import hf_attrib
 from hf_attrib import Explainer, InputError
-from hf_attrib.methods import Method
+from hf_attrib.methods import Method, base
 
 pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 
@@ -79,28 +79,25 @@ def test_a_call_leaves_no_trace(family):
         assert_same(before, state(model, tokenizer))
 
 
-class Broken(Method, name="broken"):
-    """Fails in the middle of its work."""
+@pytest.fixture
+def broken():
+    """A method that fails in the middle of its work, registered for one test only."""
 
-    def __call__(self, field, x, baseline):
-        field.at(x, x)
-        raise ZeroDivisionError("on purpose")
+    class Broken(Method, name="broken"):
+        def __call__(self, field, x, baseline):
+            field.at(x, x)
+            raise ZeroDivisionError("on purpose")
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _unregister():
-    yield
-    from hf_attrib.methods import base
-
-    base._REGISTRY.pop("broken", None)
+    yield Broken()
+    base._REGISTRY.pop("broken")
 
 
 @pytest.mark.parametrize("family", ["llama", "t5"])
-def test_a_failing_call_leaves_no_trace(family):
+def test_a_failing_call_leaves_no_trace(family, broken):
     model, tokenizer = prepared(family)
     before = state(model, tokenizer)
     with pytest.raises(ZeroDivisionError):
-        Explainer(model, tokenizer).explain("the key", max_new_tokens=2, method=Broken())
+        Explainer(model, tokenizer).explain("the key", max_new_tokens=2, method=broken)
     assert_same(before, state(model, tokenizer))
     with pytest.raises(InputError):
         Explainer(model, tokenizer).explain("the key", max_new_tokens=2, baseline=10**6)

@@ -187,6 +187,11 @@ BAD = {
     "baseline width": ({"prompt": "a", "response": "b", "baseline": torch.ones(3)}, "3 wide"),
     "contrast": ({"prompt": "a", "response": "b", "contrast": "the key"}, "not one"),
     "contrasts": ({"prompt": "a", "response": "b", "contrast": [1, 2, 3]}, "3 ids for 1"),
+    "contrast unknown": ({"prompt": "a", "response": "b", "contrast": ""}, "0 tokens"),
+    "not a prompt": ({"prompt": 3}, "a prompt is a text"),
+    "not prompts": ({"prompt": [1]}, "a prompt is a text"),
+    "steps": ({"prompt": "a", "response": "b", "steps": 10**5}, "rule='midpoint'"),
+    "too many new": ({"prompt": "a", "max_new_tokens": 300}, "has room for 25"),
     "contrast id": ({"prompt": "a", "response": "b", "contrast": 10**6}, "contrast"),
     "batch": ({"prompt": ["a", "b"], "response": ["c"]}, "2 prompts need a list of 2"),
     "empty batch": ({"prompt": []}, "empty"),
@@ -246,6 +251,49 @@ def test_files_that_are_no_results(tmp_path, content, message):
     path.write_text(content)
     with pytest.raises(hf_attrib.ResultFileError, match=message):
         hf_attrib.load(path)
+
+
+def places(content, path=()):
+    """Every place in a JSON document, the first few of each list."""
+    entries = content.items() if isinstance(content, dict) else enumerate(content[:2])
+    for key, value in entries:
+        yield (*path, key)
+        if isinstance(value, dict | list):
+            yield from places(value, (*path, key))
+
+
+@pytest.mark.parametrize(
+    "junk", [None, True, -1, 10**400, "x", "\x1b[31m", [], {}, [[]], float("nan"), "inf"], ids=repr
+)
+def test_damaged_files_load_or_say_so(tmp_path, junk):
+    """One value replaced by junk: a readable result or one clear error, and nothing else."""
+    explainer = Explainer(tiny.model("llama"), tiny.tokenizer())
+    explainer.explain("the key", max_new_tokens=2, steps=2).save(tmp_path / "good.json")
+    text = (tmp_path / "good.json").read_text()
+    refused = 0
+    for place in places(json.loads(text)):
+        content = json.loads(text)
+        inner = content
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = junk
+        (tmp_path / "bad.json").write_text(json.dumps(content))
+        try:
+            shown = str(hf_attrib.load(tmp_path / "bad.json"))
+            assert "\x1b" not in shown
+        except hf_attrib.ResultFileError:
+            refused += 1
+    assert refused > 10
+
+
+def test_links_stay_links_and_devices_stay_devices(tmp_path):
+    found = Explainer(tiny.model("gpt2")).explain(input_ids=[5], response_ids=[7], steps=1)
+    (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
+    found.save(tmp_path / "link.json")
+    assert (tmp_path / "link.json").is_symlink()
+    assert torch.equal(hf_attrib.load(tmp_path / "real.json").scores, found.scores)
+    with pytest.raises(InputError, match="no regular file"):
+        found.save("/dev/null")
 
 
 def test_saving_is_whole_or_not_at_all(tmp_path):

@@ -34,7 +34,7 @@ class Claims:
         signed: whether a negative score means "argues against the token".
         identity: what the scores of a target sum to, or ``None``.
         stochastic: whether two runs can differ.
-        cost: forward and backward rows for T targets.
+        cost: rows of a result with T targets and K path nodes, f(x) included.
         axioms: those of :data:`AXIOMS` that hold.
     """
 

@@ -39,7 +39,7 @@ class InputXGradient(Method, name="input_x_gradient"):
         signed=True,
         identity=None,
         stochastic=False,
-        cost="2 forward rows, T backward rows",
+        cost="3 forward rows, T backward rows",
         axioms=frozenset({"dummy", "linearity"}),
     )
     default_baseline: ClassVar = "zero"

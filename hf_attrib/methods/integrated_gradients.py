@@ -11,7 +11,7 @@ from hf_attrib.errors import InputError
 from hf_attrib.field import Decomposition, Field
 from hf_attrib.methods.base import Claims, Method
 from hf_attrib.paths import straight
-from hf_attrib.quadrature import RULES
+from hf_attrib.quadrature import MOST_GAUSS_NODES, RULES
 
 __all__ = ["IntegratedGradients"]
 
@@ -48,7 +48,7 @@ class IntegratedGradients(Method, name="integrated_gradients"):
         signed=True,
         identity="f(x) - f(x')",
         stochastic=False,
-        cost="K + 1 forward rows, K T backward rows",
+        cost="K + 2 forward rows, K * T backward rows",
         axioms=frozenset({"completeness", "dummy", "linearity", "sensitivity"}),
     )
     steps: int = field(default=64, metadata={"help": "Nodes of the quadrature rule."})
@@ -60,6 +60,11 @@ class IntegratedGradients(Method, name="integrated_gradients"):
             raise InputError(f"steps is {self.steps}; expected at least {fewest}.")
         if self.rule not in ("auto", *RULES):
             raise InputError(f"rule {self.rule!r} is unknown; expected auto, {', '.join(RULES)}.")
+        if self.steps > MOST_GAUSS_NODES and self.rule not in ("midpoint", "trapezoid"):
+            raise InputError(
+                f"steps is {self.steps}; Gauss–Legendre rules have at most {MOST_GAUSS_NODES}. "
+                "Take rule='midpoint' for more."
+            )
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Attribute along the straight line."""

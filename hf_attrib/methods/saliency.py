@@ -36,7 +36,7 @@ class Saliency(Method, name="saliency"):
         signed=False,
         identity=None,
         stochastic=False,
-        cost="1 forward row, T backward rows",
+        cost="2 forward rows, T backward rows",
         axioms=frozenset({"dummy"}),
     )
 

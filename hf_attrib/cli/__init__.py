@@ -1,0 +1,5 @@
+"""The command line: ``hf-attrib explain``, ``show``, ``methods`` and ``models``."""
+
+from hf_attrib.cli.commands import app, main
+
+__all__ = ["app", "main"]

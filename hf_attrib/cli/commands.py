@@ -1,0 +1,129 @@
+"""The commands."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn, cast
+
+import torch
+import typer
+
+from hf_attrib import __version__
+from hf_attrib.cli import catalog
+from hf_attrib.cli.flags import flagged
+from hf_attrib.cli.options import Answer, Asked, ModelChoice, Record, Saved, View
+from hf_attrib.cli.output import Activity, complain, emit, put, quiet
+from hf_attrib.cli.source import Source
+from hf_attrib.errors import HFAttribError
+from hf_attrib.explainer import Explainer
+from hf_attrib.loading import load_model
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+#: Typer's base class of usage errors, which has moved between its versions, and click's.
+_UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
+
+_EXAMPLE = (
+    "Example: hf-attrib explain \"Ada's key is red. Bob's key is blue. "
+    "Q: What color is Bob's key? A:\""
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0, 2 for bad input, 130 if interrupted.
+
+    Args:
+        arguments: the words after the program's name; by default those it was called with.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # not every terminal knows every character
+    code: Any = 2
+    try:
+        code = app(arguments, standalone_mode=False)
+    except _UsageError as error:
+        complain(error.format_message())
+    except HFAttribError as error:
+        complain(str(error))
+    except typer.Abort:
+        code = 130
+    sys.exit(code or 0)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", metavar="", help="Print the version."),
+) -> None:
+    """Explain which input tokens made a language model generate each output token."""
+    if version:
+        put(f"hf-attrib {__version__}\n")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        put(context.get_help() + "\n")
+
+
+@app.command(epilog=_EXAMPLE)
+@flagged
+def explain(
+    source: Source,
+    asked: Asked,
+    answer: Answer,
+    choice: ModelChoice,
+    record: Record,
+    view: View,
+    **fields: Any,
+) -> None:
+    """Generate an answer to a prompt and show what each token of it came from."""
+    question = asked.question(asked.made_method(fields, answer.seed))
+    prompt = source.read()
+    with Activity(f"Loading {choice.model}") as activity, quiet():
+        model, tokenizer = load_model(choice.model, **choice.options())
+        if answer.seed is not None:
+            torch.manual_seed(answer.seed)
+        activity.now("Generating" if answer.response is None else "Explaining")
+        explainer = Explainer(
+            model,
+            tokenizer,
+            batch_size=choice.batch_size,
+            progress=lambda done, total: activity.now("Explaining", done, total),
+        )
+        result = explainer.explain(
+            prompt,
+            method=question.method,
+            target=question.target.name,
+            contrast=question.contrast,
+            baseline=question.baseline,
+            attribute_to=question.attribute_to,
+            movable=question.movable,
+            **answer.options(),
+        )
+    emit(result, view.matrix, view.svg, record.json)
+
+
+@app.command()
+@flagged
+def show(saved: Saved, view: View) -> None:
+    """Show a saved result."""
+    emit(saved.load(), view.matrix, view.svg, None)
+
+
+@app.command()
+def methods() -> None:
+    """List the attribution methods."""
+    put(catalog.methods_table())
+
+
+@app.command()
+def models() -> None:
+    """List the embedded models."""
+    put(catalog.models_table())

@@ -1,0 +1,197 @@
+"""The options of the commands, in groups; each group checks itself before anything long runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hf_attrib.attribution import Attribution
+from hf_attrib.baselines import BaselineLike, parse
+from hf_attrib.cli.output import STDOUT, check_writable
+from hf_attrib.errors import InputError
+from hf_attrib.loading import DTYPES, check_device
+from hf_attrib.methods import Method, methods
+from hf_attrib.methods.base import method as method_named
+from hf_attrib.question import Question
+from hf_attrib.storage import load
+from hf_attrib.targets import TARGETS, target
+
+__all__ = ["Answer", "Asked", "ModelChoice", "Record", "Saved", "View"]
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Model."""
+
+    model: Annotated[
+        str, typer.Option(help="An embedded model (see hf-attrib models), a hub name or a folder.")
+    ] = "keys-llama"
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")
+    ] = False
+    device: Annotated[str, typer.Option(help="cpu, cuda, mps, or auto to use all there is.")] = (
+        "cpu"
+    )
+    dtype: Annotated[
+        str, typer.Option(help=f"{', '.join(DTYPES)}; auto keeps the model's own.")
+    ] = "auto"
+    batch_size: Annotated[
+        int | None,
+        typer.Option(help="Sequences run at once; changes memory and speed only."),
+    ] = None
+
+    def __post_init__(self) -> None:
+        check_device(self.device)
+        if self.dtype not in DTYPES:
+            raise InputError(f"dtype {self.dtype!r} is unknown; expected {', '.join(DTYPES)}.")
+        _check_positive("--batch-size", self.batch_size)
+
+    def options(self) -> dict[str, Any]:
+        """Return the arguments of ``load_model`` besides the name."""
+        names = ("revision", "device", "dtype", "trust_remote_code")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Answer."""
+
+    response: Annotated[
+        str | None, typer.Option(help="Explain this answer instead of generating one.")
+    ] = None
+    max_new_tokens: Annotated[
+        int | None, typer.Option(help="Generate at most this many tokens.")
+    ] = None
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of sampling, where the model or the method samples.")
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.response is not None and self.max_new_tokens is not None:
+            raise InputError("--response and --max-new-tokens were both given; give one of them.")
+        if self.seed is not None and not 0 <= self.seed < 2**64:
+            raise InputError(f"--seed is {self.seed}; expected 0 to 2**64 - 1.")
+        _check_positive("--max-new-tokens", self.max_new_tokens)
+
+    def options(self) -> dict[str, Any]:
+        """Return the arguments of ``Explainer.explain``."""
+        given = {"response": self.response, "max_new_tokens": self.max_new_tokens}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to explain."""
+
+    method: Annotated[str, typer.Option(help=f"{', '.join(methods())}.")] = "integrated_gradients"
+    target: Annotated[str, typer.Option(help=f"Of each generated token: {', '.join(TARGETS)}.")] = (
+        "log_prob"
+    )
+    contrast: Annotated[
+        str | None, typer.Option(help="Why this token rather than another: its text, or id:NUMBER.")
+    ] = None
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="What tokens are compared to: mean, zero, token:TEXT or id:NUMBER."),
+    ] = None
+    attribute_to: Annotated[
+        str, typer.Option(help="prompt; or all, to score the tokens generated before, too.")
+    ] = "prompt"
+    movable: Annotated[
+        str, typer.Option(help="content; or all, to score special and template tokens, too.")
+    ] = "content"
+
+    def question(self, method: Method) -> Question:
+        """Return the question asked, which checks itself.
+
+        Raises:
+            InputError: some value is unknown.
+        """
+        baseline: BaselineLike | None = _token(self.baseline)
+        if isinstance(baseline, str) and not baseline.startswith("token:"):
+            parse(baseline, None)
+        return Question(
+            method,
+            target(self.target),
+            _token(self.contrast),
+            baseline,
+            self.attribute_to,
+            self.movable,
+        )
+
+    def made_method(self, given: dict[str, Any], seed: int | None) -> Method:
+        """Return the method with the fields given; one that samples takes the seed, too."""
+        known = {f.name for f in fields(methods()[self.method])} if self.method in methods() else ()
+        if seed is not None and "seed" in known:
+            given = {**given, "seed": seed}
+        return method_named(self.method, given)
+
+
+@dataclass(frozen=True)
+class View:
+    """Output."""
+
+    matrix: Annotated[
+        bool,
+        typer.Option(
+            "--matrix", help="Add the score of every generated token for every input token."
+        ),
+    ] = False
+    svg: Annotated[Path | None, typer.Option(help="Draw a picture into this file, too.")] = None
+
+    def __post_init__(self) -> None:
+        if self.svg is not None:
+            check_writable(self.svg)
+
+
+@dataclass(frozen=True)
+class Record:
+    """Output."""
+
+    json: Annotated[
+        Path | None,
+        typer.Option(
+            help="Save the result, for hf-attrib show; - prints it instead of the heatmap."
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.json is not None and self.json != STDOUT:
+            check_writable(self.json)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Result."""
+
+    result: Annotated[Path, typer.Argument(help="A result that hf-attrib explain --json saved.")]
+
+    def load(self) -> Attribution:
+        """Return the result.
+
+        Raises:
+            HFAttribError: it cannot be read.
+        """
+        try:
+            return load(self.result)
+        except OSError as error:
+            raise InputError(f"cannot read {self.result}: {error.strerror}.") from None
+        except UnicodeDecodeError:
+            raise InputError(f"{self.result} is not UTF-8 text.") from None
+
+
+def _check_positive(flag: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise InputError(f"{flag} is {value}; expected at least 1.")
+
+
+def _token(spec: str | None) -> str | int | None:
+    """Read ``id:NUMBER`` as a token id."""
+    kind, _, number = (spec or "").partition(":")
+    if kind == "id" and number.isdecimal():
+        return int(number)
+    return spec

@@ -1,0 +1,154 @@
+"""Where things go: the result alone to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from hf_attrib.attribution import Attribution
+from hf_attrib.errors import AttributionWarning, InputError
+from hf_attrib.render import Heatmap, to_svg
+from hf_attrib.render.safe_text import visible
+from hf_attrib.storage import to_json
+
+__all__ = ["STDOUT", "Activity", "check_writable", "complain", "emit", "put", "quiet", "rendered"]
+
+#: What stands for standard output among paths.
+STDOUT = Path("-")
+
+#: Seconds after which a reader wonders whether anything happens.
+_PATIENCE = 1.0
+
+
+def complain(message: str) -> None:
+    """Print one line about what went wrong; text from files cannot steer the terminal."""
+    print(f"hf-attrib: {' '.join(visible(message).split())}", file=sys.stderr)
+
+
+def put(text: str) -> None:
+    """Write to standard output; a reader that closes it early, such as head, is no error.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        # Python flushes once more at exit, which would fail again and say so.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise InputError(f"cannot write standard output: {error.strerror}.") from None
+
+
+def rendered(*parts: RenderableType) -> str:
+    """Return parts as standard output can show them."""
+    console = Console(highlight=False)
+    to_terminal = console.is_terminal
+    console.file = text = io.StringIO()  # only `put` may fail on what standard output does
+    for part in parts:
+        console.print(part, crop=False)
+    lines = text.getvalue().split("\n")
+    return "\n".join(lines if to_terminal else (line.rstrip() for line in lines))
+
+
+def emit(result: Attribution, matrix: bool, svg: Path | None, json: Path | None) -> None:
+    """Print a result and save it where asked to.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        put(to_json(result) if json == STDOUT else rendered(Heatmap(result, matrix=matrix)))
+    finally:
+        if json is not None and json != STDOUT:
+            _save(result.save, json)
+        if svg is not None:
+            _save(lambda path: to_svg(result, path), svg)
+
+
+def check_writable(path: Path) -> None:
+    """Find out before a long run whether a file can be written after it.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if path == STDOUT:
+        raise InputError("standard output takes JSON only (--json -); give a file.")
+    try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"cannot write {path}: it is no regular file.")
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}.") from None
+
+
+def _save(write: Callable[[Path], Any], path: Path) -> None:
+    try:
+        write(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}.") from None
+
+
+class Activity:
+    """A bar on standard error for runs that take long, if anyone watches.
+
+    Args:
+        what: what is being done first.
+    """
+
+    def __init__(self, what: str) -> None:
+        console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not (console.is_interactive and sys.stderr.isatty()),
+        )
+        self._task = self._bar.add_task(visible(what), total=None)
+
+    def __enter__(self) -> Activity:
+        self._timer = threading.Timer(_PATIENCE, self._bar.start)
+        self._timer.daemon = True
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        self._timer.join()
+        self._bar.stop()
+
+    def now(self, what: str, done: int = 0, total: int | None = None) -> None:
+        """Say what is being done."""
+        self._bar.update(self._task, description=what, completed=done, total=total)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence what libraries say besides errors; the heatmap itself shows our own warnings."""
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+    from transformers.utils import logging as transformers_logging
+
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    disable_progress_bars()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    with warnings.catch_warnings():
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore", AttributionWarning)
+        yield

@@ -143,7 +143,7 @@ def _check_slope(field: EmbeddingField, x: Tensor, gradient: Tensor) -> None:
     typical = x.norm(dim=-1).mean()
     slope = gradient.flatten(1).norm(dim=1)  # [T]
     direction = gradient / slope.clamp_min(torch.finfo(slope.dtype).tiny)[:, None, None]
-    steps = (3e-3, 3e-2) if _fine(field) else (0.1, 0.5)
+    steps = (3e-3, 3e-2) if _fine(field) else (0.01, 0.03, 0.1, 0.5)
     errors = []
     for step in steps:
         shift = (step * typical * direction)[None, None]  # [1, 1, T, N, D]: own points

@@ -152,7 +152,8 @@ def _run(content: Mapping[str, Any]) -> Run:
         plain = tuple(get_origin(kind) or kind for kind in kinds)
         value = getattr(run, name)
         # JSON writes 1.0 as 1 in other hands; too large a number overflows here, not later.
-        if not isinstance(float(value) if hint is float else value, plain):
+        whole = hint is float and type(value) is int
+        if not isinstance(float(value) if whole else value, plain):
             raise TypeError(f"{name} is {value!r:.40}")
     return run
 

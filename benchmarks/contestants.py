@@ -1,0 +1,143 @@
+"""The same question put to each library: N nodes, T tokens, integrated gradients of log p.
+
+A contestant prepares itself on a subject and returns a function to be timed, which returns
+scores [T, P], or ``None`` where its convention is another and the numbers are not comparable.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from subjects import Subject
+from torch import Tensor
+
+from hf_attrib import AttributionWarning, Explainer
+
+NODES = 32
+
+Contestant: TypeAlias = Callable[[Subject], Callable[[], Tensor | None]]
+
+
+def rows_at_once(subject: Subject) -> int:
+    """Return how many sequences hf_attrib runs at once by default; the floor does the same."""
+    return max(1, 1024 // (len(subject.prompt_ids) + len(subject.response_ids) - 1))
+
+
+def ours(subject: Subject) -> Callable[[], Tensor]:
+    explainer = Explainer(subject.model)
+    question = {
+        "input_ids": subject.prompt_ids,
+        "response_ids": subject.response_ids,
+        "baseline": subject.baseline,
+        "movable": "all",
+        "rule": "gauss_legendre",
+        "steps": NODES,
+    }
+
+    def run() -> Tensor:
+        with warnings.catch_warnings():
+            # Nobody else says how far from convergence they are.
+            warnings.simplefilter("ignore", AttributionWarning)
+            return explainer.explain(**question).scores
+
+    return run
+
+
+def floor(subject: Subject) -> Callable[[], Tensor]:
+    """Write by hand what cannot be avoided: N forwards, N T backwards, the logits needed."""
+    model = subject.model.requires_grad_(False)
+    prompt, targets = len(subject.prompt_ids), torch.tensor(subject.response_ids)
+    ids = torch.tensor([subject.prompt_ids + subject.response_ids[:-1]])
+    nodes, weights = map(torch.from_numpy, np.polynomial.legendre.leggauss(NODES))
+    nodes, weights = (nodes.float() + 1) / 2, weights.float() / 2
+    rows = rows_at_once(subject)
+
+    def run() -> Tensor:
+        with torch.no_grad():
+            x = model.get_input_embeddings()(ids)
+            start = x.clone()
+            start[:, :prompt] = model.get_input_embeddings()(torch.tensor(subject.baseline))
+        scores = torch.zeros(len(targets), prompt)
+        keep = torch.arange(prompt - 1, ids.shape[1])
+        for a, w in zip(nodes.split(rows), weights.split(rows), strict=True):
+            z = (start + a[:, None, None] * (x - start)).requires_grad_()
+            logits = model(inputs_embeds=z, use_cache=False, logits_to_keep=keep).logits
+            picked = logits.log_softmax(-1)[:, torch.arange(len(targets)), targets]
+            for t in range(len(targets)):
+                gradient = torch.autograd.grad(picked[:, t].sum(), z, retain_graph=True)[0]
+                mean = (w[:, None, None] * gradient[:, :prompt]).sum(0)
+                scores[t] += (mean * (x - start)[0, :prompt]).sum(-1)
+        return scores
+
+    return run
+
+
+def captum(subject: Subject, chunked: bool = False) -> Callable[[], Tensor]:
+    from captum.attr import LayerIntegratedGradients, LLMGradientAttribution, TextTokenInput
+
+    layer = LayerIntegratedGradients(subject.model, subject.model.get_input_embeddings())
+    method = LLMGradientAttribution(layer, subject.tokenizer)
+    question = TextTokenInput(subject.prompt, subject.tokenizer, baselines=subject.baseline)
+    target = torch.tensor(subject.response_ids)
+    chunk = rows_at_once(subject) if chunked else None
+
+    def run() -> Tensor:
+        return method.attribute(
+            question, target=target, n_steps=NODES, internal_batch_size=chunk
+        ).token_attr
+
+    return run
+
+
+def inseq(subject: Subject, chunked: bool = False) -> Callable[[], None]:
+    """Its own convention: the generated prefix moves too, and is scored."""
+    import inseq
+
+    wrapped = inseq.load_model(subject.model, "integrated_gradients", tokenizer=subject.tokenizer)
+    chunk = {"internal_batch_size": rows_at_once(subject)} if chunked else {}
+
+    def run() -> None:
+        wrapped.attribute(
+            subject.prompt,
+            subject.prompt + subject.response,
+            n_steps=NODES,
+            show_progress=False,
+            **chunk,
+        )
+
+    return run
+
+
+def interpreto(subject: Subject) -> Callable[[], None]:
+    """Not integrated gradients: absolute values of gradient times interpolated embedding."""
+    from interpreto import Granularity, IntegratedGradients
+
+    method = IntegratedGradients(
+        subject.model,
+        subject.tokenizer,
+        batch_size=rows_at_once(subject),
+        n_perturbations=NODES,
+        granularity=Granularity.ALL_TOKENS,
+    )
+    target = torch.tensor(subject.response_ids)
+
+    def run() -> None:
+        method(subject.prompt, targets=target)
+
+    return run
+
+
+CONTESTANTS: dict[str, Contestant] = {
+    "hf_attrib": ours,
+    "floor (by hand)": floor,
+    "captum": captum,
+    "captum, same chunks": partial(captum, chunked=True),
+    "inseq": inseq,
+    "inseq, same chunks": partial(inseq, chunked=True),
+    "interpreto": interpreto,
+}

@@ -1,0 +1,123 @@
+"""What the contestants explain: a model, a prompt and a response of T tokens, as text and ids.
+
+The text re-encodes to exactly the ids, because some contestants take nothing but text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from hf_attrib import embedded
+
+TARGETS = 16
+
+_FACTS = (
+    "Ada's key is red. Bob's key is blue. Carl's key is green. Emma is a pilot. Hugo is a nurse. "
+    "Q: What color is Bob's key? A:"
+)
+_CONTEXT = (
+    "Context: Ada Lovelace was born in London in 1815. Her mother was Annabella.\n"
+    "Question: In which city was Ada born?\nAnswer:"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One thing to explain.
+
+    Args:
+        model: in evaluation mode.
+        tokenizer: its tokenizer.
+        prompt: as text.
+        response: as text that continues the prompt.
+        prompt_ids: P ids.
+        response_ids: T ids.
+        baseline: token id that stands for "nothing".
+    """
+
+    model: Any
+    tokenizer: Any
+    prompt: str
+    response: str
+    prompt_ids: list[int]
+    response_ids: list[int]
+    baseline: int
+
+    def __post_init__(self) -> None:
+        again = self.tokenizer(self.prompt + self.response).input_ids
+        if again != self.prompt_ids + self.response_ids:
+            raise ValueError("the text does not re-encode to the ids; choose another prompt")
+
+
+def random_llama(prompt_tokens: int = 64, vocabulary: int = 32_000) -> Subject:
+    """Return a Llama of 6 layers that nobody trained, which costs what a trained one would."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=256,
+        intermediate_size=688,
+        num_hidden_layers=6,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+        initializer_range=0.1,
+        bos_token_id=1,
+        eos_token_id=1,
+        pad_token_id=1,
+    )
+    words = {"<unk>": 0, "<eos>": 1} | {f"w{i}": i for i in range(2, vocabulary)}
+    splitting = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    splitting.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    special = {"unk_token": "<unk>"} | dict.fromkeys(
+        ("bos_token", "eos_token", "pad_token"), "<eos>"
+    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=splitting, **special)
+    ids = torch.randint(2, vocabulary, (prompt_tokens + TARGETS,)).tolist()
+    prompt, response = ids[:prompt_tokens], ids[prompt_tokens:]
+    model = LlamaForCausalLM(config).eval()
+    text = " ".join(f"w{i}" for i in prompt)
+    return Subject(
+        model, tokenizer, text, "".join(f" w{i}" for i in response), prompt, response, baseline=0
+    )
+
+
+def embedded_llama() -> Subject:
+    """Return the small trained Llama that ships with the package."""
+    model, tokenizer = embedded.load("keys-llama")
+    return _written(model, tokenizer, _FACTS, tokenizer.unk_token_id)
+
+
+def gemma() -> Subject:
+    """Return Gemma 3 270M, converted by the helper of the tests."""
+    import sys
+
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+    from real_models import gemma as load
+
+    model, tokenizer = load()
+    return _written(model, tokenizer, _CONTEXT, tokenizer.unk_token_id)
+
+
+def _written(model: Any, tokenizer: Any, prompt: str, baseline: int) -> Subject:
+    """Let a model write exactly T tokens."""
+    encoded = tokenizer(prompt, return_tensors="pt")
+    lengths = {"min_new_tokens": TARGETS, "max_new_tokens": TARGETS}
+    ids = encoded["input_ids"][0].tolist()
+    output = model.generate(**encoded, **lengths, do_sample=False)[0].tolist()
+    full = tokenizer.decode(output, skip_special_tokens=True)
+    return Subject(
+        model, tokenizer, prompt, full.removeprefix(prompt), ids, output[len(ids) :], baseline
+    )
+
+
+SUBJECTS: dict[str, Callable[[], Subject]] = {
+    "llama6": random_llama,
+    "keys-llama": embedded_llama,
+    "gemma": gemma,
+}

@@ -1,0 +1,41 @@
+"""Explain language models: which input tokens made them say what they said.
+
+>>> import hf_attrib
+>>> model, tokenizer = hf_attrib.embedded.load("keys-llama")
+>>> model = hf_attrib.attach(model, tokenizer)
+>>> result = model.explain("Ada's key is red. Bob's key is blue. Q: What color is Bob's key? A:")
+>>> "".join(result.response_pieces)
+"Bob's key is blue.</s>"
+"""
+
+from importlib.metadata import version
+
+from hf_attrib import embedded
+from hf_attrib.attribution import Attribution
+from hf_attrib.errors import (
+    AttributionWarning,
+    HFAttribError,
+    InputError,
+    ResultFileError,
+    UnsupportedModelError,
+)
+from hf_attrib.explainer import Explainer, attach
+from hf_attrib.methods import Method, methods
+from hf_attrib.storage import load
+
+__all__ = [
+    "Attribution",
+    "AttributionWarning",
+    "Explainer",
+    "HFAttribError",
+    "InputError",
+    "Method",
+    "ResultFileError",
+    "UnsupportedModelError",
+    "attach",
+    "embedded",
+    "load",
+    "methods",
+]
+
+__version__ = version("hf_attrib")

@@ -1,0 +1,29 @@
+"""Tests run offline, on one thread, and start from a fixed seed."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import pytest
+import torch
+
+import hf_attrib
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_and_seed():
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def keys():
+    """The embedded retrieval model and its tokenizer."""
+    return hf_attrib.embedded.load("keys-llama")
+
+
+@pytest.fixture(scope="session")
+def g2p():
+    """The embedded grapheme-to-phoneme model and its tokenizer."""
+    return hf_attrib.embedded.load("g2p-t5")

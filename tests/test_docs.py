@@ -1,0 +1,60 @@
+"""What the documentation says is what the code does."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.M | re.S)
+
+
+@pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
+def test_python_blocks_of_the_readme_run(tmp_path, monkeypatch, capsys):
+    """In order and in one namespace, as a reader would type them."""
+    monkeypatch.chdir(tmp_path)
+    namespace = {}
+    found = blocks("python")
+    assert found
+    for block in found:
+        exec(compile(block, "README.md", "exec"), namespace)
+    assert capsys.readouterr().out
+
+
+def test_shell_blocks_name_commands_that_exist():
+    from typer.testing import CliRunner
+
+    from hf_attrib.cli import app
+
+    commands = [line for block in blocks("bash") for line in block.splitlines()]
+    asked = {m[1] for line in commands for m in re.finditer(r"hf-attrib ([a-z]+)", line)}
+    assert "explain" in asked
+    for command in asked:
+        assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0, command
+
+
+def test_ci_runs_the_readme_command():
+    marker = README.split("<!-- install and test -->\n```bash\n")
+    assert len(marker) == 2
+    assert "pytest" in marker[1].split("```")[0]
+    assert "install and test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_generated_pages_are_up_to_date():
+    spec = importlib.util.spec_from_file_location("make", ROOT / "docs" / "make.py")
+    make = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make)
+    for page, write in make.PAGES.items():
+        assert (ROOT / "docs" / page).read_text(encoding="utf-8") == write(), (
+            "run python docs/make.py"
+        )
+
+
+def test_links_of_the_readme_lead_somewhere():
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)|src=\"(?!https?:)([^\"]+)\"", README):
+        assert (ROOT / (target[0] or target[1])).exists(), target

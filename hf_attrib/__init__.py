@@ -3,7 +3,8 @@
 >>> import hf_attrib
 >>> model, tokenizer = hf_attrib.embedded.load("keys-llama")
 >>> model = hf_attrib.attach(model, tokenizer)
->>> result = model.explain("Ada's key is red. Bob's key is blue. Q: What color is Bob's key? A:")
+>>> prompt = "Ada's key is red. Bob's key is blue. Q: What color is Bob's key? A:"
+>>> result = model.explain(prompt, steps=128)
 >>> "".join(result.response_pieces)
 "Bob's key is blue.</s>"
 """

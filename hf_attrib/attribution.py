@@ -23,7 +23,9 @@ class Run:
         method_fields: its hyperparameters.
         target: the scalar explained, e.g. ``"log_prob"``.
         contrast_ids: for each generated token the id it was contrasted with, or ``None``.
+        contrast_pieces: their text.
         attribute_to: ``"prompt"`` or ``"all"`` (prompt and generated prefix).
+        movable: which tokens could move: ``"content"``, ``"all"`` or ``"given"`` by flags.
         baseline: what the reference input was, in words.
         signed: whether scores carry a sign.
         identity: what the scores of a target sum to, e.g. ``"f(x) - f(x')"``, or ``None``.
@@ -43,7 +45,9 @@ class Run:
     method_fields: Mapping[str, Any]
     target: str
     contrast_ids: tuple[int, ...] | None
+    contrast_pieces: tuple[str, ...] | None
     attribute_to: str
+    movable: str
     baseline: str
     signed: bool
     identity: str | None

@@ -72,9 +72,10 @@ def token(token_id: int, name: str) -> Baseline:
 
 def given(embeddings: Tensor) -> Baseline:
     """Return embeddings as they are: [D], or one for each input position, [N, D]."""
-    if embeddings.dim() not in (1, 2) or not embeddings.is_floating_point():
+    fits = embeddings.dim() in (1, 2) and embeddings.is_floating_point()
+    if not fits or not bool(torch.isfinite(embeddings).all()):
         raise InputError(
-            f"a baseline tensor must be [D] or [N, D] and floating point; got "
+            f"a baseline tensor must be [D] or [N, D], floating point and finite; got "
             f"{tuple(embeddings.shape)} {embeddings.dtype}."
         )
     return Baseline("given embeddings", lambda embed: embeddings.detach())
@@ -90,10 +91,14 @@ def parse(spec: BaselineLike, tokenizer: Any) -> Baseline:
     Raises:
         InputError: it names no baseline, or text that is not exactly one token.
     """
-    if isinstance(spec, Tensor):
-        return given(spec)
-    if isinstance(spec, int):
-        return token(spec, f"token {spec}")
+    if not isinstance(spec, str):
+        try:
+            number = torch.as_tensor(spec)
+        except (TypeError, ValueError, RuntimeError):
+            raise InputError(f"a baseline cannot be {spec!r:.80}.") from None
+        if number.dim() == 0 and number.dtype == torch.int64:
+            return token(int(number), f"token {int(number)}")
+        return given(number)
     if spec in ("mean", "zero"):
         return mean() if spec == "mean" else zero()
     kind, _, text = spec.partition(":")

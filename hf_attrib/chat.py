@@ -50,8 +50,8 @@ def _content(message: Mapping[str, Any]) -> str:
     if not isinstance(message, Mapping) or not {"role", "content"} <= set(message):
         raise InputError(f"a message needs a role and a content; got {message!r}.")
     content = message["content"]
-    if isinstance(content, str):
-        return content
+    if content is None or isinstance(content, str):
+        return content or ""  # calls of tools have none
     parts = content if isinstance(content, Sequence) else [content]
     if not all(isinstance(part, Mapping) and part.get("type") == "text" for part in parts):
         raise InputError(f"only text messages can be explained; got content {content!r}.")
@@ -64,7 +64,7 @@ def _apply(
     filled = [{**m, "content": c} for m, c in zip(messages, contents, strict=True)]
     try:
         text = tokenizer.apply_chat_template(
-            filled, tokenize=False, add_generation_prompt=True, **options
+            filled, tokenize=False, **{"add_generation_prompt": True, **options}
         )
     except Exception as error:  # templates raise whatever their authors chose
         raise InputError(f"the chat template rejects these messages: {error}") from error
@@ -75,31 +75,36 @@ def _align(
     text: str, frame: str, marks: Sequence[str], contents: Sequence[str]
 ) -> list[tuple[int, int]] | None:
     """Find contents between the template's own words, or return ``None`` if those vary."""
-    spans, rest, end = [], frame, 0
-    for i, (mark, content) in enumerate(zip(marks, contents, strict=True)):
-        before, found, rest = rest.partition(mark)
-        following = rest.partition(marks[i + 1])[0] if i + 1 < len(marks) else rest
-        if not found or not text.startswith(before, end):
+    if any(frame.count(mark) != 1 for mark in marks):
+        return None
+    # Some templates move the system's message into a later turn.
+    order = sorted(range(len(marks)), key=lambda i: frame.index(marks[i]))
+    spans, rest, end = {}, frame, 0
+    for place, i in enumerate(order):
+        content = contents[i]
+        before, _, rest = rest.partition(marks[i])
+        last = place + 1 == len(order)
+        following = rest if last else rest.partition(marks[order[place + 1]])[0]
+        if not text.startswith(before, end):
             return None
         start = end + len(before)
         forms = (f for f in (content, content.strip()) if text.startswith(f + following, start))
         if (form := next(forms, None)) is None:
             return None
         end = start + len(form)
-        spans.append((start, end))
-    return spans if text[end:] == rest else None
+        spans[i] = (start, end)
+    return [spans[i] for i in range(len(marks))] if text[end:] == rest else None
 
 
 def _search(text: str, contents: Sequence[str]) -> list[tuple[int, int]]:
-    """Find the contents themselves, in order."""
-    spans, end = [], 0
+    """Find the contents themselves, if each can be only in one place."""
+    spans = []
     for content in contents:
-        start = text.find(content.strip(), end)
-        if start < 0:
+        start = text.find(content.strip())
+        if start < 0 or text.count(content.strip()) > 1:
             raise InputError(
                 f"the chat template changes the message {content[:40]!r}, so its tokens cannot be "
                 "told from the template's. Render the chat yourself and pass it as a string."
             )
-        end = start + len(content.strip())
-        spans.append((start, end))
+        spans.append((start, start + len(content.strip())))
     return spans

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hf_attrib.batch import Batch
 from hf_attrib.errors import UnsupportedModelError
-from hf_attrib.field import Field, Linearisation
+from hf_attrib.field import Field, Linearisation, Progress, silent
 from hf_attrib.inject import Sites, captured, injected, vocabulary
 from hf_attrib.targets import TARGETS, Target
 
@@ -61,7 +61,7 @@ class EmbeddingField(Field):
         batch: Batch,
         target: Target,
         batch_size: int | None = None,
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        progress: Progress = silent,
     ) -> None:
         count, width = batch.movable.shape
         rows = batch_size or max(1, _TOKENS_AT_ONCE // width)

@@ -12,7 +12,7 @@ from hf_attrib import chat
 from hf_attrib.errors import InputError
 from hf_attrib.tokens import Tokens, detokenize
 
-__all__ = ["Ids", "as_ids", "encode_prompt", "encode_response", "wrap"]
+__all__ = ["Ids", "as_ids", "check_text", "encode_prompt", "encode_response", "wrap"]
 
 #: Token ids as callers hold them.
 Ids: TypeAlias = Sequence[int] | Tensor
@@ -34,10 +34,13 @@ def encode_prompt(
     if not isinstance(prompt, Sequence):
         raise InputError(f"a prompt is a text or a list of messages; got {prompt!r:.80}.")
     if isinstance(prompt, str):
+        if template_options:
+            raise InputError("template_options go with messages; the prompt is a text.")
         text, spans, add_special = prompt, [(0, len(prompt), "prompt")], True
     else:
         text, spans = chat.render(tokenizer, prompt, template_options)
         add_special = False  # the template has written them
+    check_text(text)
     encoding = tokenizer(
         text, add_special_tokens=add_special, return_offsets_mapping=bool(tokenizer.is_fast)
     )
@@ -53,14 +56,29 @@ def encode_prompt(
     return Tokens(torch.tensor(ids), tuple(pieces), roles, tuple(offsets), text)
 
 
+def check_text(text: str) -> None:
+    """Refuse text that no tokenizer can read.
+
+    Raises:
+        InputError: it holds half of a surrogate pair.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"the text is no valid Unicode at character {error.start}.") from None
+
+
 def encode_response(tokenizer: Any, response: str, special: set[int]) -> Tokens:
     """Tokenise a response as the continuation it is, without special tokens.
 
     Raises:
         InputError: no tokenizer, or an empty response.
     """
+    if not isinstance(response, str):
+        raise InputError(f"a response is a text; got {response!r:.80}.")
     if tokenizer is None:
         raise InputError("a response text needs a tokenizer; give one, or pass response_ids.")
+    check_text(response)
     ids = tokenizer(text_target=response, add_special_tokens=False)["input_ids"]
     if not ids:
         raise InputError("the response is empty; give at least one token to explain.")
@@ -81,12 +99,16 @@ def as_ids(ids: Ids | None, name: str) -> list[int]:
     Raises:
         InputError: they are no non-empty list of integers.
     """
-    plain: Any = ids.tolist() if isinstance(ids, Tensor) else list(ids or ())
-    if len(plain) == 1 and isinstance(plain[0], list):
-        plain = plain[0]  # a batch of one, as tokenizers return it
-    if not plain or not all(type(i) is int and i >= 0 for i in plain):
-        raise InputError(f"{name} must be a non-empty list of token ids; got {plain!r:.80}.")
-    return list(plain)
+    try:
+        tensor = torch.as_tensor(ids)
+    except (TypeError, ValueError, RuntimeError):
+        tensor = torch.empty(0)
+    if tensor.dim() == 2 and len(tensor) == 1:
+        tensor = tensor[0]  # a batch of one, as tokenizers return it
+    plain = tensor.dtype in (torch.int64, torch.int32, torch.int16, torch.uint8)
+    if tensor.dim() != 1 or len(tensor) == 0 or not plain or int(tensor.min()) < 0:
+        raise InputError(f"{name} must be a non-empty list of token ids; got {ids!r:.80}.")
+    return [int(i) for i in tensor]
 
 
 def _roles(

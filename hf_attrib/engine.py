@@ -14,25 +14,29 @@ from torch import Tensor
 
 from hf_attrib import self_check
 from hf_attrib.attribution import Attribution, Run
-from hf_attrib.baselines import Baseline
+from hf_attrib.baselines import Embedder
 from hf_attrib.batch import Batch, collate
 from hf_attrib.embedding_field import EmbeddingField, Observation, SiteEmbedder
 from hf_attrib.errors import AttributionWarning, InputError
-from hf_attrib.field import Decomposition
+from hf_attrib.field import Decomposition, Progress
 from hf_attrib.inject import Sites, sites_of, vocabulary
 from hf_attrib.question import Question
 from hf_attrib.sequence import TokenSequence
+from hf_attrib.tokens import detokenize
 
 __all__ = ["Engine"]
 
 #: Relative completeness gap up to which a target counts as converged.
 _TOLERANCE = 0.02
 
+#: Prompts padded together; more would hold more memory than they save time.
+_TOGETHER = 8
+
 _PACKAGES = ("hf_attrib", "torch", "transformers")
 
 
 class Engine:
-    """Runs methods on a model, which it checks at the first use.
+    """Runs methods on a model, which it checks at the first use and when it has changed.
 
     Args:
         model: the model.
@@ -46,107 +50,108 @@ class Engine:
         model: Any,
         tokenizer: Any,
         batch_size: int | None,
-        progress: Callable[[int, int], None],
+        progress: Progress,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.progress = progress
         self._checked: tuple[Sites, tuple[str, ...]] | None = None
+        self._checked_state: object = None
 
     def attribute(
         self, sequences: Sequence[TokenSequence], question: Question
     ) -> list[Attribution]:
-        """Attribute B sequences in one padded batch; the model must be isolated."""
+        """Attribute sequences, some at a time in padded batches; the model must be isolated."""
+        results = []
+        for i in range(0, len(sequences), _TOGETHER):
+            results += self._attribute(sequences[i : i + _TOGETHER], question)
+        for result in results:
+            if message := _reservation(result):
+                warnings.warn(message, AttributionWarning, stacklevel=3)
+        return results
+
+    def _attribute(
+        self, sequences: Sequence[TokenSequence], question: Question
+    ) -> list[Attribution]:
         moves = [question.moves(s) for s in sequences]
         asked = [question.contrasts(s, self.tokenizer) for s in sequences]
         contrasts = [c for c in asked if c is not None]
-        self._check_contrasts(contrasts)
-        batch = collate(sequences, moves, contrasts or None, int(sequences[0].prompt.ids[0]))
         sites, notes = self._check_model(sequences[0])
+        _check_contrasts(contrasts, vocabulary(sites.modules["decoder"]))
+        batch = collate(sequences, moves, contrasts or None, int(sequences[0].prompt.ids[0]))
         started = time.perf_counter()
         field = EmbeddingField(
             self.model, sites, batch, question.target, self.batch_size, self.progress
         )
         seen = field.observe()
         reference = question.reference(self.tokenizer)
-        baseline = self._baseline(reference, batch, sites, seen.x, question)
-        result = question.method(field, seen.x, baseline)
+        scored = question.scored(sequences[0])
+        baseline = self._baseline(reference.embedding, batch, sites, seen.x, scored)
+        decomposition = question.method(field, seen.x, baseline)
         seconds = (time.perf_counter() - started) / len(sequences)
-        run = self._run(question, reference, field, seconds, notes)
+        run = self._run(question, reference.name, field, seconds, notes)
         return [
-            _freeze(
-                s,
-                batch.columns(i),
-                question,
-                replace(run, notes=(*run.notes, *self._unknown(s))),
-                _Row(i, seen, result, contrasts),
-            )
-            for i, s in enumerate(sequences)
+            _freeze(s, question, _Outcome(i, batch, seen, decomposition), self._own(run, s, c))
+            for i, (s, c) in enumerate(zip(sequences, asked, strict=True))
         ]
 
-    def _check_contrasts(self, contrasts: Sequence[Tensor]) -> None:
-        size = vocabulary(sites_of(self.model).modules["decoder"])
-        for ids in contrasts:
-            if int(ids.min()) < 0 or int(ids.max()) >= size:
-                raise InputError(
-                    f"contrast ids run from {int(ids.min())} to {int(ids.max())}, but the model "
-                    f"has {size} tokens."
-                )
-
-    def _unknown(self, sequence: TokenSequence) -> tuple[str, ...]:
-        """Note how much of the prompt the model never saw."""
-        unknown = None if self.tokenizer is None else self.tokenizer.unk_token_id
-        if unknown is None or unknown == self.tokenizer.eos_token_id:
-            return ()
-        count = int((sequence.prompt.ids == unknown).sum())
-        return (f"{count} prompt tokens are unknown to the tokenizer.",) if count else ()
-
     def _check_model(self, sequence: TokenSequence) -> tuple[Sites, tuple[str, ...]]:
-        """Check the model on a first sequence; afterwards, remember."""
-        if self._checked is None:
-            self._checked = self_check.check(self.model, sites_of(self.model), sequence)
+        """Check the model; remember the verdict as long as its modules stay the same."""
+        sites = sites_of(self.model)
+        kinds = tuple(type(module) for module in self.model.modules())
+        state = (self.model.dtype, tuple(map(id, sites.modules.values())), kinds)
+        if self._checked is None or state != self._checked_state:
+            self._checked = self_check.check(self.model, sites, sequence.start)
+            self._checked_state = state
             for note in self._checked[1]:
-                warnings.warn(note, AttributionWarning, stacklevel=4)
+                warnings.warn(note, AttributionWarning, stacklevel=5)
         return self._checked
 
     def _baseline(
-        self, reference: Baseline, batch: Batch, sites: Sites, x: Tensor, question: Question
+        self,
+        reference: Callable[[Embedder], Tensor],
+        batch: Batch,
+        sites: Sites,
+        x: Tensor,
+        scored: int,
     ) -> Tensor:
         """Return reference embeddings, [B, 1, N, D]: x wherever inputs do not move."""
-        moved = x.clone()
         lengths = {"encoder": batch.encoder_ids.shape[1], "decoder": batch.decoder_ids.shape[1]}
-        start = 0
+        parts = []
         for site, module in sites.modules.items():
-            vector = reference.embedding(SiteEmbedder(module, self.model.device)).to(x)
-            if vector.dim() == 2:
-                return _given(vector, batch, x)
-            if vector.shape[-1] != x.shape[-1]:
+            embedding = reference(SiteEmbedder(module, self.model.device)).to(x)
+            if embedding.dim() == 2:
+                parts = [_given(embedding, x, scored)]
+                break
+            if len(embedding) != x.shape[-1]:
                 raise InputError(
-                    f"the baseline is {len(vector)} wide; embeddings are {x.shape[-1]}."
+                    f"the baseline is {len(embedding)} wide; the embeddings are {x.shape[-1]}."
                 )
-            moved[:, :, start : start + lengths[site]] = vector
-            start += lengths[site]
+            parts.append(embedding.expand(len(x), 1, lengths[site], -1))
         # What the model will see: a reference rounded to its own precision.
-        moved = moved.to(self.model.dtype).to(x)
+        moved = torch.cat(parts, 2).to(self.model.dtype).to(x)
         return torch.where(batch.movable[:, None, :, None].to(x.device), moved, x)
 
     def _run(
         self,
         question: Question,
-        reference: Baseline,
+        baseline: str,
         field: EmbeddingField,
         seconds: float,
         notes: tuple[str, ...],
     ) -> Run:
+        """Record what the sequences of a batch have in common."""
         config, claims = self.model.config, question.method.claims
         return Run(
             method=question.method.name,
             method_fields=asdict(question.method),
             target=question.target.name,
             contrast_ids=None,
+            contrast_pieces=None,
             attribute_to=question.attribute_to,
-            baseline=reference.name,
+            movable=question.movable if isinstance(question.movable, str) else "given",
+            baseline=baseline,
             signed=claims.signed,
             identity=claims.identity,
             resolution=question.target.resolution,
@@ -161,61 +166,83 @@ class Engine:
             notes=notes,
         )
 
+    def _own(self, run: Run, sequence: TokenSequence, contrast: Tensor | None) -> Run:
+        """Add what one sequence alone has: its contrast, and words that the model never saw."""
+        tokenizer = self.tokenizer
+        if contrast is not None:
+            pieces = tuple(detokenize(tokenizer, [i])[2] for i in contrast.tolist())
+            run = replace(run, contrast_ids=tuple(contrast.tolist()), contrast_pieces=pieces)
+        unknown = None if tokenizer is None else tokenizer.unk_token_id
+        if unknown is None or unknown == tokenizer.eos_token_id:
+            return run
+        count = int((sequence.prompt.ids == unknown).sum())
+        many = "token is" if count == 1 else "tokens are"
+        note = f"{count} prompt {many} unknown to the tokenizer."
+        return replace(run, notes=(*run.notes, note)) if count else run
+
 
 @dataclass(frozen=True, eq=False)
-class _Row:
-    """Where one sequence's numbers are in those of its batch."""
+class _Outcome:
+    """The numbers of a batch, and which sequence of it is meant."""
 
     index: int
+    batch: Batch
     seen: Observation
-    result: Decomposition
-    contrasts: Sequence[Tensor]
+    decomposition: Decomposition
 
 
-def _given(embeddings: Tensor, batch: Batch, x: Tensor) -> Tensor:
+def _check_contrasts(contrasts: Sequence[Tensor], size: int) -> None:
+    for ids in contrasts:
+        if int(ids.max()) >= size:
+            raise InputError(f"contrast id {int(ids.max())} is outside the {size} tokens.")
+
+
+def _given(embeddings: Tensor, x: Tensor, scored: int) -> Tensor:
     """Place reference embeddings [N, D] of one sequence's scored tokens."""
-    count = embeddings.shape[0]
-    if len(x) != 1 or embeddings.shape[1] != x.shape[-1] or count > x.shape[2]:
+    if len(x) != 1 or tuple(embeddings.shape) != (scored, x.shape[-1]):
         raise InputError(
-            f"the baseline is {tuple(embeddings.shape)}; expected one prompt and at most "
-            f"{tuple(x.shape[2:])} (its tokens, embedding width)."
+            f"the baseline is {tuple(embeddings.shape)}; expected one prompt and "
+            f"{(scored, x.shape[-1])} (its scored tokens, embedding width)."
         )
-    moved = x.clone()
-    moved[0, 0, :count] = embeddings
-    return torch.where(batch.movable[:, None, :, None].to(x.device), moved, x)
+    return torch.cat([embeddings[None, None], x[:, :, scored:]], 2)
 
 
 def _freeze(
-    sequence: TokenSequence, columns: Tensor, question: Question, run: Run, row: _Row
+    sequence: TokenSequence, question: Question, outcome: _Outcome, run: Run
 ) -> Attribution:
-    """Cut one sequence out of the batch and bring it to the CPU."""
+    """Cut one sequence out of a batch and bring it to the CPU."""
     targets, scored = len(sequence.response), question.scored(sequence)
+    seen, decomposition = outcome.seen, outcome.decomposition
 
     def cut(by_target: Tensor) -> Tensor:
-        return by_target[row.index, :targets].cpu()
+        return by_target[outcome.index, :targets].cpu()
 
-    scores = row.result.scores[row.index, :targets].cpu()[:, columns[:scored]]
-    value = cut(row.seen.value)
-    reference = row.result.reference
-    contrast = tuple(row.contrasts[row.index].tolist()) if row.contrasts else None
-    notes = run.notes
+    scores = cut(decomposition.scores)[:, outcome.batch.columns(outcome.index)[:scored]]
+    value = cut(seen.value)
+    if decomposition.reference is None:
+        reference = torch.full_like(value, torch.nan)
+    else:
+        reference = cut(decomposition.reference)
     if not bool(torch.isfinite(scores).all()):
-        notes += ("Some scores are not finite: the model overflows. Load it in float32.",)
-    result = Attribution(
+        note = "Some scores are not finite: the model overflows. Load it in float32."
+        run = replace(run, notes=(*run.notes, note))
+    return Attribution(
         scores=scores,
         inputs=sequence.prompt if scored == len(sequence.prompt) else sequence.inputs,
         response=sequence.response,
         value=value,
-        reference_value=torch.full_like(value, torch.nan) if reference is None else cut(reference),
-        probability=cut(row.seen.probability),
-        run=replace(run, contrast_ids=contrast, notes=notes),
+        reference_value=reference,
+        probability=cut(seen.probability),
+        run=run,
     )
-    if run.identity is not None and not bool(result.converged.all()):
-        missed = int((~result.converged).sum())
-        warnings.warn(
-            f"{missed} of {targets} targets have not converged: their scores miss "
-            f"{run.identity} by up to {float(result.gap.max()):.1%}. Raise steps.",
-            AttributionWarning,
-            stacklevel=5,
-        )
-    return result
+
+
+def _reservation(result: Attribution) -> str | None:
+    """Return what a caller must be warned of: targets whose scores do not add up."""
+    if result.run.identity is None or bool(result.converged.all()):
+        return None
+    missed = int((~result.converged).sum())
+    return (
+        f"{missed} of {len(result.response)} targets have not converged: their scores miss "
+        f"{result.run.identity} by up to {float(result.gap.max()):.1%}. Raise steps."
+    )

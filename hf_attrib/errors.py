@@ -37,4 +37,4 @@ class ResultFileError(HFAttribError, ValueError):
 
 
 class AttributionWarning(UserWarning):
-    """The result stands, with a reservation that is also kept in ``result.notes``."""
+    """The result stands, with a reservation that it also carries: a note, or a gap too large."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 from torch import nn
@@ -13,6 +13,7 @@ from hf_attrib.chat import Messages
 from hf_attrib.encoding import Ids
 from hf_attrib.engine import Engine
 from hf_attrib.errors import InputError
+from hf_attrib.field import Progress, silent
 from hf_attrib.inject import isolated
 from hf_attrib.methods import Method
 from hf_attrib.question import Question, split_arguments
@@ -44,7 +45,7 @@ class Explainer:
         tokenizer: Any = None,
         *,
         batch_size: int | None = None,
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        progress: Progress = silent,
     ) -> None:
         if not isinstance(model, nn.Module) or not callable(getattr(model, "generate", None)):
             raise InputError(

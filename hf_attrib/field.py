@@ -18,11 +18,27 @@ from torch import Tensor
 from hf_attrib.paths import Path, constant
 from hf_attrib.quadrature import Rule
 
-__all__ = ["Contraction", "Decomposition", "Field", "FunctionField", "Linearisation", "Sample"]
+__all__ = [
+    "Contraction",
+    "Decomposition",
+    "Field",
+    "Linearisation",
+    "Progress",
+    "Sample",
+    "silent",
+]
 
 #: Maps a gradient [R, N, D] and a velocity, broadcastable to it, to what a method keeps of them,
 #: usually [R, N]. It is applied at once, so that no K x T x N x D tensor ever exists.
 Contraction: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+
+
+#: Called with (nodes done, nodes in all) along a path.
+Progress: TypeAlias = Callable[[int, int], None]
+
+
+def silent(done: int, total: int) -> None:
+    """Report no progress."""
 
 
 def dot(gradient: Tensor, velocity: Tensor) -> Tensor:
@@ -89,7 +105,7 @@ class Field(ABC):
         targets: int,
         movable: Tensor,
         row_budget: int,
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        progress: Progress = silent,
     ) -> None:
         self.sequences = sequences
         self.targets = targets
@@ -216,44 +232,3 @@ class Field(ABC):
     def _by_target(self, by_row: Tensor, points: Tensor) -> Tensor:
         """Bring [K * B * (T or 1), T or 1, ...] to [K, B, T, ...]."""
         return by_row.reshape(*points.shape[:2], self.targets, *by_row.shape[2:])
-
-
-class FunctionField(Field):
-    """A field made of a plain function, for tests, doctests and toy problems.
-
-    Args:
-        function: maps embeddings [R, N, D] to targets [R, T], differentiably and row by row.
-        targets: T.
-        positions: N.
-        row_budget: rows run at once.
-
-    >>> square = FunctionField(lambda z: (z**2).sum((-1, -2))[:, None], targets=1, positions=2)
-    >>> square(torch.ones(1, 1, 1, 2, 3)).gradient.shape
-    torch.Size([1, 1, 1, 2, 3])
-    """
-
-    def __init__(
-        self,
-        function: Callable[[Tensor], Tensor],
-        targets: int,
-        positions: int,
-        row_budget: int = 8,
-    ) -> None:
-        super().__init__(1, targets, torch.ones(1, positions, dtype=torch.bool), row_budget)
-        self.function = function
-
-    def evaluate(self, points: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
-        """Return the function's columns."""
-        with torch.no_grad():
-            return self.function(points).gather(1, target)
-
-    def linearise(self, points: Tensor, sequence: Tensor, target: Tensor) -> Linearisation:
-        """Return the function's columns and their gradients."""
-        with torch.enable_grad():
-            leaf = points.detach().clone().requires_grad_()
-            value = self.function(leaf).gather(1, target)
-
-        def pullback(column: int) -> Tensor:
-            return torch.autograd.grad(value[:, column].sum(), leaf, retain_graph=True)[0]
-
-        return Linearisation(value.detach(), pullback)

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from threading import Lock, RLock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,9 @@ from torch import Tensor, nn
 from hf_attrib.errors import UnsupportedModelError
 
 __all__ = ["Sites", "captured", "injected", "isolated", "sites_of", "vocabulary"]
+
+_LOCKS: WeakKeyDictionary[nn.Module, RLock] = WeakKeyDictionary()
+_LOCKS_GUARD = Lock()
 
 #: Names of embedding modules on the few encoders and decoders that do not tell theirs.
 _USUAL_NAMES = ("embed_tokens", "word_embeddings", "wte", "shared")
@@ -71,8 +76,12 @@ def _embedding(module: Any) -> nn.Module:
 
 def vocabulary(module: nn.Module) -> int:
     """Return how many ids an embedding module knows."""
-    weight = module.weight  # adapters around an embedding pass its weight on
-    assert isinstance(weight, Tensor)
+    weight = getattr(module, "weight", None)  # adapters around an embedding pass its weight on
+    if not isinstance(weight, Tensor):
+        raise UnsupportedModelError(
+            f"{type(module).__name__} holds no table of embeddings (it may be quantised); load the "
+            "model unquantised."
+        )
     return len(weight)
 
 
@@ -105,11 +114,7 @@ def injected(sites: Sites, embeddings: Mapping[str, Tensor]) -> Iterator[None]:
 
     with _watched(sites, replace):
         yield
-    if missing := set(embeddings) - fired:
-        names = ", ".join(f"{type(sites.modules[s]).__name__} of the {s}" for s in sorted(missing))
-        raise UnsupportedModelError(
-            f"the embedding {names} was not called in the forward pass, so no path can be injected."
-        )
+    _check_called(sites, fired)
 
 
 @contextmanager
@@ -122,6 +127,15 @@ def captured(sites: Sites, into: dict[str, Tensor]) -> Iterator[None]:
 
     with _watched(sites, keep):
         yield
+    _check_called(sites, set(into))
+
+
+def _check_called(sites: Sites, called: set[str]) -> None:
+    if missing := set(sites.modules) - called:
+        names = ", ".join(f"{type(sites.modules[s]).__name__} of the {s}" for s in sorted(missing))
+        raise UnsupportedModelError(
+            f"the embedding {names} was not called in the forward pass, so no path can be injected."
+        )
 
 
 @contextmanager
@@ -151,7 +165,26 @@ def _watched(sites: Sites, seen: Callable[[str, Tensor], Tensor | None]) -> Iter
 
 @contextmanager
 def isolated(model: nn.Module) -> Iterator[None]:
-    """Evaluate and differentiate by inputs only, then put modes and flags back as they were."""
+    """Evaluate and differentiate by inputs only, then put modes and flags back as they were.
+
+    Threads that share a model take turns: hooks and modes belong to the model, not to a thread.
+
+    Raises:
+        UnsupportedModelError: parameters were made in inference mode, which forbids gradients.
+    """
+    with _LOCKS_GUARD:
+        lock = _LOCKS.setdefault(model, RLock())
+    with lock, _evaluated(model):
+        yield
+
+
+@contextmanager
+def _evaluated(model: nn.Module) -> Iterator[None]:
+    if any(parameter.is_inference() for parameter in model.parameters()):
+        raise UnsupportedModelError(
+            f"{type(model).__name__} was made under torch.inference_mode(), which forbids "
+            "gradients; load it outside of it."
+        )
     modes = [(module, module.training) for module in model.modules()]
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:

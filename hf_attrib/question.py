@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from hf_attrib.baselines import Baseline, BaselineLike, parse, single_token
+from hf_attrib.encoding import as_ids
 from hf_attrib.errors import InputError
 from hf_attrib.methods import Method, method, methods
 from hf_attrib.sequence import TokenSequence
@@ -69,7 +71,7 @@ class Question:
             everything = self.movable == "all"
             flags = [everything or role not in _FIXED_ROLES for role in sequence.inputs.roles]
         else:
-            flags = [bool(flag) for flag in self.movable]
+            flags = _flags(self.movable)
             if len(flags) != count:
                 raise InputError(f"movable has {len(flags)} flags for {count} scored tokens.")
         moves = torch.zeros(len(sequence.inputs), dtype=torch.bool)
@@ -92,10 +94,24 @@ class Question:
         given, count = self.contrast, len(sequence.response)
         if isinstance(given, str):
             given = single_token(tokenizer, given)
-        ids = [given] * count if isinstance(given, int) else [int(i) for i in given]
+        if isinstance(given, int | Integral):
+            given = [int(given)] * count
+        ids = as_ids(given, "contrast")
         if len(ids) != count:
             raise InputError(f"contrast has {len(ids)} ids for {count} generated tokens.")
         return torch.tensor(ids)
+
+
+def _flags(given: Any) -> list[bool]:
+    try:
+        flags = torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError):
+        flags = torch.empty(0, 0)
+    if flags.dim() != 1 or flags.is_floating_point():
+        raise InputError(
+            f"movable is {given!r:.80}; expected 'content', 'all' or a flag for each token."
+        )
+    return [bool(flag) for flag in flags]
 
 
 def split_arguments(
@@ -106,6 +122,8 @@ def split_arguments(
     Raises:
         InputError: a field of another method, or fields next to a method that is already made.
     """
+    if not isinstance(chosen, str | Method):
+        raise InputError(f"method is {chosen!r:.80}; expected a name or an instance of a method.")
     every = {f.name for registered in methods().values() for f in fields(registered)}
     own = {name: value for name, value in arguments.items() if name in every}
     rest = {name: value for name, value in arguments.items() if name not in every}

@@ -2,7 +2,7 @@
 
 Most ways in which a model can be unsuited give plausible numbers and no error: a second path of
 the token ids, a gradient that is not the derivative, attention that looks ahead. Each is tested
-on a short piece of the caller's own input.
+on a few ids spread over the vocabulary, so that the verdict depends on the model alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from hf_attrib.batch import Batch, collate
 from hf_attrib.embedding_field import EmbeddingField
 from hf_attrib.errors import UnsupportedModelError
-from hf_attrib.inject import Sites
+from hf_attrib.inject import Sites, vocabulary
 from hf_attrib.sequence import TokenSequence
 from hf_attrib.targets import TARGETS
 from hf_attrib.tokens import Tokens
@@ -30,19 +30,21 @@ _TARGETS = 3
 _REPLAY = 1e-3
 #: Change of a logit that shows a second path of the ids, or a look ahead.
 _LEAK = 1e-2
-#: Relative error of a directional derivative. Real faults measured 0.2 and more, sound models
-#: under 2e-3 in float32; 16-bit floats make the finite difference itself coarse.
-_SLOPE = {torch.float64: 0.02, torch.float32: 0.05}
-_COARSE_SLOPE = 0.35
+#: Relative error of a directional derivative. Real faults measured 0.14 and more, sound models
+#: under 0.02 at their best step; 16-bit floats make the finite difference itself coarse.
+_SLOPE, _COARSE_SLOPE = 0.05, 0.35
+#: Steps of the finite difference, in lengths of a typical embedding: curvature asks for short
+#: ones (T5), rounding for long ones (16 bits).
+_STEPS, _COARSE_STEPS = (3e-2, 3e-3, 3e-4), (0.01, 0.03, 0.1)
 
 
-def check(model: Any, sites: Sites, sequence: TokenSequence) -> tuple[Sites, tuple[str, ...]]:
-    """Check a model on a short piece of a sequence.
+def check(model: Any, sites: Sites, start: Tokens) -> tuple[Sites, tuple[str, ...]]:
+    """Check a model.
 
     Args:
         model: the model, isolated.
         sites: its embedding modules.
-        sequence: any sequence of the caller's.
+        start: what its decoder starts from; empty on decoder-only models.
 
     Returns:
         the sites, without the head if the gradient may not be split there, and notes about what
@@ -51,7 +53,8 @@ def check(model: Any, sites: Sites, sequence: TokenSequence) -> tuple[Sites, tup
     Raises:
         UnsupportedModelError: results would be wrong; the message says why.
     """
-    probe = _shorten(sequence)
+    _refuse_quantised(model)
+    probe = _probe(min(vocabulary(module) for module in sites.modules.values()), start)
     size = len(probe.inputs)
     batch = collate([probe], [torch.ones(size, dtype=torch.bool)], None, int(probe.prompt.ids[0]))
     field = EmbeddingField(model, sites, batch, TARGETS["logit"])
@@ -65,14 +68,23 @@ def check(model: Any, sites: Sites, sequence: TokenSequence) -> tuple[Sites, tup
     return (sites if same else plain.sites), _second_path(field, batch, observed.x, observed.value)
 
 
-def _shorten(sequence: TokenSequence) -> TokenSequence:
-    """Cut a sequence to a few tokens, keeping several targets even of a short response."""
-    if len(sequence.start):
-        response = sequence.response[:_TARGETS]
-        return TokenSequence(sequence.prompt[:_TOKENS], sequence.start, response)
-    ids = torch.cat([sequence.prompt.ids, sequence.response.ids])[:_TOKENS]
-    count = min(_TARGETS, len(ids) - 1)
-    return TokenSequence(_plain(ids[:-count]), sequence.start, _plain(ids[-count:]))
+def _refuse_quantised(model: Any) -> None:
+    """Refuse layers that round activations, wherever they are; others may look sound."""
+    for name, module in model.named_modules():
+        if type(module).__module__.startswith(("torch.ao.nn.quantized", "torch.nn.quantized")):
+            raise UnsupportedModelError(
+                f"{name} of {type(model).__name__} is a {type(module).__name__} of "
+                f"{type(module).__module__}, which rounds activations and has no gradient; load "
+                "the model unquantised."
+            )
+
+
+def _probe(size: int, start: Tokens) -> TokenSequence:
+    """Return ids spread over a vocabulary, clear of its ends, where special tokens are."""
+    ids = torch.linspace(0.1 * size, 0.9 * size, _TOKENS).long()
+    # Not in order: models of tokens' order should find none.
+    ids = ids[torch.arange(_TOKENS) * 5 % _TOKENS]
+    return TokenSequence(_plain(ids[:-_TARGETS]), start, _plain(ids[-_TARGETS:]))
 
 
 def _plain(ids: Tensor) -> Tokens:
@@ -138,32 +150,31 @@ def _check_causal(field: EmbeddingField, batch: Batch, gradient: Tensor, value: 
 def _check_slope(field: EmbeddingField, x: Tensor, gradient: Tensor) -> None:
     """Demand that the gradient is the derivative, by central differences along itself.
 
-    The best of several targets and steps counts: routing of experts makes single ones jump.
+    Each target counts with its best step, and the middle one of the targets decides.
     """
     typical = x.norm(dim=-1).mean()
     slope = gradient.flatten(1).norm(dim=1)  # [T]
     direction = gradient / slope.clamp_min(torch.finfo(slope.dtype).tiny)[:, None, None]
-    steps = (3e-3, 3e-2) if _fine(field) else (0.01, 0.03, 0.1, 0.5)
     errors = []
-    for step in steps:
+    for step in _STEPS if _fine(field) else _COARSE_STEPS:
         shift = (step * typical * direction)[None, None]  # [1, 1, T, N, D]: own points
         moved = field.value(torch.cat([x[None] + shift, x[None] - shift]))
         found = (moved[0, 0] - moved[1, 0]) / (2 * step * typical)
-        errors.append(((found - slope).abs() / slope)[slope > 0])
-    error = float(torch.cat(errors).min())
-    tolerance = _SLOPE.get(_dtype(field), _COARSE_SLOPE)
+        errors.append((found - slope).abs() / slope)
+    error = float(torch.stack(errors).amin(0)[slope > 0].median())
+    tolerance = _SLOPE if _fine(field) else _COARSE_SLOPE
     if not error <= tolerance:
         raise UnsupportedModelError(
             f"the gradient of {_names(field)} is not its derivative: they differ by {error:.0%} "
-            f"(allowed {tolerance:.0%}). Dynamic quantisation and steps run without gradients do "
-            "this; load the model unquantised if it is quantised."
+            f"(allowed {tolerance:.0%}), as where activations are quantised or some steps run "
+            "without gradients. Its scores would not add up."
         )
 
 
 def _second_path(field: EmbeddingField, batch: Batch, x: Tensor, value: Tensor) -> tuple[str, ...]:
     """Note whether the ids act on the logits other than through the hooked embeddings."""
     other = replace(
-        batch, encoder_ids=batch.encoder_ids.flip(1), decoder_ids=batch.decoder_ids.flip(1)
+        batch, encoder_ids=batch.encoder_ids.roll(1, 1), decoder_ids=batch.decoder_ids.roll(1, 1)
     )
     moved = EmbeddingField(field.model, field.sites, other, field.target).value(x[None])[0]
     change = float((moved - value).abs().max())
@@ -181,10 +192,5 @@ def _names(field: EmbeddingField) -> str:
     return f"{type(field.model).__name__} ({modules})"
 
 
-def _dtype(field: EmbeddingField) -> torch.dtype:
-    dtype: torch.dtype = field.model.dtype
-    return dtype
-
-
 def _fine(field: EmbeddingField) -> bool:
-    return _dtype(field) in _SLOPE
+    return field.model.dtype in (torch.float32, torch.float64)

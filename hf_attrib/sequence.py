@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +20,6 @@ __all__ = ["Request", "TokenSequence", "Transcriber"]
 
 #: Length of a response when neither the call nor the model's generation config says one.
 _DEFAULT_NEW_TOKENS = 64
-
-#: Arguments that would make generation read something else than the prompt explained.
-_OWN_ARGUMENTS = ("attention_mask", "decoder_input_ids", "input_ids", "inputs", "inputs_embeds")
 
 
 @dataclass(frozen=True)
@@ -105,8 +103,10 @@ class Transcriber:
             raise InputError(f"a response was given, so nothing is generated; remove {names}.")
         if request.response is not None:
             response = encode_response(self.tokenizer, request.response, self.special)
+            response = self._forced_start() + response
         else:
-            response = self._generated(as_ids(request.response_ids, "response_ids"))
+            ids = as_ids(request.response_ids, "response_ids")
+            response = self._generated(_without_padding(ids, self.model.generation_config))
         return TokenSequence(prompt, self._decoder_start(), response)
 
     def _check_range(self, tokens: Tokens, name: str) -> None:
@@ -131,10 +131,20 @@ class Transcriber:
     def _prompt(self, request: Request, template_options: Mapping[str, Any]) -> Tokens:
         if request.prompt is not None:
             return encode_prompt(self.tokenizer, request.prompt, template_options, self.special)
-        return wrap(self.tokenizer, as_ids(request.input_ids, "input_ids"), "prompt", self.special)
+        ids, config = as_ids(request.input_ids, "input_ids"), self.model.generation_config
+        if ids[0] == config.pad_token_id not in (config.bos_token_id, config.eos_token_id):
+            raise InputError("input_ids begin with padding; cut it off, since it would be read.")
+        return wrap(self.tokenizer, ids, "prompt", self.special)
 
     def _generated(self, ids: list[int]) -> Tokens:
         return wrap(self.tokenizer, ids, "generated", self.special)
+
+    def _forced_start(self) -> Tokens:
+        """Return the token that generation puts before every answer, if the model has one."""
+        forced = self.model.generation_config.forced_bos_token_id
+        several = forced if isinstance(forced, list) else [forced]
+        ids = [] if forced is None or not self.model.config.is_encoder_decoder else several
+        return wrap(self.tokenizer, ids, "special", set(ids))
 
     def _decoder_start(self) -> Tokens:
         """Return what the decoder starts from: nothing on decoder-only models."""
@@ -142,7 +152,9 @@ class Transcriber:
             return wrap(self.tokenizer, [], "special", self.special)
         config = self.model.generation_config
         starts = (config.decoder_start_token_id, config.bos_token_id)
-        if (start := next((s for s in starts if s is not None), None)) is None:
+        start = next((s for s in starts if s is not None), None)
+        start = start[0] if isinstance(start, list) else start
+        if start is None:
             raise InputError(
                 f"{type(self.model).__name__} does not say what its decoder starts from; set "
                 "model.generation_config.decoder_start_token_id."
@@ -168,18 +180,29 @@ class Transcriber:
     def _generate(self, prompt: Tokens, generation: Mapping[str, Any]) -> TokenSequence:
         """Let the model answer; prompts are answered one by one, since padding changes answers."""
         arguments = dict(generation)
-        if own := sorted(set(arguments) & set(_OWN_ARGUMENTS)):
-            raise InputError(f"{', '.join(own)} cannot be passed to generation here.")
+        if foreign := sorted(set(arguments) & _read_by_forward(self.model)):
+            raise InputError(
+                f"{', '.join(foreign)} would make the model read something else than the prompt; "
+                "such arguments cannot be passed to generation here."
+            )
         config = arguments.get("generation_config") or self.model.generation_config
         self._limit_length(arguments, config, len(prompt))
         ids = prompt.ids[None].to(self.model.device)
-        output = self.model.generate(ids, attention_mask=torch.ones_like(ids), **arguments)
+        try:
+            output = self.model.generate(ids, attention_mask=torch.ones_like(ids), **arguments)
+        except IndexError as error:
+            raise InputError(
+                f"generation ran past the {_positions(self.model)} positions of "
+                f"{type(self.model).__name__}; allow fewer new tokens."
+            ) from error
+        except (TypeError, ValueError) as error:
+            raise InputError(f"generate refuses: {error}") from error
         sequences = output if isinstance(output, Tensor) else output.sequences
         if len(sequences) != 1:
             raise InputError(f"generation returned {len(sequences)} sequences; expected one.")
         written = sequences[0].tolist()
         read = 1 if self.model.config.is_encoder_decoder else len(prompt)
-        response = _without_padding(written[read:], config)
+        response = written[read:]
         if not response:
             raise InputError("the model generated nothing; allow at least one new token.")
         start = written[:1] if self.model.config.is_encoder_decoder else []
@@ -206,11 +229,18 @@ def _special_ids(model: Any, tokenizer: Any) -> set[int]:
     return ids - {None}
 
 
+def _read_by_forward(model: Any) -> set[str]:
+    """Return arguments that ``generate`` would hand on to the model as input of its own."""
+    forward = set(inspect.signature(model.forward).parameters)
+    known = {name for name in forward if hasattr(model.generation_config, name)}
+    return forward - known | {"encoder_outputs", "inputs", "past_key_values"}
+
+
 def _without_padding(ids: list[int], config: Any) -> list[int]:
-    """Cut what generation appends behind the end of a shorter beam."""
+    """Cut the padding that a batch leaves behind the end of a shorter answer."""
     end, pad = config.eos_token_id, config.pad_token_id
     ends = set(end) if isinstance(end, list) else {end}
-    for i, token in enumerate(ids):
-        if token in ends and set(ids[i + 1 :]) <= {pad} | ends:
-            return ids[: i + 1]
-    return ids
+    if pad is None or pad in ends:
+        return ids  # nothing tells it from the end itself
+    last = max((i for i, token in enumerate(ids) if token in ends), default=len(ids) - 1)
+    return ids[: last + 1] if set(ids[last + 1 :]) <= {pad} else ids

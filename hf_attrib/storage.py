@@ -67,9 +67,10 @@ def load(path: str | os.PathLike[str]) -> Attribution:
     Raises:
         ResultFileError: the file is no saved attribution or comes from a newer version.
     """
-    text = Path(path).read_text(encoding="utf-8")
     try:
-        content = json.loads(text)
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise ResultFileError(f"{path} is not UTF-8 text.") from None
     except (ValueError, RecursionError) as error:
         raise ResultFileError(f"{path} is not JSON ({error}).") from None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
@@ -155,6 +156,10 @@ def _run(content: Mapping[str, Any]) -> Run:
         whole = hint is float and type(value) is int
         if not isinstance(float(value) if whole else value, plain):
             raise TypeError(f"{name} is {value!r:.40}")
+        if isinstance(value, tuple):
+            entry = int if name == "contrast_ids" else str
+            if not all(type(one) is entry for one in value):
+                raise TypeError(f"{name} is {value!r:.40}")
     return run
 
 

@@ -75,6 +75,6 @@ def target(name: str) -> Target:
     Raises:
         InputError: there is none.
     """
-    if name not in TARGETS:
-        raise InputError(f"target {name!r} is unknown; expected one of {', '.join(TARGETS)}.")
+    if not isinstance(name, str) or name not in TARGETS:
+        raise InputError(f"target {name!r:.80} is unknown; expected one of {', '.join(TARGETS)}.")
     return TARGETS[name]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hf_attrib.field import FunctionField
+from hf_attrib.function_field import FunctionField
 
 _GENERATOR = torch.Generator().manual_seed(7)
 

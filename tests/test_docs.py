@@ -38,11 +38,15 @@ def test_shell_blocks_name_commands_that_exist():
         assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0, command
 
 
-def test_ci_runs_the_readme_command():
-    marker = README.split("<!-- install and test -->\n```bash\n")
-    assert len(marker) == 2
-    assert "pytest" in marker[1].split("```")[0]
-    assert "install and test" in (ROOT / ".ci" / "run").read_text()
+def test_ci_runs_the_readme_commands():
+    for name, part in (
+        ("install and explain", "hf-attrib explain"),
+        ("install and test", "pytest"),
+    ):
+        marker = README.split(f"<!-- {name} -->\n```bash\n")
+        assert len(marker) == 2
+        assert part in marker[1].split("```")[0]
+        assert name in (ROOT / ".ci" / "run").read_text()
 
 
 def test_generated_pages_are_up_to_date():

@@ -7,7 +7,7 @@ import pytest
 import tiny
 import torch
 
-from hf_attrib import AttributionWarning, Explainer
+from hf_attrib import AttributionWarning, Explainer, InputError
 from hf_attrib.batch import collate
 from hf_attrib.embedding_field import EmbeddingField
 from hf_attrib.inject import isolated, sites_of
@@ -278,3 +278,92 @@ def test_resized_models_that_share_one_embedding_module():
     found = explain(model, attribute_to="all", steps=128)
     assert float(found.gap.max()) < 0.02
     assert (found.scores != 0).any()
+
+
+def test_parameters_are_frozen_and_only_needed_logits_are_computed():
+    model = tiny.model("llama")
+    explainer = Explainer(model)
+    explainer.explain(input_ids=PROMPT, response_ids=RESPONSE, steps=1)
+    seen = []
+
+    def look(module, args, output):
+        frozen = not any(p.requires_grad for p in model.parameters())
+        seen.append((frozen, tuple(output.shape[:2]), torch.is_grad_enabled()))
+
+    handle = model.lm_head.register_forward_hook(look)
+    explainer.explain(input_ids=PROMPT, response_ids=RESPONSE, steps=3)
+    handle.remove()
+    assert all(frozen for frozen, _, _ in seen)
+    assert {shape[1] for _, shape, _ in seen} == {len(RESPONSE)}
+    assert sum(shape[0] for _, shape, grad in seen if grad) == 3  # the nodes
+
+
+def test_positions_are_those_of_generate():
+    """RoBERTa counts positions from its padding id by itself; generate counts from 0."""
+    from transformers import RobertaConfig, RobertaForCausalLM
+
+    torch.manual_seed(0)
+    config = RobertaConfig(
+        vocab_size=tiny.VOCABULARY,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        is_decoder=True,
+        max_position_embeddings=64,
+        pad_token_id=1,
+        bos_token_id=0,
+        eos_token_id=2,
+    )
+    model = RobertaForCausalLM(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    written = model.generate(
+        torch.tensor([PROMPT]),
+        max_new_tokens=4,
+        do_sample=False,
+        output_logits=True,
+        return_dict_in_generate=True,
+        attention_mask=torch.ones(1, len(PROMPT), dtype=torch.long),
+    )
+    found = explain(model, response_ids=written.sequences[0, len(PROMPT) :], steps=1)
+    expected = [
+        float(logits.softmax(-1)[0, token])
+        for logits, token in zip(written.logits, written.sequences[0, len(PROMPT) :], strict=True)
+    ]
+    torch.testing.assert_close(found.probability, torch.tensor(expected), rtol=1e-4, atol=1e-7)
+
+
+def test_low_precision_logits_are_normalised_in_float32():
+    """A log-softmax in bfloat16 has steps of 1/32 near -8; float32 sums probabilities to 1."""
+    model = tiny.model("llama", dtype=torch.bfloat16)
+    with torch.no_grad():
+        logits = model(torch.tensor([PROMPT])).logits[0, -1]
+    found = explain(model, response_ids=[7], steps=1)
+    expected = logits.float().log_softmax(-1)[7]
+    torch.testing.assert_close(found.value[0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_reference_is_rounded_to_what_the_model_sees():
+    model = tiny.model("llama", dtype=torch.bfloat16)
+    baseline = torch.full((32,), 0.1)  # not a bfloat16 number
+    fine = explain(model, baseline=baseline, steps=4)
+    rounded = explain(model, baseline=baseline.bfloat16().float(), steps=4)
+    assert torch.equal(fine.scores, rounded.scores)
+
+
+def test_a_tiny_difference_is_measured_against_the_resolution():
+    model = tiny.model("llama")
+    ids = torch.tensor(PROMPT)
+    table = model.get_input_embeddings().weight.detach()
+    nearly = table[ids] * (1 + 1e-6)
+    found = explain(model, baseline=nearly, steps=1)
+    assert float((found.value - found.reference_value).abs().max()) < 1e-3
+    assert float(found.gap.max()) < 0.02
+
+
+def test_long_prompts_and_responses_together_are_limited():
+    model = tiny.model("gpt2")
+    with pytest.raises(InputError, match="reads at most 256 tokens, but would read 299"):
+        explain(model, input_ids=[5] * 200, response_ids=[6] * 100)

@@ -5,7 +5,7 @@ import torch
 from problems import PROBLEMS, Problem, ignores_second, linear, quadratic, smooth
 from reference import REFERENCES
 
-from hf_attrib.field import FunctionField
+from hf_attrib.function_field import FunctionField
 from hf_attrib.methods import AXIOMS, methods
 
 ALL = list(methods())

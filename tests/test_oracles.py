@@ -108,10 +108,10 @@ def test_scores_equal_those_of_captum(name, attribute_to):
     oracle = captum_seq2seq if model.config.is_encoder_decoder else captum_causal
     reference = oracle(model, prompt, response, attribute_to)
     scores = ours(model, prompt, response, baseline=BASELINE, attribute_to=attribute_to)
-    assert error(scores, reference) <= TOLERANCE
+    assert error(scores, reference.to(scores)) <= TOLERANCE
 
 
-def inseq_scores(model, tokenizer, prompt: str, response: str, score: str) -> Tensor:
+def inseq_scores(model, tokenizer, prompt: str, response: str, options: dict) -> Tensor:
     """Return inseq's scores, [T, N]; positions after a token, NaN in inseq, are 0."""
     inseq = pytest.importorskip("inseq", reason="needs pip install inseq")
     seq2seq = model.config.is_encoder_decoder
@@ -120,31 +120,50 @@ def inseq_scores(model, tokenizer, prompt: str, response: str, score: str) -> Te
         prompt,
         response if seq2seq else prompt + response,
         n_steps=STEPS,
-        attribute_target=seq2seq,
-        attributed_fn=score,
+        attribute_target=seq2seq and options["attribute_to"] == "all",
+        attributed_fn={"prob": "probability", "logit": "logit"}[options["target"]],
         show_progress=False,
     ).sequence_attributions[0]
-    read = output.target_attributions[:-1]  # nothing is generated from the last token
-    sides = [output.source_attributions, read] if seq2seq else [read]
+    sides = [output.source_attributions] if seq2seq else []
+    if options["attribute_to"] == "all":
+        sides.append(output.target_attributions[:-1])  # nothing is generated from the last token
     return torch.cat(sides).sum(-1).nan_to_num(0).T
 
 
-@pytest.mark.parametrize(("target", "score"), [("prob", "probability"), ("logit", "logit")])
-@pytest.mark.parametrize("name", ["gpt2", "llama", "t5", "bart"])
-def test_scores_equal_those_of_inseq(name, target, score):
+def spoken(name: str):
+    """Return a model, its tokenizer, and a prompt and a response as text."""
+    if name in embedded.names():
+        model, tokenizer = embedded.load(name)
+        if name == "g2p-t5":
+            # Near its <unk> the float32 gradient of either library is off by up to 1e-3 itself.
+            return model.double(), tokenizer, "knight", "N AY1 T"
+        return model, tokenizer, TEXT, " Bob's key is blue"
+    return tiny.model(name), tiny.tokenizer(name in tiny.SEQ2SEQ), TEXT, " the key is blue"
+
+
+@pytest.mark.filterwarnings("ignore:.*encoding_length:UserWarning")
+@pytest.mark.parametrize("target", ["prob", "logit"])
+@pytest.mark.parametrize(
+    ("name", "attribute_to"),
+    [(name, "all") for name in ("gpt2", "llama", "gemma3_text", "t5", "bart", *embedded.names())]
+    # On decoder-only models inseq always moves the prefix.
+    + [(name, "prompt") for name in ("t5", "bart", "g2p-t5")],
+)
+def test_scores_equal_those_of_inseq(name, attribute_to, target):
     """Compare on a single prompt, where inseq's missing position ids do no harm.
 
     Inseq moves the prefix with the path, from ``<unk>``; of the special tokens ``<bos>`` moves on
     decoder-only models, and ``<eos>`` and the decoder's start stay.
     """
-    model, seq2seq = tiny.model(name), name in tiny.SEQ2SEQ
-    tokenizer = tiny.tokenizer(seq2seq)
-    prompt = tokenizer(TEXT).input_ids
-    response = tokenizer(" the key is blue", add_special_tokens=False).input_ids
-    response += [tiny.EOS] * seq2seq
-    movable = [i != tiny.EOS for i in prompt]
-    movable += [False] * seq2seq + [True] * (len(response) - 1)
-    options = {"baseline": tiny.UNKNOWN, "attribute_to": "all", "target": target}
-    scores = ours(model, prompt, response, movable, **options)
-    reference = inseq_scores(model, tokenizer, TEXT, " the key is blue", score)
-    assert error(scores, reference) <= TOLERANCE
+    model, tokenizer, text, answer = spoken(name)
+    seq2seq = model.config.is_encoder_decoder
+    end = tokenizer.eos_token_id
+    prompt = tokenizer(text).input_ids
+    response = tokenizer(answer, add_special_tokens=False).input_ids + [end] * seq2seq
+    movable = [i != end for i in prompt]
+    if attribute_to == "all":
+        movable += [False] * seq2seq + [True] * (len(response) - 1)
+    options = {"attribute_to": attribute_to, "target": target}
+    scores = ours(model, prompt, response, movable, baseline=tokenizer.unk_token_id, **options)
+    reference = inseq_scores(model, tokenizer, text, answer, options)
+    assert error(scores, reference.to(scores)) <= TOLERANCE

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from hf_attrib.errors import InputError
-from hf_attrib.field import FunctionField
-from hf_attrib.methods import IntegratedGradients
+from hf_attrib.function_field import FunctionField
+from hf_attrib.methods import InputXGradient, IntegratedGradients
 from hf_attrib.quadrature import RULES, gauss_legendre, midpoint, trapezoid
 
 
@@ -95,6 +95,41 @@ def test_quadratic_from_zero_is_exact_for_every_second_order_rule():
             rule=rule,
         )
         assert found.tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_homogeneous_networks_need_no_path():
+    """Bias-free ReLU networks are of degree one: input x gradient is integrated gradients."""
+    torch.manual_seed(5)
+    inner, outer = torch.randn(3, 8).double(), torch.randn(8).double()
+
+    def network(z):
+        return torch.relu(z @ inner) @ outer
+
+    x = torch.tensor([0.7, -1.2, 0.4], dtype=torch.float64)[None, None, :, None]
+    zero = torch.zeros_like(x)
+    found = InputXGradient()(field(network, 3), x, zero).scores
+    integral = IntegratedGradients(steps=3)(field(network, 3), x, zero).scores
+    torch.testing.assert_close(found, integral)
+    assert float(found.sum()) == pytest.approx(float(network(x[0, :, :, 0])[0]), rel=1e-12)
+
+
+def test_one_dimension_is_the_difference_itself():
+    found = attribute(lambda z: torch.sigmoid(3 * z[:, 0]), [2], [-1], steps=32)
+    expected = 1 / (1 + math.exp(-6)) - 1 / (1 + math.exp(3))
+    assert found.item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_bag_of_embeddings():
+    """h = mean of e_i, logit U_y h: every token gets U_y (e_i - e'_i) / L, equal ones the same."""
+    torch.manual_seed(6)
+    head = torch.randn(4, 5).double()
+    x, baseline = torch.randn(1, 1, 3, 4).double(), torch.randn(1, 1, 3, 4).double()
+    x[..., 2, :], baseline[..., 2, :] = x[..., 0, :], baseline[..., 0, :]
+    bag = FunctionField(lambda z: z.mean(1) @ head, 5, 3)
+    found = IntegratedGradients(steps=1)(bag, x, baseline).scores[0]
+    expected = torch.einsum("nd,dt->tn", (x - baseline)[0, 0], head) / 3
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found[:, 2], found[:, 0])
 
 
 def rms_norm_answer(x, weight, eps):

@@ -1,7 +1,9 @@
 """The ids that ran are the ids explained, and every token knows its text and its role."""
 
 import json
+import pickle
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -9,6 +11,7 @@ import torch
 import hf_attrib
 from hf_attrib import Explainer, InputError
 from hf_attrib.chat import render
+from hf_attrib.methods import IntegratedGradients
 from hf_attrib.tokens import Tokens, detokenize
 
 pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
@@ -149,6 +152,67 @@ def test_the_embedded_model_chats(keys):
     assert set(found.roles[-2:]) == {"template"}
 
 
+MISTRAL = (
+    "{% for m in messages %}{% if m.role == 'user' %}[INST]"
+    "{% if loop.last and messages[0].role == 'system' %}{{ messages[0].content }}|{% endif %}"
+    "{{ m.content }}[/INST]{% elif m.role == 'assistant' %}{{ m.content }}<eos>{% endif %}"
+    "{% endfor %}"
+)
+
+
+def test_contents_may_come_in_another_order():
+    """Mistral's template moves the system's message into the last turn of the user."""
+    contents = {"system": "S", "user": "T", "assistant": "x"}
+    messages = [{"role": r, "content": c} for r, c in contents.items()]
+    messages.append({"role": "user", "content": "why"})
+    text, spans = render(chat_tokenizer(MISTRAL), messages, {})
+    assert text == "[INST]T[/INST]x<eos>[INST]S|why[/INST]"
+    assert [(text[a:b], role) for a, b, role in spans] == [
+        ("S", "system"),
+        ("T", "user"),
+        ("x", "assistant"),
+        ("why", "user"),
+    ]
+    assert spans[0][0] > spans[2][0]
+
+
+def test_padding_behind_a_given_answer_is_cut():
+    found = Explainer(tiny.model("llama")).explain(
+        input_ids=[5, 6], response_ids=[20, 30, tiny.EOS, tiny.PAD, tiny.PAD], steps=1
+    )
+    assert found.response_ids.tolist() == [20, 30, tiny.EOS]
+
+
+@pytest.mark.parametrize("family", ["bart", "m2m_100"])
+def test_a_given_answer_starts_where_a_generated_one_does(family):
+    model, tokenizer = tiny.model(family), tiny.tokenizer(seq2seq=True)
+    model.generation_config.forced_bos_token_id = 77
+    explainer = Explainer(model, tokenizer)
+    written = explainer.explain("the key", max_new_tokens=4, steps=1)
+    assert written.response_ids[0] == 77
+    given = explainer.explain("the key", response=written.response.text[1:], steps=1)
+    assert given.response_ids[0] == 77
+    again = explainer.explain("the key", response_ids=written.response_ids, steps=1)
+    torch.testing.assert_close(again.probability, written.probability, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor, tuple])
+def test_ids_may_come_in_any_container(kind):
+    explainer = Explainer(tiny.model("gpt2"))
+    found = explainer.explain(input_ids=kind([5, 6]), response_ids=kind([7]), steps=1)
+    assert found.input_ids.tolist() == [5, 6]
+    assert explainer.explain(
+        input_ids=[np.int64(5), np.int64(6)], response_ids=[7], baseline=np.int64(4), steps=1
+    ).scores.shape == (1, 2)
+
+
+def test_an_attached_model_can_be_pickled():
+    model = hf_attrib.attach(tiny.model("gpt2"))
+    twin = pickle.loads(pickle.dumps(model))
+    options = {"input_ids": [5, 6], "response_ids": [7], "steps": 1}
+    assert torch.equal(twin.explain(**options).scores, model.explain(**options).scores)
+
+
 BAD = {
     "empty prompt": ({"prompt": ""}, "prompt is empty"),
     "no prompt": ({}, "give a prompt or input_ids; neither"),
@@ -169,7 +233,7 @@ BAD = {
         {"prompt": "a", "response": "b", "max_new_tokens": 3},
         "remove max_new_tokens",
     ),
-    "own argument": ({"prompt": "a", "attention_mask": None}, "attention_mask cannot be passed"),
+    "own argument": ({"prompt": "a", "attention_mask": None}, "attention_mask would make"),
     "no template": ({"prompt": [{"role": "user", "content": "a"}]}, "no chat template"),
     "method": ({"prompt": "a", "method": "magic"}, "'magic' is unknown; expected one of"),
     "field": ({"prompt": "a", "method": "saliency", "steps": 3}, "has no fields"),
@@ -194,6 +258,26 @@ BAD = {
     "too many new": ({"prompt": "a", "max_new_tokens": 300}, "has room for 25"),
     "contrast id": ({"prompt": "a", "response": "b", "contrast": 10**6}, "contrast"),
     "batch": ({"prompt": ["a", "b"], "response": ["c"]}, "2 prompts need a list of 2"),
+    "surrogate": ({"prompt": "a\ud800"}, "no valid Unicode"),
+    "scalar ids": ({"input_ids": 5, "response_ids": [5]}, "input_ids must be"),
+    "float ids": ({"input_ids": [1.5], "response_ids": [5]}, "input_ids must be"),
+    "leading padding": ({"input_ids": [0, 0, 5], "response_ids": [5]}, "begin with padding"),
+    "response list": ({"prompt": "a", "response": ["b"]}, "a response is a text"),
+    "options of no template": ({"prompt": "a", "template_options": {"x": 1}}, "go with messages"),
+    "foreign cache": ({"prompt": "a", "past_key_values": object()}, "past_key_values would make"),
+    "typo": ({"prompt": "a", "stepz": 3}, "generate refuses"),
+    "no new token": ({"prompt": "a", "max_new_tokens": 0}, "generate refuses"),
+    "steps type": ({"prompt": "a", "steps": "5"}, "steps is '5'"),
+    "method class": ({"prompt": "a", "method": IntegratedGradients}, "instance of a method"),
+    "target list": ({"prompt": "a", "target": ["logit"]}, "is unknown"),
+    "baseline text list": ({"prompt": "a", "response": "b", "baseline": ["x"]}, "cannot be"),
+    "baseline nan": ({"prompt": "a", "response": "b", "baseline": [float("nan")]}, "finite"),
+    "baseline short": (
+        {"input_ids": [7, 8, 9], "response_ids": [8], "baseline": torch.zeros(1, 32)},
+        r"expected one prompt and \(3, 32\)",
+    ),
+    "contrast float": ({"prompt": "a", "response": "b", "contrast": 1.5}, "contrast must be"),
+    "movable none": ({"prompt": "a", "response": "b", "movable": None}, "movable is None"),
     "empty batch": ({"prompt": []}, "empty"),
 }
 

@@ -15,6 +15,7 @@ ORDER = [
     "quadrature",
     "paths",
     "field",
+    "function_field",
     "methods",
     "targets",
     "tokens",
@@ -76,7 +77,7 @@ def test_imports_point_upwards(path):
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_modules_and_functions_stay_small(path):
     text = path.read_text()
-    assert len(text.splitlines()) <= 265
+    assert len(text.splitlines()) <= 250
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             documented = ast.get_docstring(node) is not None

@@ -180,8 +180,6 @@ class Saved:
             return load(self.result)
         except OSError as error:
             raise InputError(f"cannot read {self.result}: {error.strerror}.") from None
-        except UnicodeDecodeError:
-            raise InputError(f"{self.result} is not UTF-8 text.") from None
 
 
 def _check_positive(flag: str, value: int | None) -> None:

@@ -61,6 +61,8 @@ class Method(ABC):
 
     def __init_subclass__(cls, *, name: str) -> None:
         super().__init_subclass__()
+        if name in _REGISTRY and _REGISTRY[name].__qualname__ != cls.__qualname__:
+            raise ValueError(f"a method {name!r} is registered already: {_REGISTRY[name]}")
         cls.name = name
         _REGISTRY[name] = cls
 

@@ -28,7 +28,7 @@ class InputXGradient(Method, name="input_x_gradient"):
     Source: arXiv:1605.01713.
 
     >>> import torch
-    >>> from hf_attrib.field import FunctionField
+    >>> from hf_attrib.function_field import FunctionField
     >>> product = FunctionField(lambda z: z[:, 0] * z[:, 1], targets=1, positions=2)
     >>> x = torch.tensor([[[[2.0], [3.0]]]])
     >>> InputXGradient()(product, x, torch.zeros_like(x)).scores

@@ -37,7 +37,7 @@ class IntegratedGradients(Method, name="integrated_gradients"):
     Source: arXiv:1703.01365.
 
     >>> import torch
-    >>> from hf_attrib.field import FunctionField
+    >>> from hf_attrib.function_field import FunctionField
     >>> product = FunctionField(lambda z: z[:, 0] * z[:, 1], targets=1, positions=2)
     >>> x = torch.tensor([[[[2.0], [3.0]]]])
     >>> IntegratedGradients(steps=4)(product, x, torch.zeros_like(x)).scores
@@ -56,8 +56,8 @@ class IntegratedGradients(Method, name="integrated_gradients"):
 
     def __post_init__(self) -> None:
         fewest = 2 if self.rule == "trapezoid" else 1
-        if self.steps < fewest:
-            raise InputError(f"steps is {self.steps}; expected at least {fewest}.")
+        if type(self.steps) is not int or self.steps < fewest:
+            raise InputError(f"steps is {self.steps!r:.80}; expected at least {fewest}.")
         if self.rule not in ("auto", *RULES):
             raise InputError(f"rule {self.rule!r} is unknown; expected auto, {', '.join(RULES)}.")
         if self.steps > MOST_GAUSS_NODES and self.rule not in ("midpoint", "trapezoid"):

@@ -25,7 +25,7 @@ class Saliency(Method, name="saliency"):
     Source: arXiv:1312.6034.
 
     >>> import torch
-    >>> from hf_attrib.field import FunctionField
+    >>> from hf_attrib.function_field import FunctionField
     >>> linear = FunctionField(lambda z: z @ torch.tensor([3.0, 4.0]), targets=1, positions=1)
     >>> x = torch.ones(1, 1, 1, 2)
     >>> Saliency()(linear, x, torch.zeros_like(x)).scores

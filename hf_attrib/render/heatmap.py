@@ -45,9 +45,23 @@ class Heatmap:
 def _header(run: Run) -> Text:
     fields = ", ".join(f"{k}={v}" for k, v in run.method_fields.items() if v is not None)
     method = f"{run.method}({fields})" if fields else run.method
-    about = (method, f"target {run.target}", f"baseline {run.baseline}")
+    about = [method, f"target {run.target}", f"baseline {run.baseline}"]
+    if contrast := _contrast(run):
+        about[1] = f"target {run.target} less that of {contrast}"
+    if run.attribute_to != "prompt":
+        about.append(f"attributed to {run.attribute_to}")
+    if run.movable != "content":
+        about.append(f"movable {run.movable}")
     text = Text(_line(run.model), "bold", overflow="fold")
     return Text.assemble(text, *(_line(f" · {part}") for part in about))
+
+
+def _contrast(run: Run) -> str | None:
+    """Name what the generated tokens are contrasted with."""
+    if run.contrast_pieces is None:
+        return None
+    pieces = set(run.contrast_pieces)
+    return repr(pieces.pop()) if len(pieces) == 1 else "another token each"
 
 
 def _line(text: str) -> str:
@@ -65,9 +79,11 @@ def _legend(sheet: Sheet) -> Iterator[RenderableType]:
     yield table
     if sheet.result.run.signed:
         meaning = "+ made the generated token more likely, - less"
+        if contrast := _contrast(sheet.result.run):
+            meaning = f"+ favours the generated token over {contrast}, - the other way"
     else:
         meaning = "scores without sign: how much a token mattered, not which way"
-    yield Text(meaning, "dim")
+    yield Text(_line(meaning), "dim")
 
 
 def _add_scale(table: Table, name: str, scale: Scale) -> None:

@@ -1,0 +1,53 @@
+"""A field without a model, for tests, doctests and toy problems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from hf_attrib.field import Field, Linearisation
+
+__all__ = ["FunctionField"]
+
+
+class FunctionField(Field):
+    """A field made of a plain function.
+
+    Args:
+        function: maps embeddings [R, N, D] to targets [R, T], differentiably and row by row.
+        targets: T.
+        positions: N.
+        row_budget: rows run at once.
+
+    >>> square = FunctionField(lambda z: (z**2).sum((-1, -2))[:, None], targets=1, positions=2)
+    >>> square(torch.ones(1, 1, 1, 2, 3)).gradient.shape
+    torch.Size([1, 1, 1, 2, 3])
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Tensor], Tensor],
+        targets: int,
+        positions: int,
+        row_budget: int = 8,
+    ) -> None:
+        super().__init__(1, targets, torch.ones(1, positions, dtype=torch.bool), row_budget)
+        self.function = function
+
+    def evaluate(self, points: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
+        """Return the function's columns."""
+        with torch.no_grad():
+            return self.function(points).gather(1, target)
+
+    def linearise(self, points: Tensor, sequence: Tensor, target: Tensor) -> Linearisation:
+        """Return the function's columns and their gradients."""
+        with torch.enable_grad():
+            leaf = points.detach().clone().requires_grad_()
+            value = self.function(leaf).gather(1, target)
+
+        def pullback(column: int) -> Tensor:
+            return torch.autograd.grad(value[:, column].sum(), leaf, retain_graph=True)[0]
+
+        return Linearisation(value.detach(), pullback)

@@ -33,9 +33,9 @@ _LEAK = 1e-2
 #: Relative error of a directional derivative. Real faults measured 0.14 and more, sound models
 #: under 0.02 at their best step; 16-bit floats make the finite difference itself coarse.
 _SLOPE, _COARSE_SLOPE = 0.05, 0.35
-#: Steps of the finite difference, in lengths of a typical embedding: curvature asks for short
-#: ones (T5), rounding for long ones (16 bits).
-_STEPS, _COARSE_STEPS = (3e-2, 3e-3, 3e-4), (0.01, 0.03, 0.1)
+#: Steps of the finite difference, in lengths of a typical embedding: curvature (T5) and jumps
+#: between experts (JetMoE) ask for short ones, rounding (16 bits) for long ones.
+_STEPS, _COARSE_STEPS = (3e-2, 3e-3, 3e-4, 3e-5), (0.01, 0.03, 0.1)
 
 
 def check(model: Any, sites: Sites, start: Tokens) -> tuple[Sites, tuple[str, ...]]:

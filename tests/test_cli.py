@@ -481,8 +481,6 @@ def test_device_auto(folder):
 
 
 def test_encoder_decoder_models_load():
-    if not hf_attrib.embedded.path("g2p-t5").is_dir():
-        pytest.skip("g2p-t5 is not there yet")
     assert load_model("g2p-t5")[0].config.is_encoder_decoder
 
 

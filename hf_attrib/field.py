@@ -181,11 +181,11 @@ class Field(ABC):
 
         The scores decompose F(path end) - F(path start), exactly in the limit of fine rules.
         """
-        weights = iter(rule.weights.split(max(1, self.row_budget // self.sequences)))
-        total = torch.zeros(())
-        for sample, weight in zip(self.along(path, rule.nodes), weights, strict=True):
-            weight = weight.to(sample.gradient)[:, None, None, None]
-            total = total.to(sample.gradient) + (weight * sample.gradient).sum(0)
+        total, done = torch.zeros(()), 0
+        for sample in self.along(path, rule.nodes):
+            weights = rule.weights[done : done + len(sample.gradient)].to(sample.gradient)
+            total = total.to(weights) + torch.einsum("k,kbtn->btn", weights, sample.gradient)
+            done += len(weights)
         start, _ = path(torch.zeros(1, dtype=torch.float64))
         return Decomposition(total, self.value(start)[0])
 

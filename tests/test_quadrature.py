@@ -132,6 +132,22 @@ def test_a_bag_of_embeddings():
     torch.testing.assert_close(found[:, 2], found[:, 0])
 
 
+def test_causal_uniform_attention_gives_equal_shares_and_zeros_behind():
+    """f_t = U_t . mean of e_i up to position t: each token before it 1 / (t + 1), none after."""
+    torch.manual_seed(8)
+    head = torch.randn(4, 3).double()
+    x, baseline = torch.randn(1, 1, 4, 3).double(), torch.randn(1, 1, 4, 3).double()
+    count = torch.arange(1, 5)[:, None]
+
+    def uniform(z):
+        return ((z.cumsum(1) / count) * head).sum(-1)
+
+    found = IntegratedGradients(steps=2)(FunctionField(uniform, 4, 4), x, baseline).scores[0]
+    expected = torch.tril((head @ (x - baseline)[0, 0].T) / count)
+    torch.testing.assert_close(found, expected)
+    assert (found.triu(1) == 0).all()
+
+
 def rms_norm_answer(x, weight, eps):
     """Closed form of IG from 0 of w.x / sqrt(mean(x**2) + eps), for D = len(x)."""
     mean = sum(v * v for v in x) / len(x)

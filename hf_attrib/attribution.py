@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from hf_attrib.tokens import Tokens
+from hf_attrib.tokens import Span, Tokens
 
 __all__ = ["Attribution", "Run"]
 
@@ -67,17 +67,24 @@ class Run:
 class Attribution:
     r"""Signed scores of T generated tokens over N input tokens.
 
+    Each row of the scores belongs to a span of the response, and each column to a span of the
+    inputs: single tokens, unless spans were asked for or tokens were grouped.
+
     For methods that state a completeness identity,
     :math:`\sum_n A_{t,n} = f_t(x) - f_t(x_\mathrm{ref})` up to :attr:`gap`.
 
     Args:
         scores: :math:`A`, [T, N], on the CPU; positive supports the generated token.
-        inputs: the N tokens that scores refer to.
-        response: the T generated tokens.
-        value: f(x) of each target, [T].
+        inputs: the tokens that the columns are made of.
+        response: the tokens that the rows are made of.
+        value: f(x) of each target, or its mean over what the method samples, [T].
         reference_value: f at the reference input, [T]; NaN where the method has none.
-        probability: the model's probability of each generated token, [T].
+        probability: the model's probability of each row's tokens, [T].
         run: method, target, model, cost.
+        rows: T spans of the response; none given means each token.
+        columns: N spans that partition the inputs; none given means each token.
+        standard_error: of each score, [T, N], or ``None`` if the method draws no samples.
+        sum_standard_error: of the completeness residual, [T], likewise.
     """
 
     scores: Tensor
@@ -87,44 +94,62 @@ class Attribution:
     reference_value: Tensor
     probability: Tensor
     run: Run = field(repr=False)
+    rows: tuple[Span, ...] = field(default=(), repr=False)
+    columns: tuple[Span, ...] = field(default=(), repr=False)
+    standard_error: Tensor | None = field(default=None, repr=False)
+    sum_standard_error: Tensor | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        expected = (len(self.response), len(self.inputs))
-        if tuple(self.scores.shape) != expected:
-            raise ValueError(f"scores are {tuple(self.scores.shape)}, expected [T, N] = {expected}")
-        for name in ("value", "reference_value", "probability"):
-            if tuple(getattr(self, name).shape) != expected[:1]:
-                raise ValueError(f"{name} is not of shape [T] = {expected[:1]}")
+        object.__setattr__(self, "rows", self.rows or self.response.singles())
+        object.__setattr__(self, "columns", self.columns or self.inputs.singles())
+        self._check_spans()
+        expected = (len(self.rows), len(self.columns))
+        for name in ("scores", "standard_error"):
+            self._check_shape(name, expected)
+        for name in ("value", "reference_value", "probability", "sum_standard_error"):
+            self._check_shape(name, expected[:1])
+
+    def _check_spans(self) -> None:
+        edges = [0, *(span.stop for span in self.columns)]
+        if [span.start for span in self.columns] != edges[:-1] or edges[-1] != len(self.inputs):
+            raise ValueError(f"columns do not partition the {len(self.inputs)} inputs")
+        if not all(0 <= span.start < span.stop <= len(self.response) for span in self.rows):
+            raise ValueError(f"rows reach beyond the {len(self.response)} generated tokens")
+
+    def _check_shape(self, name: str, expected: tuple[int, ...]) -> None:
+        given = getattr(self, name)
+        if given is not None and tuple(given.shape) != expected:
+            raise ValueError(f"{name} is {tuple(given.shape)}, expected {expected}")
 
     @property
     def input_ids(self) -> Tensor:
-        """Ids of the N input tokens, [N]."""
+        """Ids of the input tokens."""
         return self.inputs.ids
 
     @property
     def response_ids(self) -> Tensor:
-        """Ids of the T generated tokens, [T]."""
+        """Ids of the generated tokens."""
         return self.response.ids
 
     @property
     def pieces(self) -> tuple[str, ...]:
-        """Text of the N input tokens."""
-        return self.inputs.pieces
+        """Text of each of the N columns."""
+        return tuple(map(self.inputs.piece, self.columns))
 
     @property
     def response_pieces(self) -> tuple[str, ...]:
-        """Text of the T generated tokens."""
-        return self.response.pieces
+        """Text of each of the T rows."""
+        return tuple(map(self.response.piece, self.rows))
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """Role of each of the N input tokens."""
-        return self.inputs.roles
+        """Role of each of the N columns."""
+        return tuple(map(self.inputs.role, self.columns))
 
     @property
     def offsets(self) -> tuple[tuple[int, int], ...]:
-        """Character range of each of the N input tokens in ``inputs.text``."""
-        return self.inputs.offsets
+        """Character range of each of the N columns in ``inputs.text``."""
+        return tuple(map(self.inputs.extent, self.columns))
 
     @property
     def forward_rows(self) -> int:

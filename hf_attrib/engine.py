@@ -243,6 +243,6 @@ def _reservation(result: Attribution) -> str | None:
         return None
     missed = int((~result.converged).sum())
     return (
-        f"{missed} of {len(result.response)} targets have not converged: their scores miss "
+        f"{missed} of {len(result.rows)} targets have not converged: their scores miss "
         f"{result.run.identity} by up to {float(result.gap.max()):.1%}. Raise steps."
     )

@@ -17,12 +17,14 @@ from torch import Tensor
 
 from hf_attrib.attribution import Attribution, Run
 from hf_attrib.errors import InputError, ResultFileError
-from hf_attrib.tokens import Tokens
+from hf_attrib.tokens import Span, Tokens
 
 __all__ = ["load", "save", "to_json", "write_atomically"]
 
 _FORMAT = "hf_attrib.attribution"
 _FORMAT_VERSION = 1
+_TENSORS = ("scores", "value", "reference_value", "probability")
+_ERRORS = ("standard_error", "sum_standard_error")
 
 
 def write_atomically(path: Path, content: str) -> None:
@@ -105,9 +107,12 @@ def _to_json(result: Attribution) -> dict[str, Any]:
             "offsets": tokens.offsets,
             "text": tokens.text,
         }
+    for name in ("rows", "columns"):
+        content[name] = [[s.start, s.stop, s.name] for s in getattr(result, name)]
     content["scores_dtype"] = str(result.scores.dtype).removeprefix("torch.")
-    for name in ("scores", "value", "reference_value", "probability"):
-        content[name] = _plain(getattr(result, name).tolist())
+    for name in (*_TENSORS, *_ERRORS):
+        values = getattr(result, name)
+        content[name] = None if values is None else _plain(values.tolist())
     # Derived, for readers of the file; `load` computes them anew.
     content["gap"] = _plain(result.gap.tolist())
     content["converged"] = result.converged.tolist()
@@ -120,6 +125,10 @@ def _from_json(content: Mapping[str, Any]) -> Attribution:
     def tensor(name: str) -> Tensor:
         return torch.tensor(_numbers(content[name]), dtype=dtype)
 
+    def spans(name: str) -> tuple[Span, ...]:
+        named = [(int(a), int(b), text) for a, b, text in content[name]]
+        return tuple(Span(a, b, None if text is None else "".join([text])) for a, b, text in named)
+
     def tokens(name: str) -> Tokens:
         part = content[name]
         return Tokens(
@@ -130,15 +139,16 @@ def _from_json(content: Mapping[str, Any]) -> Attribution:
             text="".join([part["text"]]),  # join takes nothing but text
         )
 
-    inputs, response = tokens("inputs"), tokens("response")
+    rows, columns = spans("rows"), spans("columns")
+    errors = {name: tensor(name) for name in _ERRORS if content[name] is not None}
     return Attribution(
-        scores=tensor("scores").reshape(len(response), len(inputs)),
-        inputs=inputs,
-        response=response,
-        value=tensor("value"),
-        reference_value=tensor("reference_value"),
-        probability=tensor("probability"),
+        inputs=tokens("inputs"),
+        response=tokens("response"),
         run=_run(content["run"]),
+        rows=rows,
+        columns=columns,
+        **{name: tensor(name) for name in _TENSORS},
+        **errors,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["ROLES", "Tokens", "detokenize"]
+__all__ = ["ROLES", "Span", "Tokens", "detokenize"]
 
 #: What a token is in its conversation. ``special`` tokens belong to the tokenizer (BOS, EOS, a
 #: decoder's start), ``template`` tokens to the chat template, ``generated`` ones to the response.
@@ -17,6 +17,21 @@ ROLES = ("prompt", "system", "user", "assistant", "tool", "template", "special",
 
 #: A UTF-8 character has at most this many bytes, hence at most this many byte tokens.
 _LONGEST_CHARACTER = 4
+
+
+@dataclass(frozen=True)
+class Span:
+    """Consecutive tokens taken as one: a word, a sentence, a passage.
+
+    Args:
+        start: index of the first token.
+        stop: index behind the last one.
+        name: what to call it, where that is not its text.
+    """
+
+    start: int
+    stop: int
+    name: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +80,27 @@ class Tokens:
         return Tokens(
             self.ids[index], self.pieces[index], self.roles[index], self.offsets[index], self.text
         )
+
+    def singles(self) -> tuple[Span, ...]:
+        """Return each token as a span of its own."""
+        return tuple(Span(i, i + 1) for i in range(len(self)))
+
+    def piece(self, span: Span) -> str:
+        """Return the name of a span, or its text."""
+        if span.name is not None:
+            return span.name
+        if span.stop - span.start == 1:
+            return self.pieces[span.start]
+        return self.text[slice(*self.extent(span))]
+
+    def extent(self, span: Span) -> tuple[int, int]:
+        """Return the character range of a span."""
+        return self.offsets[span.start][0], self.offsets[span.stop - 1][1]
+
+    def role(self, span: Span) -> str:
+        """Return what a span is: the role of its first token with content, if it has one."""
+        roles = self.roles[span.start : span.stop]
+        return next((r for r in roles if r not in ("special", "template")), roles[0])
 
 
 def detokenize(tokenizer: Any, ids: Sequence[int]) -> tuple[list[str], list[tuple[int, int]], str]:

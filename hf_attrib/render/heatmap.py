@@ -114,7 +114,7 @@ def _unconverged(result: Attribution) -> Iterator[Text]:
         return
     has, their = ("has", "its") if missed == 1 else ("have", "their")
     warning = (
-        f"! {missed} of {len(result.response)} targets {has} not converged: {their} scores miss "
+        f"! {missed} of {len(result.rows)} targets {has} not converged: {their} scores miss "
         f"{result.run.identity} by more than {100 * result.run.tolerance:.3g} %."
     )
     if "steps" in result.run.method_fields:

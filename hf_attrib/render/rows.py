@@ -40,7 +40,7 @@ def generated(sheet: Sheet, width: int) -> Iterator[RenderableType]:
     if complete:
         table.add_column("gap  ", justify="right", no_wrap=True)
     for t in shown:
-        piece = short(result.response.pieces[t], min(_LABEL_CELLS, width // 5))
+        piece = short(sheet.labels[t], min(_LABEL_CELLS, width // 5))
         piece.stylize("bold")
         cells: list[RenderableType] = [piece, _probability(float(result.probability[t]))]
         cells.append(_Chips(_chips(sheet, t), sheet.token_scale))
@@ -49,7 +49,7 @@ def generated(sheet: Sheet, width: int) -> Iterator[RenderableType]:
         table.add_row(*cells)
     yield Text("Generated tokens", "bold")
     yield table
-    if hidden := len(result.response) - len(shown):
+    if hidden := len(result.rows) - len(shown):
         yield Text(f"… {hidden:,} more generated tokens, with less to explain …", "dim")
     yield Text()
 
@@ -57,8 +57,8 @@ def generated(sheet: Sheet, width: int) -> Iterator[RenderableType]:
 def _most_explained(sheet: Sheet) -> list[int]:
     """Return the generated tokens to show, in order: those with the largest |f(x) - f(x')|."""
     result = sheet.result
-    if len(result.response) <= LONGEST_RESPONSE:
-        return list(range(len(result.response)))
+    if len(result.rows) <= LONGEST_RESPONSE:
+        return list(range(len(result.rows)))
     difference = (result.value - result.reference_value).abs()
     size = torch.where(difference.isfinite(), difference, result.scores.abs().sum(-1))
     return sorted(size.nan_to_num(0).topk(LONGEST_RESPONSE).indices.tolist())
@@ -138,7 +138,7 @@ def matrix(sheet: Sheet, width: int) -> Iterator[RenderableType]:
             head = short(sheet.units[u].text, cells)
             table.add_column(head, width=cells + 1, justify="right", no_wrap=True)
         for t, row in enumerate(sheet.rows):
-            piece = short(sheet.result.response.pieces[t], _LABEL_CELLS)
+            piece = short(sheet.labels[t], _LABEL_CELLS)
             table.add_row(piece, *(_cell(row[u], scale, cells) for u in columns))
         yield table
         yield Text()

@@ -21,8 +21,9 @@ class Sheet:
 
     Args:
         result: the attribution.
-        units: the U units that the N input tokens form.
-        rows: scores of the T generated tokens over the units, [T][U].
+        units: the U units that the N columns form.
+        labels: text of the T rows, as often generated tokens.
+        rows: scores of the T rows over the units, [T][U].
         totals: scores summed over the response, [U].
         total_scale: scale of the totals.
         token_scale: scale of the single scores.
@@ -30,6 +31,7 @@ class Sheet:
 
     result: Attribution
     units: Sequence[Unit]
+    labels: Sequence[str]
     rows: Sequence[Sequence[float]]
     totals: Sequence[float]
     total_scale: Scale
@@ -43,7 +45,7 @@ def prepare(result: Attribution, depth: Depth) -> Sheet:
         result: the attribution.
         depth: what the console can show.
     """
-    units = units_of(result.inputs)
+    units = units_of(result)
     rows = merge_scores(result.scores, units)
     totals = merge_scores(result.total[None], units)[0]
     signed = result.run.signed
@@ -51,6 +53,7 @@ def prepare(result: Attribution, depth: Depth) -> Sheet:
     return Sheet(
         result=result,
         units=units,
+        labels=result.response_pieces,
         rows=rows,
         totals=totals,
         total_scale=Scale(largest(totals), signed, depth),

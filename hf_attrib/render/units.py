@@ -1,4 +1,4 @@
-"""What a reader sees as one thing: a token, or byte tokens that are one character together."""
+"""What a reader sees as one thing: a column, or byte tokens that are one character together."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hf_attrib.attribution import Attribution
 from hf_attrib.render.palette import largest
-from hf_attrib.tokens import Tokens
 
 __all__ = ["Unit", "fold", "merge_scores", "units_of"]
 
@@ -24,11 +24,11 @@ _STRONG = 0.05
 
 @dataclass(frozen=True)
 class Unit:
-    """One or more consecutive tokens shown as one.
+    """One or more consecutive columns shown as one.
 
     Args:
         text: what they show.
-        start: index of the first token.
+        start: index of the first column.
         stop: index behind the last one.
         role: their role.
     """
@@ -39,19 +39,20 @@ class Unit:
     role: str
 
 
-def units_of(tokens: Tokens) -> list[Unit]:
-    """Merge byte tokens that share a character's offsets; any other token is its own unit.
+def units_of(result: Attribution) -> list[Unit]:
+    """Merge byte tokens that share a character's offsets; any other column is its own unit.
 
     Args:
-        tokens: the N tokens.
+        result: an attribution with N columns.
     """
     units: list[Unit] = []
-    for i, (span, piece) in enumerate(zip(tokens.offsets, tokens.pieces, strict=True)):
-        if units and span[0] < span[1] and span == tokens.offsets[i - 1]:
-            character = tokens.text[slice(*span)]
+    offsets, roles = result.offsets, result.roles
+    for i, (extent, piece) in enumerate(zip(offsets, result.pieces, strict=True)):
+        if units and extent[0] < extent[1] and extent == offsets[i - 1]:
+            character = result.inputs.text[slice(*extent)]
             units[-1] = Unit(character, units[-1].start, i + 1, units[-1].role)
         else:
-            units.append(Unit(piece, i, i + 1, tokens.roles[i]))
+            units.append(Unit(piece, i, i + 1, roles[i]))
     return units
 
 
@@ -60,7 +61,7 @@ def merge_scores(scores: Tensor, units: Sequence[Unit]) -> list[list[float]]:
 
     Args:
         scores: [T, N].
-        units: U units that partition the N tokens.
+        units: U units that partition the N columns.
 
     Returns:
         T lists of U sums.

@@ -13,6 +13,7 @@ from importlib.metadata import version
 
 from hf_attrib import embedded
 from hf_attrib.attribution import Attribution
+from hf_attrib.compare import Comparison, compare
 from hf_attrib.errors import (
     AttributionWarning,
     HFAttribError,
@@ -27,6 +28,7 @@ from hf_attrib.storage import load
 __all__ = [
     "Attribution",
     "AttributionWarning",
+    "Comparison",
     "Explainer",
     "HFAttribError",
     "InputError",
@@ -34,6 +36,7 @@ __all__ = [
     "ResultFileError",
     "UnsupportedModelError",
     "attach",
+    "compare",
     "embedded",
     "load",
     "methods",

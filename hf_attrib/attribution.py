@@ -3,64 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from hf_attrib.grouping import Grouping
+from hf_attrib.run import Run
 from hf_attrib.tokens import Span, Tokens
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from hf_attrib.tables import Ranking
+
 __all__ = ["Attribution", "Run"]
-
-
-@dataclass(frozen=True)
-class Run:
-    """How an attribution was computed, and at what cost.
-
-    Args:
-        method: registered name of the method.
-        method_fields: its hyperparameters.
-        target: the scalar explained, e.g. ``"log_prob"``.
-        contrast_ids: for each generated token the id it was contrasted with, or ``None``.
-        contrast_pieces: their text.
-        attribute_to: ``"prompt"`` or ``"all"`` (prompt and generated prefix).
-        movable: which tokens could move: ``"content"``, ``"all"`` or ``"given"`` by flags.
-        baseline: what the reference input was, in words.
-        signed: whether scores carry a sign.
-        identity: what the scores of a target sum to, e.g. ``"f(x) - f(x')"``, or ``None``.
-        resolution: differences of f below this count as this in the relative gap (units of f).
-        tolerance: relative gap up to which a target counts as converged.
-        model: name or path of the model.
-        model_revision: commit of the model, where known.
-        dtype: floating point type of the model.
-        versions: versions of the packages that matter.
-        seconds: wall time of attribution, without generation.
-        forward_rows: sequences run forward.
-        backward_rows: (sequence, target) pairs run backward.
-        notes: reservations a reader must know.
-    """
-
-    method: str
-    method_fields: Mapping[str, Any]
-    target: str
-    contrast_ids: tuple[int, ...] | None
-    contrast_pieces: tuple[str, ...] | None
-    attribute_to: str
-    movable: str
-    baseline: str
-    signed: bool
-    identity: str | None
-    resolution: float
-    tolerance: float
-    model: str
-    model_revision: str | None
-    dtype: str
-    versions: Mapping[str, str]
-    seconds: float
-    forward_rows: int
-    backward_rows: int
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,11 +146,84 @@ class Attribution:
         """Scores summed over the response, [N]."""
         return self.scores.sum(0)
 
+    def __len__(self) -> int:
+        """Return T, the number of rows."""
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Attribution]:
+        """Yield each row as a result of its own."""
+        return (self[t] for t in range(len(self)))
+
+    def __getitem__(self, key: int | slice | str) -> Attribution:
+        """Return a result of some rows: ``r[3]``, ``r[3:5]``, or ``r["Paris"]``.
+
+        A text stands for the rows that spell it, white space around it aside; it must have been
+        generated once.
+
+        Raises:
+            InputError: there are no such rows, or several runs of rows spell the text.
+        """
+        from hf_attrib import query  # it imports this module
+
+        return query.select(self, key)
+
+    def group(self, by: Grouping | None = None, response: Grouping | None = None) -> Attribution:
+        """Join columns, and rows if asked to, so that every sum stays what it was.
+
+        Scores are added, so that strengths without sign stay strengths; f is added over rows, and
+        the probability multiplied. Standard errors are added as well, which bounds those of the
+        sums from above. What is already joined stays so.
+
+        Args:
+            by: ``"word"``, ``"sentence"``, or parts of the inputs: names with a range of tokens or
+                a text that occurs once, or a list of such; what lies between is grouped by role.
+            response: how to join rows, likewise.
+
+        Raises:
+            InputError: there is no such rule or part.
+        """
+        from hf_attrib import query
+
+        return query.group(self, by, response)
+
+    def top(self, k: int = 10) -> Ranking:
+        """Return the k columns with the largest magnitude of :attr:`total`, strongest first.
+
+        Columns that scored nothing are left out; scores that are not finite come first.
+        """
+        from hf_attrib import tables
+
+        return tables.top(self, k)
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a record for each of the T · N scores, rows first: its row, its column, both."""
+        from hf_attrib import tables
+
+        return tables.to_rows(self)
+
+    def to_dataframe(self) -> DataFrame:
+        """Return :meth:`to_rows` as a pandas data frame (``pip install hf_attrib[table]``)."""
+        from hf_attrib import tables
+
+        return tables.to_dataframe(self)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the result as JSON, whole or not at all."""
         from hf_attrib.storage import save  # it imports this module
 
         save(self, path)
+
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Return an interactive page that needs no network; write it to a file, if one is given."""
+        from hf_attrib.render import to_html
+
+        return to_html(self, path)
+
+    def _repr_html_(self) -> str:
+        """Show as that page, in a frame of its own, wherever a notebook does."""
+        from hf_attrib.render import to_frame
+
+        return to_frame(self)
 
     def __rich__(self) -> Any:
         """Show as a heatmap wherever rich prints; rendering is imported only when asked for."""

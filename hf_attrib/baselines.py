@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
+from hf_attrib.encoding import as_ids
 from hf_attrib.errors import InputError
+from hf_attrib.space import Table
 
-__all__ = ["Baseline", "BaselineLike", "Embedder", "parse"]
+__all__ = ["NAMES", "Baseline", "BaselineLike", "Draw", "check_name", "parse", "single_token"]
 
-#: How callers say a baseline: ``"mean"``, ``"zero"``, ``"token:TEXT"``, a token id, or embeddings.
-BaselineLike: TypeAlias = str | int | Tensor
+#: How callers say a baseline: one of :data:`NAMES`, ``"token:TEXT"``, a token id, embeddings, or
+#: other prompts, as texts.
+BaselineLike: TypeAlias = str | int | Tensor | Sequence[str]
 
-#: Rows of the embedding table looked up at once for the mean.
-_ROWS = 8192
+#: Tokens that a tokenizer may have, by the name of its attribute.
+_SPECIAL = ("pad", "eos", "unk", "mask")
+_DISTRIBUTIONS = ("noise", "vocabulary")
+NAMES = ("mean", "zero", *_SPECIAL, *_DISTRIBUTIONS)
 
 
-class Embedder(Protocol):
-    """Token embeddings as the hooked module gives them, after any scaling it does."""
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """What a reference is drawn for.
 
-    vocabulary: int
+    Args:
+        sample: number of the sample.
+        count: M, how many inputs of a sequence move.
+        generator: for the random ones.
+    """
 
-    def __call__(self, ids: Tensor) -> Tensor:
-        """Return embeddings [M, D], float32 or better, of ids [M]."""
+    sample: int
+    count: int
+    generator: torch.Generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,50 +46,15 @@ class Baseline:
 
     Args:
         name: what it is, in words.
-        embedding: maps an embedder to x', [D] or [N, D].
+        embedding: maps a table and a draw to x': [D], or [M, D] for the inputs that move.
+        distribution: whether draws differ.
+        given: embeddings that the caller laid out for all N scored positions, [N, D], or ``None``.
     """
 
     name: str
-    embedding: Callable[[Embedder], Tensor]
-
-
-def zero() -> Baseline:
-    """Return the zero vector, which is singular on models with RMSNorm: prefer the mean."""
-    return Baseline("zero embedding", lambda embed: torch.zeros_like(embed(torch.tensor([0]))[0]))
-
-
-def mean() -> Baseline:
-    """Return the mean embedding over the vocabulary."""
-
-    def average(embed: Embedder) -> Tensor:
-        parts = torch.arange(embed.vocabulary).split(_ROWS)
-        return torch.stack([embed(ids).sum(0) for ids in parts]).sum(0) / embed.vocabulary
-
-    return Baseline("mean embedding", average)
-
-
-def token(token_id: int, name: str) -> Baseline:
-    """Return the embedding of one token."""
-
-    def one(embed: Embedder) -> Tensor:
-        if not 0 <= token_id < embed.vocabulary:
-            raise InputError(
-                f"baseline token {token_id} is outside the vocabulary of {embed.vocabulary} tokens."
-            )
-        return embed(torch.tensor([token_id]))[0]
-
-    return Baseline(name, one)
-
-
-def given(embeddings: Tensor) -> Baseline:
-    """Return embeddings as they are: [D], or one for each input position, [N, D]."""
-    fits = embeddings.dim() in (1, 2) and embeddings.is_floating_point()
-    if not fits or not bool(torch.isfinite(embeddings).all()):
-        raise InputError(
-            f"a baseline tensor must be [D] or [N, D], floating point and finite; got "
-            f"{tuple(embeddings.shape)} {embeddings.dtype}."
-        )
-    return Baseline("given embeddings", lambda embed: embeddings.detach())
+    embedding: Callable[[Table, Draw], Tensor]
+    distribution: bool = False
+    given: Tensor | None = None
 
 
 def parse(spec: BaselineLike, tokenizer: Any) -> Baseline:
@@ -86,27 +62,122 @@ def parse(spec: BaselineLike, tokenizer: Any) -> Baseline:
 
     Args:
         spec: see :data:`BaselineLike`.
-        tokenizer: for ``"token:TEXT"``.
+        tokenizer: for whatever is said in words.
 
     Raises:
         InputError: it names no baseline, or text that is not exactly one token.
     """
-    if not isinstance(spec, str):
-        try:
-            number = torch.as_tensor(spec)
-        except (TypeError, ValueError, RuntimeError):
-            raise InputError(f"a baseline cannot be {spec!r:.80}.") from None
-        if number.dim() == 0 and number.dtype == torch.int64:
-            return token(int(number), f"token {int(number)}")
-        return given(number)
-    if spec in ("mean", "zero"):
-        return mean() if spec == "mean" else zero()
-    kind, _, text = spec.partition(":")
-    if kind != "token":
+    if isinstance(spec, str):
+        return _named(spec, tokenizer)
+    if isinstance(spec, list | tuple) and spec and all(isinstance(one, str) for one in spec):
+        return _prompts(spec, tokenizer)
+    try:
+        number = torch.as_tensor(spec)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"a baseline cannot be {spec!r:.80}.") from None
+    if number.dim() == 0 and number.dtype == torch.int64:
+        return _token(int(number), f"token {int(number)}")
+    return _given(number)
+
+
+def _named(spec: str, tokenizer: Any) -> Baseline:
+    check_name(spec)
+    if spec == "mean":
+        return Baseline("mean embedding", lambda table, draw: table.mean)
+    if spec == "zero":
+        return Baseline("zero embedding", lambda table, draw: torch.zeros_like(table.mean))
+    if spec == "noise":
+        return Baseline("noise around the mean embedding", _noise, distribution=True)
+    if spec == "vocabulary":
+        return Baseline("random tokens of the vocabulary", _vocabulary, distribution=True)
+    if spec in _SPECIAL:
+        return _special(spec, tokenizer)
+    text = spec.partition(":")[2]
+    return _token(single_token(tokenizer, text), f"token {text!r}")
+
+
+def check_name(spec: str) -> None:
+    """Refuse a word that names no baseline, before a tokenizer is there to look it up.
+
+    Raises:
+        InputError: it names none.
+    """
+    if spec not in NAMES and not spec.startswith("token:"):
         raise InputError(
-            f"baseline {spec!r} is unknown; expected mean, zero, token:TEXT, an id or a tensor."
+            f"baseline {spec!r} is unknown; expected {', '.join(NAMES)}, token:TEXT, an id, a "
+            "tensor or a list of other prompts."
         )
-    return token(single_token(tokenizer, text), f"token {text!r}")
+
+
+def _special(name: str, tokenizer: Any) -> Baseline:
+    """Return the embedding of a token that the tokenizer names."""
+    if tokenizer is None:
+        raise InputError(f"the {name} token needs a tokenizer; give its id.")
+    found = getattr(tokenizer, f"{name}_token_id")
+    if found is None:
+        known = [n for n in _SPECIAL if getattr(tokenizer, f"{n}_token_id") is not None]
+        raise InputError(
+            f"this tokenizer has no {name} token; it has {', '.join(known) or 'none of these'}."
+        )
+    return _token(int(found), f"{name} token {getattr(tokenizer, f'{name}_token')!r}")
+
+
+def _token(token_id: int, name: str) -> Baseline:
+    """Return the embedding of one token."""
+
+    def one(table: Table, draw: Draw) -> Tensor:
+        return _embedded(table, torch.tensor([token_id]))[0]
+
+    return Baseline(name, one)
+
+
+def _embedded(table: Table, ids: Tensor) -> Tensor:
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high >= table.size:
+        wrong = low if low < 0 else high
+        raise InputError(
+            f"baseline token {wrong} is outside the vocabulary of {table.size} tokens."
+        )
+    return table.embed(ids)
+
+
+def _noise(table: Table, draw: Draw) -> Tensor:
+    """Return normal noise with the mean and the spread of the table."""
+    noise = torch.randn(draw.count, len(table.mean), generator=draw.generator)
+    return table.mean + table.scale * noise.to(table.mean)
+
+
+def _vocabulary(table: Table, draw: Draw) -> Tensor:
+    """Return tokens drawn evenly from the vocabulary, one for each position."""
+    return table.embed(torch.randint(table.size, (draw.count,), generator=draw.generator))
+
+
+def _prompts(texts: Sequence[str], tokenizer: Any) -> Baseline:
+    """Return other prompts in turn, each repeated or cut to the length that is needed."""
+    if tokenizer is None:
+        raise InputError("baseline prompts need a tokenizer; give ids or embeddings.")
+    every = [as_ids(tokenizer(text, add_special_tokens=False)["input_ids"], "baseline prompt")
+             for text in texts]  # fmt: skip
+
+    def one(table: Table, draw: Draw) -> Tensor:
+        ids = torch.tensor(every[draw.sample % len(every)])
+        return _embedded(table, ids.repeat(draw.count // len(ids) + 1)[: draw.count])
+
+    name = f"{len(every)} other prompts" if len(every) > 1 else f"the prompt {texts[0]!r:.60}"
+    return Baseline(name, one, distribution=len(every) > 1)
+
+
+def _given(embeddings: Tensor) -> Baseline:
+    """Return embeddings as they are: [D], or one for each scored position, [N, D]."""
+    fits = embeddings.dim() in (1, 2) and embeddings.is_floating_point()
+    if not fits or not bool(torch.isfinite(embeddings).all()):
+        raise InputError(
+            f"a baseline tensor must be [D] or [N, D], floating point and finite; got "
+            f"{tuple(embeddings.shape)} {embeddings.dtype}."
+        )
+    embeddings = embeddings.detach()
+    laid_out = embeddings if embeddings.dim() == 2 else None
+    return Baseline("given embeddings", lambda table, draw: embeddings, given=laid_out)
 
 
 def single_token(tokenizer: Any, text: str) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from hf_attrib.sequence import TokenSequence
+from hf_attrib.tokens import Span
 
 __all__ = ["Batch", "collate"]
 
@@ -45,6 +46,29 @@ class Batch:
     def columns(self, sequence: int) -> Tensor:
         """Return which of the N positions hold tokens of one sequence, in order."""
         return torch.cat([self.encoder_mask[sequence], self.decoder_mask[sequence]]).nonzero()[:, 0]
+
+    def members(self, spans: Sequence[Sequence[Span]]) -> Tensor:
+        """Return which targets spans of the responses add up, [B, S, T] bool."""
+        members = torch.zeros(len(spans), max(map(len, spans)), self.targets.shape[1])
+        for b, own in enumerate(spans):
+            for s, span in enumerate(own):
+                members[b, s, span.start : span.stop] = 1
+        return members.bool()
+
+    def step(self, target: int) -> Batch:
+        """Return a batch of one sequence cut off where one of its targets is predicted."""
+        end = int(self.positions[0, target]) + 1
+        one = slice(target, target + 1)
+        return replace(
+            self,
+            decoder_ids=self.decoder_ids[:, :end],
+            decoder_mask=self.decoder_mask[:, :end],
+            positions=self.positions[:, one],
+            targets=self.targets[:, one],
+            valid=self.valid[:, one],
+            contrast=None if self.contrast is None else self.contrast[:, one],
+            movable=self.movable[:, : self.encoder_ids.shape[1] + end],
+        )
 
 
 def collate(

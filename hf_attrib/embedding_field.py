@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from hf_attrib.batch import Batch
 from hf_attrib.errors import UnsupportedModelError
 from hf_attrib.field import Field, Linearisation, Progress, silent
-from hf_attrib.inject import Sites, captured, injected, vocabulary
+from hf_attrib.inject import Sites, captured, injected
 from hf_attrib.targets import TARGETS, Target
 
-__all__ = ["EmbeddingField", "Observation", "SiteEmbedder"]
+__all__ = ["EmbeddingField", "Observation"]
 
 #: Tokens in flight when no batch size is given: some GB of activations on a 7B model.
 _TOKENS_AT_ONCE = 1024
@@ -36,6 +36,17 @@ class Observation:
     x: Tensor
     value: Tensor
     probability: Tensor
+
+    def of_spans(self, members: Tensor) -> Observation:
+        """Return the same of sums of targets: value and probability [B, S].
+
+        Args:
+            members: which targets each span adds up, [B, S, T] bool, on the CPU.
+        """
+        weights = members.to(self.value)
+        value = torch.einsum("bt,bst->bs", self.value, weights)
+        chances = torch.where(weights > 0, self.probability[:, None], 1)
+        return Observation(self.x, value, chances.prod(-1))
 
 
 class EmbeddingField(Field):
@@ -116,15 +127,15 @@ class EmbeddingField(Field):
             logits, index = self._logits(sequence, target)
             value = self._value(logits, index, sequence, target)
         # Where hidden states do not pass through one head, the graph is cut at the logits.
-        hidden = [h for h in cut if h.requires_grad and h.shape[:2] == logits.shape[:2]]
+        hidden = [h for h in cut if h.requires_grad and h.shape[:-1] == logits.shape[:-1]]
         split = hidden[0] if len(hidden) == 1 else logits
         seeds = torch.autograd.grad(value.sum(), split)[0]
-        rows, places = torch.arange(len(points), device=seeds.device), index.to(seeds.device)
+        nowhere = torch.zeros(seeds.shape[:2]).to(value)
 
-        def pullback(column: int) -> Tensor:
-            place = places[:, column]
-            seed = torch.zeros_like(seeds)
-            seed[rows, place] = seeds[rows, place]
+        def pullback(weights: Tensor) -> Tensor:
+            here = nowhere.scatter_add(1, index.to(value.device), weights.to(value))[..., None]
+            # Where the weight is 0, the seed is, even if it overflows there.
+            seed = torch.where(here != 0, here.to(seeds) * seeds, 0)
             return torch.autograd.grad(split, leaf, seed, retain_graph=True)[0]
 
         return Linearisation(value.detach(), pullback)
@@ -184,26 +195,6 @@ class EmbeddingField(Field):
         if self.sites.encoder is None:
             return {"decoder": points}
         return {"encoder": points[:, :length], "decoder": points[:, length:]}
-
-
-class SiteEmbedder:
-    """Looks up embeddings through the hooked module itself, so that its scaling is included.
-
-    Args:
-        module: a token embedding module.
-        device: where its ids belong.
-    """
-
-    def __init__(self, module: nn.Module, device: torch.device) -> None:
-        self.vocabulary = vocabulary(module)
-        self.module = module
-        self.device = device
-
-    def __call__(self, ids: Tensor) -> Tensor:
-        """Return embeddings [M, D] of ids [M]."""
-        with torch.no_grad():
-            embeddings: Tensor = self.module(ids[None].to(self.device))[0]
-        return embeddings.to(_precise(embeddings.dtype))
 
 
 def _select(logits: Tensor, index: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any, TypeAlias
 
 import torch
@@ -49,7 +50,8 @@ def encode_prompt(
         raise InputError("the prompt is empty; give at least one token to explain.")
     pieces, offsets, decoded = detokenize(tokenizer, ids)
     if tokenizer.is_fast:
-        offsets = _share(offsets, [(int(a), int(b)) for a, b in encoding["offset_mapping"]])
+        given = [(int(a), int(b)) for a, b in encoding["offset_mapping"]]
+        offsets = _share(offsets, _tell_apart(given, text, offsets, decoded))
     else:
         text = decoded
     roles = _roles(ids, offsets, spans, special)
@@ -125,6 +127,28 @@ def _roles(
         return next((r for a, b, r in spans if start < b and end > a), "template")
 
     return tuple(role(i, a, b) for i, (a, b) in zip(ids, offsets, strict=True))
+
+
+def _tell_apart(
+    given: Sequence[tuple[int, int]],
+    text: str,
+    own: Sequence[tuple[int, int]],
+    decoded: str,
+) -> list[tuple[int, int]]:
+    """Give characters their own ranges where a tokenizer gave one to several.
+
+    SentencePiece's Unigram, as the tokenizers library has it, does so where neighbouring
+    characters all fall back to bytes.
+    """
+    ranges: list[tuple[int, int]] = []
+    for (start, stop), run in groupby(zip(given, own, strict=True), key=lambda pair: pair[0]):
+        extents = [extent for _, extent in run]
+        first, last = extents[0][0], extents[-1][1]
+        same = decoded[first:last] == text[start:stop] and all(a < b for a, b in extents)
+        ranges += [
+            (a - first + start, b - first + start) if same else (start, stop) for a, b in extents
+        ]
+    return ranges
 
 
 def _share(

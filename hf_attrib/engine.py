@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -14,14 +14,19 @@ from torch import Tensor
 
 from hf_attrib import self_check
 from hf_attrib.attribution import Attribution, Run
-from hf_attrib.baselines import Embedder
 from hf_attrib.batch import Batch, collate
-from hf_attrib.embedding_field import EmbeddingField, Observation, SiteEmbedder
+from hf_attrib.embedding_field import EmbeddingField, Observation
+from hf_attrib.embedding_space import space_of
 from hf_attrib.errors import AttributionWarning, InputError
-from hf_attrib.field import Decomposition, Progress
-from hf_attrib.inject import Sites, sites_of, vocabulary
+from hf_attrib.field import Decomposition, Field, Progress
+from hf_attrib.inject import sites_of, vocabulary
+from hf_attrib.methods import Method
+from hf_attrib.methods.base import held
 from hf_attrib.question import Question
+from hf_attrib.self_check import Verdict
 from hf_attrib.sequence import TokenSequence
+from hf_attrib.span_field import SpanField
+from hf_attrib.stepwise import StepwiseField
 from hf_attrib.tokens import detokenize
 
 __all__ = ["Engine"]
@@ -56,96 +61,84 @@ class Engine:
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.progress = progress
-        self._checked: tuple[Sites, tuple[str, ...]] | None = None
+        self._checked: Verdict | None = None
         self._checked_state: object = None
 
     def attribute(
         self, sequences: Sequence[TokenSequence], question: Question
     ) -> list[Attribution]:
         """Attribute sequences, some at a time in padded batches; the model must be isolated."""
-        results = []
-        for i in range(0, len(sequences), _TOGETHER):
-            results += self._attribute(sequences[i : i + _TOGETHER], question)
+        results, verdict = [], self._check_model(sequences[0])
+        # Where each token takes a pass of its own, sequences have nothing to share.
+        together = 1 if verdict.looks_ahead else _TOGETHER
+        for i in range(0, len(sequences), together):
+            results += self._attribute(sequences[i : i + together], question, verdict)
         for result in results:
             if message := _reservation(result):
                 warnings.warn(message, AttributionWarning, stacklevel=3)
         return results
 
     def _attribute(
-        self, sequences: Sequence[TokenSequence], question: Question
+        self, sequences: Sequence[TokenSequence], question: Question, verdict: Verdict
     ) -> list[Attribution]:
         moves = [question.moves(s) for s in sequences]
         asked = [question.contrasts(s, self.tokenizer) for s in sequences]
         contrasts = [c for c in asked if c is not None]
-        sites, notes = self._check_model(sequences[0])
+        sites = verdict.sites
         _check_contrasts(contrasts, vocabulary(sites.modules["decoder"]))
         batch = collate(sequences, moves, contrasts or None, int(sequences[0].prompt.ids[0]))
         started = time.perf_counter()
-        field = EmbeddingField(
-            self.model, sites, batch, question.target, self.batch_size, self.progress
-        )
-        seen = field.observe()
+        kind = StepwiseField if verdict.looks_ahead else EmbeddingField
+        field: Field
+        field = kind(self.model, sites, batch, question.target, self.batch_size, self.progress)
+        seen, rows = field.observe(), [question.rows(s) for s in sequences]
+        if question.spans is not None:
+            if verdict.looks_ahead:
+                raise InputError(
+                    f"{type(self.model).__name__} looks ahead, so each token takes a pass of its "
+                    "own; leave spans out and group the rows of the result."
+                )
+            members = batch.members(rows)
+            field, seen = SpanField(field, members), seen.of_spans(members)
         reference = question.reference(self.tokenizer)
         scored = question.scored(sequences[0])
-        baseline = self._baseline(reference.embedding, batch, sites, seen.x, scored)
+        field.space = space_of(self.model, sites, batch, reference, seen.x, scored)
+        baseline = field.space.reference(0, 0)
         decomposition = question.method(field, seen.x, baseline)
         seconds = (time.perf_counter() - started) / len(sequences)
-        run = self._run(question, reference.name, field, seconds, notes)
+        run = self._run(question, reference.name, field, seconds, verdict.notes)
         return [
             _freeze(s, question, _Outcome(i, batch, seen, decomposition), self._own(run, s, c))
             for i, (s, c) in enumerate(zip(sequences, asked, strict=True))
         ]
 
-    def _check_model(self, sequence: TokenSequence) -> tuple[Sites, tuple[str, ...]]:
+    def _check_model(self, sequence: TokenSequence) -> Verdict:
         """Check the model; remember the verdict as long as its modules stay the same."""
         sites = sites_of(self.model)
         kinds = tuple(type(module) for module in self.model.modules())
-        state = (self.model.dtype, tuple(map(id, sites.modules.values())), kinds)
+        # The cache decides whether a model that looks ahead generates what can be explained.
+        cache = self.model.generation_config.use_cache
+        state = (self.model.dtype, tuple(map(id, sites.modules.values())), kinds, cache)
         if self._checked is None or state != self._checked_state:
             self._checked = self_check.check(self.model, sites, sequence.start)
             self._checked_state = state
-            for note in self._checked[1]:
-                warnings.warn(note, AttributionWarning, stacklevel=5)
+            for note in self._checked.notes:
+                warnings.warn(note, AttributionWarning, stacklevel=4)
         return self._checked
-
-    def _baseline(
-        self,
-        reference: Callable[[Embedder], Tensor],
-        batch: Batch,
-        sites: Sites,
-        x: Tensor,
-        scored: int,
-    ) -> Tensor:
-        """Return reference embeddings, [B, 1, N, D]: x wherever inputs do not move."""
-        lengths = {"encoder": batch.encoder_ids.shape[1], "decoder": batch.decoder_ids.shape[1]}
-        parts = []
-        for site, module in sites.modules.items():
-            embedding = reference(SiteEmbedder(module, self.model.device)).to(x)
-            if embedding.dim() == 2:
-                parts = [_given(embedding, x, scored)]
-                break
-            if len(embedding) != x.shape[-1]:
-                raise InputError(
-                    f"the baseline is {len(embedding)} wide; the embeddings are {x.shape[-1]}."
-                )
-            parts.append(embedding.expand(len(x), 1, lengths[site], -1))
-        # What the model will see: a reference rounded to its own precision.
-        moved = torch.cat(parts, 2).to(self.model.dtype).to(x)
-        return torch.where(batch.movable[:, None, :, None].to(x.device), moved, x)
 
     def _run(
         self,
         question: Question,
         baseline: str,
-        field: EmbeddingField,
+        field: Field,
         seconds: float,
         notes: tuple[str, ...],
     ) -> Run:
         """Record what the sequences of a batch have in common."""
-        config, claims = self.model.config, question.method.claims
+        config, claims = self.model.config, question.method.promises()
         return Run(
             method=question.method.name,
-            method_fields=asdict(question.method),
+            method_fields=_plain_fields(question.method),
             target=question.target.name,
             contrast_ids=None,
             contrast_pieces=None,
@@ -197,28 +190,20 @@ def _check_contrasts(contrasts: Sequence[Tensor], size: int) -> None:
             raise InputError(f"contrast id {int(ids.max())} is outside the {size} tokens.")
 
 
-def _given(embeddings: Tensor, x: Tensor, scored: int) -> Tensor:
-    """Place reference embeddings [N, D] of one sequence's scored tokens."""
-    if len(x) != 1 or tuple(embeddings.shape) != (scored, x.shape[-1]):
-        raise InputError(
-            f"the baseline is {tuple(embeddings.shape)}; expected one prompt and "
-            f"{(scored, x.shape[-1])} (its scored tokens, embedding width)."
-        )
-    return torch.cat([embeddings[None, None], x[:, :, scored:]], 2)
-
-
 def _freeze(
     sequence: TokenSequence, question: Question, outcome: _Outcome, run: Run
 ) -> Attribution:
     """Cut one sequence out of a batch and bring it to the CPU."""
-    targets, scored = len(sequence.response), question.scored(sequence)
+    rows, scored = question.rows(sequence), question.scored(sequence)
     seen, decomposition = outcome.seen, outcome.decomposition
 
     def cut(by_target: Tensor) -> Tensor:
-        return by_target[outcome.index, :targets].cpu()
+        return by_target[outcome.index, : len(rows)].cpu()
 
-    scores = cut(decomposition.scores)[:, outcome.batch.columns(outcome.index)[:scored]]
-    value = cut(seen.value)
+    columns = outcome.batch.columns(outcome.index)[:scored]
+    scores = cut(decomposition.scores)[:, columns]
+    error, sum_error = decomposition.standard_error, decomposition.sum_standard_error
+    value = cut(seen.value if decomposition.value is None else decomposition.value)
     if decomposition.reference is None:
         reference = torch.full_like(value, torch.nan)
     else:
@@ -234,7 +219,16 @@ def _freeze(
         reference_value=reference,
         probability=cut(seen.probability),
         run=run,
+        rows=rows,
+        standard_error=None if error is None else cut(error)[:, columns],
+        sum_standard_error=None if sum_error is None else cut(sum_error),
     )
+
+
+def _plain_fields(method: Method) -> dict[str, Any]:
+    """Return hyperparameters as JSON can say them; a method that is held, as text."""
+    given = {f.name: getattr(method, f.name) for f in fields(method)}
+    return {k: str(held(v)) if k == "inner" else v for k, v in given.items()}
 
 
 def _reservation(result: Attribution) -> str | None:
@@ -242,7 +236,8 @@ def _reservation(result: Attribution) -> str | None:
     if result.run.identity is None or bool(result.converged.all()):
         return None
     missed = int((~result.converged).sum())
+    finer = result.run.finer
     return (
         f"{missed} of {len(result.rows)} targets have not converged: their scores miss "
-        f"{result.run.identity} by up to {float(result.gap.max()):.1%}. Raise steps."
-    )
+        f"{result.run.identity} by up to {float(result.gap.max()):.1%}."
+    ) + (f" Raise {finer}." if finer else "")

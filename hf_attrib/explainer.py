@@ -14,10 +14,12 @@ from hf_attrib.encoding import Ids
 from hf_attrib.engine import Engine
 from hf_attrib.errors import InputError
 from hf_attrib.field import Progress, silent
+from hf_attrib.grouping import Grouping
 from hf_attrib.inject import isolated
 from hf_attrib.methods import Method
 from hf_attrib.question import Question, split_arguments
 from hf_attrib.sequence import Request, Transcriber
+from hf_attrib.targets import Score
 from hf_attrib.targets import target as target_named
 
 __all__ = ["Explainer", "attach"]
@@ -73,9 +75,10 @@ class Explainer:
         response: str | list[str] | None = None,
         response_ids: Ids | list[Ids] | None = None,
         method: str | Method = "integrated_gradients",
-        target: str = "log_prob",
+        target: str | Score = "log_prob",
         contrast: str | int | Sequence[int] | None = None,
         baseline: BaselineLike | None = None,
+        spans: Grouping | None = None,
         attribute_to: str = "prompt",
         movable: str | Sequence[bool] = "content",
         template_options: Mapping[str, Any] | None = None,
@@ -93,12 +96,18 @@ class Explainer:
             response: an answer to explain instead of generating one; a list for a list of prompts.
             response_ids: the same as token ids.
             method: name of a method, or a :class:`Method`.
-            target: ``"log_prob"``, ``"logit"``, ``"log_odds"`` or ``"prob"`` of each generated
-                token.
+            target: ``"log_prob"``, ``"logit"``, ``"log_odds"``, ``"margin"`` or ``"prob"`` of
+                each generated token, the ``"entropy"`` of what could have been, or a function of
+                logits [M, V] and ids [M] that returns f [M].
             contrast: explain f(token) - f(contrast): one token (text or id) for all positions, or
                 an id for each.
-            baseline: the reference of each token: ``"mean"``, ``"zero"``, ``"token:TEXT"``, a
-                token id, or embeddings [D] or [N, D]; by default the method's own.
+            baseline: the reference of each token: ``"mean"``, ``"zero"``, ``"pad"``, ``"eos"``,
+                ``"unk"``, ``"mask"``, ``"token:TEXT"``, a token id, another prompt (a list of one
+                text), or embeddings [D] or [N, D]; for methods that average over references also
+                ``"vocabulary"``, ``"noise"`` or a list of prompts; by default the method's own.
+            spans: explain sums over parts of the response, at one backward pass each:
+                ``"response"``, ``"word"``, ``"sentence"``, or parts as for
+                :meth:`Attribution.group`; by default each token is explained.
             attribute_to: ``"prompt"`` holds the generated prefix fixed; ``"all"`` moves and
                 scores it too.
             movable: ``"content"`` holds special and template tokens at their embeddings, which
@@ -114,7 +123,9 @@ class Explainer:
             UnsupportedModelError: the model cannot be explained faithfully.
         """
         chosen, generation = split_arguments(method, arguments)
-        question = Question(chosen, target_named(target), contrast, baseline, attribute_to, movable)
+        question = Question(
+            chosen, target_named(target), contrast, baseline, attribute_to, movable, spans
+        )
         if isinstance(prompt, list) and not prompt:
             raise InputError("the list of prompts is empty; give at least one.")
         batch = isinstance(prompt, list) and not isinstance(prompt[0], Mapping)

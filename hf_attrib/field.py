@@ -8,7 +8,7 @@ a **backward row** is one (sequence, target) pair run backward.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from hf_attrib.paths import Path, constant
 from hf_attrib.quadrature import Rule
+from hf_attrib.space import Space
 
 __all__ = [
     "Contraction",
@@ -69,23 +70,30 @@ class Decomposition:
     Args:
         scores: [B, T, N].
         reference: F at the reference input, [B, T], or ``None`` if the method has none.
+        value: what stands for F(x) in the sum, [B, T], where it is not F(x) itself.
+        standard_error: of each score, [B, T, N], where the method draws samples.
+        sum_standard_error: of the sum's distance from what it claims, [B, T], likewise.
     """
 
     scores: Tensor
     reference: Tensor | None
+    value: Tensor | None = None
+    standard_error: Tensor | None = None
+    sum_standard_error: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Linearisation:
-    """F at R rows, and the map from a column to its gradient.
+    """F at R rows, and its gradient in any direction of the targets.
 
     Args:
         value: F of C targets for each row, [R, C].
-        pullback: maps a column c to the gradient of ``value[:, c]`` by row, [R, N, D].
+        pullback: maps weights [R, C], on the CPU, to the gradient of each row's weighted sum of
+            values, [R, N, D], in one backward pass.
     """
 
     value: Tensor
-    pullback: Callable[[int], Tensor]
+    pullback: Callable[[Tensor], Tensor]
 
 
 class Field(ABC):
@@ -97,7 +105,12 @@ class Field(ABC):
         movable: where the input may move, [B, N] bool; the gradient is 0 elsewhere.
         row_budget: rows run at once.
         progress: called with (nodes done, nodes in all) along a path.
+
+    Attributes:
+        space: the embedding space; whoever makes the field puts it there.
     """
+
+    space: Space
 
     def __init__(
         self,
@@ -146,15 +159,9 @@ class Field(ABC):
         return self._sample(points, torch.zeros_like(points[:1]), lambda gradient, _: gradient)
 
     def at(self, points: Tensor, velocity: Tensor, contract: Contraction = dot) -> Sample:
-        """Return F and its contracted gradient at one point [B, T or 1, N, D] of each walk.
+        """Return F [1, B, T] and its contracted gradient [1, B, T, N] at points [B, T or 1, N, D].
 
-        Args:
-            points: [B, T or 1, N, D].
-            velocity: broadcastable to the points.
-            contract: what to keep of the gradient.
-
-        Returns:
-            value [1, B, T] and gradient [1, B, T, N].
+        The velocity is broadcastable to the points.
         """
         path = constant(points, velocity)
         return next(self.along(path, torch.zeros(1, dtype=torch.float64), contract))
@@ -171,10 +178,18 @@ class Field(ABC):
             value [k, B, T] and gradient [k, B, T, N], with the k adding up to K.
         """
         done = 0
-        for chunk in nodes.split(max(1, self.row_budget // self.sequences)):
+        for chunk in self._chunks(nodes):
             yield self._sample(*path(chunk), contract)
             done += len(chunk)
             self.progress(done, len(nodes))
+
+    def values(self, path: Path, nodes: Tensor) -> Tensor:
+        """Return F at nodes [K] of a path, forward only, [K, B, T]."""
+        return torch.cat([self.value(path(chunk)[0]) for chunk in self._chunks(nodes)])
+
+    def _chunks(self, nodes: Tensor) -> Iterable[Tensor]:
+        chunks: tuple[Tensor, ...] = nodes.split(max(1, self.row_budget // self.sequences))
+        return chunks
 
     def line_integral(self, path: Path, rule: Rule) -> Decomposition:
         r"""Return :math:`\sum_k w_k \langle \nabla F(z(\alpha_k)), z'(\alpha_k) \rangle_D`.
@@ -197,10 +212,9 @@ class Field(ABC):
         for part in self._parts(rows):
             linear = self.linearise(rows[part], sequence[part], target[part])
             fixed = ~self.movable[sequence[part]][..., None].to(rows.device)
-            columns = [
-                contract(linear.pullback(c).masked_fill(fixed, 0), velocity[part])
-                for c in range(target.shape[1])
-            ]
+            ones = torch.eye(target.shape[1])[:, None].expand(-1, *target[part].shape)
+            by_target = (linear.pullback(one).masked_fill(fixed, 0) for one in ones)
+            columns = [contract(gradient, velocity[part]) for gradient in by_target]
             values.append(linear.value)
             gradients.append(torch.stack(columns, 1))
         self.forward_rows += len(rows) // self.sequences

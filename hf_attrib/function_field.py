@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.field import Field, Linearisation
+from hf_attrib.space import Space
 
 __all__ = ["FunctionField"]
 
@@ -20,6 +21,7 @@ class FunctionField(Field):
         targets: T.
         positions: N.
         row_budget: rows run at once.
+        space: what lies around the input, for methods that draw from it.
 
     >>> square = FunctionField(lambda z: (z**2).sum((-1, -2))[:, None], targets=1, positions=2)
     >>> square(torch.ones(1, 1, 1, 2, 3)).gradient.shape
@@ -32,9 +34,12 @@ class FunctionField(Field):
         targets: int,
         positions: int,
         row_budget: int = 8,
+        space: Space | None = None,
     ) -> None:
         super().__init__(1, targets, torch.ones(1, positions, dtype=torch.bool), row_budget)
         self.function = function
+        if space is not None:
+            self.space = space
 
     def evaluate(self, points: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
         """Return the function's columns."""
@@ -47,7 +52,7 @@ class FunctionField(Field):
             leaf = points.detach().clone().requires_grad_()
             value = self.function(leaf).gather(1, target)
 
-        def pullback(column: int) -> Tensor:
-            return torch.autograd.grad(value[:, column].sum(), leaf, retain_graph=True)[0]
+        def pullback(weights: Tensor) -> Tensor:
+            return torch.autograd.grad(value, leaf, weights.to(value), retain_graph=True)[0]
 
         return Linearisation(value.detach(), pullback)

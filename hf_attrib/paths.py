@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
+import torch
 from torch import Tensor
 
-__all__ = ["Path", "constant", "straight"]
+__all__ = ["Path", "constant", "monotone", "polyline", "straight"]
 
 #: Maps k positions in [0, 1] to points, [k, B, T or 1, N, D], and to the velocity there, of a
 #: shape that broadcasts to the points'. A T axis of size 1: all targets share the path.
@@ -43,3 +44,36 @@ def constant(points: Tensor, velocity: Tensor) -> Path:
         return points.expand(len(alpha), *points.shape), velocity[None]
 
     return path
+
+
+def polyline(points: Tensor) -> Path:
+    """Return the path through successive points, each segment taking an equal part of [0, 1].
+
+    Args:
+        points: [S + 1, B, T or 1, N, D].
+    """
+    segments = len(points) - 1
+
+    def path(alpha: Tensor) -> tuple[Tensor, Tensor]:
+        segment = (alpha * segments).long().clamp_max(segments - 1)
+        within = (alpha * segments - segment).to(points).reshape(-1, *[1] * (points.dim() - 1))
+        segment = segment.to(points.device)
+        start, end = points[segment], points[segment + 1]
+        return (1 - within) * start + within * end, (end - start) * segments
+
+    return path
+
+
+def monotone(points: Tensor, present: Tensor, goal: Tensor, steps: int) -> Tensor:
+    """Return points with each coordinate that is not between present and goal replaced.
+
+    It takes a ``steps``-th of the way from present to goal instead (arXiv:2108.13654, section 3).
+
+    Args:
+        points: [..., D].
+        present: where the path is, broadcastable to the points.
+        goal: where it ends, likewise.
+        steps: in how many steps the way would be covered.
+    """
+    low, high = torch.minimum(present, goal), torch.maximum(present, goal)
+    return torch.where((low <= points) & (points <= high), points, present.lerp(goal, 1 / steps))

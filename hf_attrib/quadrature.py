@@ -14,7 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["RULES", "Rule", "gauss_legendre", "graded_gauss_legendre", "midpoint", "trapezoid"]
+__all__ = [
+    "RULES",
+    "Rule",
+    "composite",
+    "gauss_legendre",
+    "graded_gauss_legendre",
+    "midpoint",
+    "trapezoid",
+]
 
 MOST_GAUSS_NODES = 2000
 
@@ -81,6 +89,17 @@ def graded_gauss_legendre(steps: int) -> Rule:
     """
     plain = gauss_legendre(steps)
     return Rule(plain.nodes**2, 2 * plain.nodes * plain.weights)
+
+
+def composite(rule: Rule, segments: int) -> Rule:
+    """Return a rule repeated on so many equal segments of [0, 1].
+
+    >>> composite(midpoint(1), 2).nodes.tolist()
+    [0.25, 0.75]
+    """
+    starts = torch.arange(segments, dtype=torch.float64)[:, None]
+    nodes = ((starts + rule.nodes) / segments).flatten()
+    return Rule(nodes, rule.weights.repeat(segments) / segments)
 
 
 RULES: Mapping[str, Callable[[int], Rule]] = MappingProxyType(

@@ -13,9 +13,11 @@ from torch import Tensor
 from hf_attrib.baselines import Baseline, BaselineLike, parse, single_token
 from hf_attrib.encoding import as_ids
 from hf_attrib.errors import InputError
+from hf_attrib.grouping import Grouping, chosen, partition
 from hf_attrib.methods import Method, method, methods
 from hf_attrib.sequence import TokenSequence
 from hf_attrib.targets import Target
+from hf_attrib.tokens import Span
 
 __all__ = ["Question", "split_arguments"]
 
@@ -34,6 +36,7 @@ class Question:
         baseline: the reference; ``None`` for the method's own.
         attribute_to: ``"prompt"`` or ``"all"``.
         movable: ``"content"``, ``"all"``, or a flag for each input token.
+        spans: parts of the response to explain as sums, or ``None`` for each token.
     """
 
     method: Method
@@ -42,8 +45,14 @@ class Question:
     baseline: BaselineLike | None
     attribute_to: str
     movable: str | Sequence[bool]
+    spans: Grouping | None = None
 
     def __post_init__(self) -> None:
+        if self.contrast is not None and not self.target.of_token:
+            raise InputError(
+                f"the target {self.target.name} is the same for every token, so it has no "
+                "contrast; leave it out."
+            )
         if self.attribute_to not in ("prompt", "all"):
             raise InputError(f"attribute_to is {self.attribute_to!r}; expected 'prompt' or 'all'.")
         if isinstance(self.movable, str) and self.movable not in ("content", "all"):
@@ -52,9 +61,35 @@ class Question:
             )
 
     def reference(self, tokenizer: Any) -> Baseline:
-        """Return the baseline asked for, or the method's own."""
+        """Return the baseline asked for, or the method's own.
+
+        Raises:
+            InputError: it is a distribution, and the method takes a single reference.
+        """
         spec = self.method.default_baseline if self.baseline is None else self.baseline
-        return parse(spec, tokenizer)
+        baseline = parse(spec, tokenizer)
+        if baseline.distribution and not self.method.promises().many_references:
+            raise InputError(
+                f"{self.method.name} takes one reference, but the baseline ({baseline.name}) is a "
+                "distribution; take method='expected_gradients', or 'baseline_average' with "
+                f"inner='{self.method.name}'."
+            )
+        return baseline
+
+    def rows(self, sequence: TokenSequence) -> tuple[Span, ...]:
+        """Return the spans of a response that are explained, one for each row of the scores.
+
+        Raises:
+            InputError: there is no such span.
+        """
+        response = sequence.response
+        if self.spans is None:
+            return response.singles()
+        if self.spans == "response":
+            return (Span(0, len(response)),)
+        if isinstance(self.spans, str):
+            return partition(response, self.spans)
+        return chosen(response, self.spans)
 
     def scored(self, sequence: TokenSequence) -> int:
         """Return N, how many of a sequence's inputs are scored: they come first."""

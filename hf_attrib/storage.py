@@ -15,8 +15,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 import torch
 from torch import Tensor
 
-from hf_attrib.attribution import Attribution, Run
+from hf_attrib.attribution import Attribution
 from hf_attrib.errors import InputError, ResultFileError
+from hf_attrib.run import Run
 from hf_attrib.tokens import Span, Tokens
 
 __all__ = ["load", "save", "to_json", "write_atomically"]

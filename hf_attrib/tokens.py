@@ -91,7 +91,11 @@ class Tokens:
             return span.name
         if span.stop - span.start == 1:
             return self.pieces[span.start]
-        return self.text[slice(*self.extent(span))]
+        start, stop = self.extent(span)
+        before = self.offsets[span.start - 1][1] if span.start else 0
+        # Some tokenizers leave the space before a word out of its offsets, or out of all of them.
+        space = self.text[before:start]
+        return self.text[start - len(space) if space.isspace() else start : stop]
 
     def extent(self, span: Span) -> tuple[int, int]:
         """Return the character range of a span."""

@@ -9,12 +9,23 @@ import torch
 from torch import Tensor
 
 from hf_attrib.function_field import FunctionField
+from hf_attrib.sampling import generator
+from hf_attrib.space import Space, Table
 
 _GENERATOR = torch.Generator().manual_seed(7)
 
 
 def random(*shape: int) -> Tensor:
     return torch.randn(*shape, generator=_GENERATOR, dtype=torch.float64)
+
+
+#: Embeddings of a made-up vocabulary, [V, D].
+WORDS = random(40, 3)
+
+
+def reference(sample: int, seed: int) -> Tensor:
+    """A random word for each of four inputs, [1, 1, N, D]."""
+    return WORDS[torch.randint(40, (1, 1, 4), generator=generator(seed, sample))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +39,11 @@ class Problem:
 
     def field(self, row_budget: int = 8) -> FunctionField:
         targets = self.function(self.x[0]).shape[1]
-        return FunctionField(self.function, targets, self.x.shape[2], row_budget)
+        return FunctionField(self.function, targets, self.x.shape[2], row_budget, self.space())
+
+    def space(self) -> Space:
+        positions = torch.zeros(self.x.shape[2], dtype=torch.int64)
+        return Space((Table(lambda ids: WORDS[ids], len(WORDS)),), positions, reference)
 
     def difference(self) -> Tensor:
         """f(x) - f(x'), [1, T]."""

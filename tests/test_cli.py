@@ -141,7 +141,7 @@ def test_version_and_bare_call(run):
     assert run("--version") == (0, f"hf-attrib {hf_attrib.__version__}\n", "")
     code, out, _ = run()
     assert code == 0
-    assert all(command in out for command in ("explain", "show", "methods", "models"))
+    assert all(command in out for command in ("explain", "show", "compare", "methods", "models"))
 
 
 def test_help_has_a_flag_for_every_field_of_every_method(run, monkeypatch):
@@ -153,8 +153,9 @@ def test_help_has_a_flag_for_every_field_of_every_method(run, monkeypatch):
         assert name in out
         for field in dataclasses.fields(method):
             assert f"--{field.name.replace('_', '-')} " in out
-            assert field.metadata["help"] in out
-            assert f"{name}: {field.default}" in out
+            if field.name != "seed":  # the command's own, which the method gets as well
+                assert field.metadata["help"] in out
+                assert f"{name}: {field.default}" in out
 
 
 def test_methods_says_all_there_is_to_choose(run):
@@ -192,6 +193,34 @@ def test_explain_prints_what_show_prints(run, tmp_path):
     _, with_matrix, _ = run("show", path, "--matrix")
     assert "Matrix" in with_matrix
     assert "Matrix" not in out
+
+
+@pytest.mark.parametrize("by", ["word", "sentence"])
+def test_tokens_are_shown_in_groups(run, tmp_path, by):
+    path, picture = tmp_path / "r.json", tmp_path / "r.svg"
+    arguments = (*QUICK, "--group", by, "--json", path, "--svg", picture)
+    code, out, err = run("explain", PROMPT, *arguments)
+    assert (code, err) == (0, "")
+    assert "total attribution of each group" in out
+    assert "of each group" in picture.read_text().replace("&#160;", " ")
+    assert run("show", path, "--group", by) == (0, out, "")
+    result = hf_attrib.load(path)
+    assert len(result.columns) == len(result.inputs)  # the file keeps all there is
+
+
+def test_compare(run, tmp_path):
+    paths = [tmp_path / name for name in ("a.json", "b.json")]
+    results = [
+        saved(run, path, PROMPT, "--response", " Bob", "--method", method)
+        for path, method in zip(paths, ("input_x_gradient", "saliency"), strict=True)
+    ]
+    code, out, err = run("compare", *paths, "--k", "3")
+    assert (code, err) == (0, "")
+    assert out.startswith("Comparison · keys-llama")
+    found = hf_attrib.compare(*results, k=3)
+    assert f"{found.total.spearman:+.2f}" in out
+    assert "top 3 in common" in out
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_columns_are_respected(run, monkeypatch):
@@ -360,6 +389,17 @@ def test_outputs_are_checked_before_the_model_is_loaded(refused, monkeypatch):
     monkeypatch.setattr("hf_attrib.cli.commands.load_model", lambda *_, **__: pytest.fail("loaded"))
     refused("explain", PROMPT, "--json", "no-such-folder/r.json")
     refused("explain", PROMPT, "--svg", "no-such-folder/r.svg")
+
+
+def test_bad_comparisons(refused, run, tmp_path):
+    for name, response in (("a", " Bob"), ("b", " Ada")):
+        saved(run, tmp_path / name, PROMPT, *QUICK[:2], "--response", response)
+    assert "the responses differ" in refused("compare", tmp_path / "a", tmp_path / "b")
+    assert "--k is 0" in refused("compare", tmp_path / "a", tmp_path / "a", "--k", "0")
+    assert "cannot read" in refused("compare", tmp_path / "a", tmp_path / "c")
+    assert "'turn'; expected" in refused("show", tmp_path / "a", "--group", "turn")
+    (tmp_path / "c").write_text("{}")
+    assert "not a saved attribution" in refused("compare", tmp_path / "c", tmp_path / "a")
 
 
 @pytest.mark.parametrize(

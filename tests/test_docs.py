@@ -2,27 +2,40 @@
 
 import importlib.util
 import re
+import sys
+import types
 from pathlib import Path
 
 import pytest
+
+from hf_attrib.methods import base
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.M | re.S)
+def blocks(language, text=README):
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
+
+
+@pytest.fixture
+def _own_methods(monkeypatch):
+    """Forget methods that a page defines."""
+    monkeypatch.setattr(base, "_REGISTRY", dict(base._REGISTRY))
 
 
 @pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
-def test_python_blocks_of_the_readme_run(tmp_path, monkeypatch, capsys):
+@pytest.mark.usefixtures("_own_methods")
+@pytest.mark.parametrize("page", ["README.md", "docs/write-a-method.md"])
+def test_python_blocks_run(page, tmp_path, monkeypatch, capsys):
     """In order and in one namespace, as a reader would type them."""
     monkeypatch.chdir(tmp_path)
-    namespace = {}
-    found = blocks("python")
+    namespace = {"__name__": "page"}
+    monkeypatch.setitem(sys.modules, "page", types.ModuleType("page"))
+    found = blocks("python", (ROOT / page).read_text(encoding="utf-8"))
     assert found
     for block in found:
-        exec(compile(block, "README.md", "exec"), namespace)
+        exec(compile(block, page, "exec"), namespace)
     assert capsys.readouterr().out
 
 

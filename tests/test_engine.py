@@ -12,6 +12,7 @@ from hf_attrib.batch import collate
 from hf_attrib.embedding_field import EmbeddingField
 from hf_attrib.inject import isolated, sites_of
 from hf_attrib.methods import methods
+from hf_attrib.methods.base import held
 from hf_attrib.sequence import Request, Transcriber
 from hf_attrib.targets import TARGETS
 
@@ -156,7 +157,10 @@ def test_rows_are_those_the_method_claims(name):
     found = Explainer(tiny.model("llama")).explain(
         input_ids=PROMPT, response_ids=RESPONSE, method=name
     )
-    numbers = {"K": found.run.method_fields.get("steps"), "T": len(RESPONSE)}
+    made = methods()[name]()
+    steps = getattr(held(getattr(made, "inner", made)), "steps", None)
+    numbers = {"K": steps, "S": getattr(made, "samples", None), "T": len(RESPONSE)}
+    numbers |= {"N": int((found.scores != 0).any(0).sum()), **found.run.method_fields}
     claim = re.fullmatch("(.+) forward rows, (.+) backward rows", methods()[name].claims.cost)
     assert [eval(formula, numbers) for formula in claim.groups()] == [
         found.forward_rows,
@@ -177,16 +181,98 @@ def test_targets_are_what_their_names_say(target):
     found = explain(model, target=target, steps=64)
     with torch.no_grad():
         logits = model(torch.tensor([PROMPT + RESPONSE[:-1]])).logits[0, -len(RESPONSE) :]
-    p = logits.double().softmax(-1)[range(len(RESPONSE)), RESPONSE]
+    q = logits.double().softmax(-1)
+    p = q[range(len(RESPONSE)), RESPONSE]
+    best = logits.scatter(1, torch.tensor(RESPONSE)[:, None], -torch.inf).amax(1)
     expected = {
         "log_prob": p.log(),
         "prob": p,
         "logit": logits[range(len(RESPONSE)), RESPONSE].double(),
         "log_odds": (p / (1 - p)).log(),
+        "entropy": -(q * q.log()).sum(-1),
+        "margin": logits[range(len(RESPONSE)), RESPONSE].double() - best,
     }[target]
     torch.testing.assert_close(found.value.double(), expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found.probability.double(), p, rtol=1e-4, atol=1e-7)
-    assert found.converged.all()
+    if target == "margin":  # the best rival changes along the path, which bends f sharply
+        found = explain(model, target=target, steps=1024)
+        residual = found.scores.sum(-1) - (found.value - found.reference_value)
+        assert residual.abs().max() < 1e-2
+    else:
+        assert found.converged.all()
+
+
+def test_a_function_can_be_the_target():
+    model = tiny.model("llama")
+
+    def twice(logits, ids):
+        return 2 * logits.gather(1, ids[:, None])[:, 0]
+
+    found = explain(model, target=twice, steps=32)
+    torch.testing.assert_close(found.scores, 2 * explain(model, target="logit", steps=32).scores)
+    assert found.run.target == "custom: twice"
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda logits, ids: logits, "returned .* expected a tensor"),
+        (lambda logits, ids: 3.0, "returned float"),
+        (lambda logits, ids: logits.softmax(0)[:, 0], "mixes rows"),
+        (lambda logits, ids: logits.argmax(1).float(), "cannot be differentiated"),
+    ],
+)
+def test_functions_that_are_no_targets_are_refused(function, message):
+    with pytest.raises(InputError, match=message):
+        explain(tiny.model("gpt2"), target=function)
+
+
+def test_entropy_has_no_contrast():
+    with pytest.raises(InputError, match="entropy is the same for every token"):
+        explain(tiny.model("gpt2"), target="entropy", contrast=17)
+
+
+@pytest.mark.parametrize("target", ["log_prob", "entropy"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "t5"])
+def test_a_span_is_the_sum_of_its_tokens_at_one_backward_pass(family, target):
+    model = tiny.model(family)
+    every = explain(model, steps=16, target=target)
+    found = explain(model, steps=16, target=target, spans=[(1, 3), (3, 4)])
+    size = float(every.scores.abs().max())
+    expected = torch.stack([every.scores[1:3].sum(0), every.scores[3]])
+    torch.testing.assert_close(found.scores, expected, rtol=1e-3, atol=1e-4 * size)
+    torch.testing.assert_close(found.value, torch.stack([every.value[1:3].sum(), every.value[3]]))
+    torch.testing.assert_close(found.probability[0], every.probability[1:3].prod())
+    assert [(row.start, row.stop) for row in found.rows] == [(1, 3), (3, 4)]
+    assert found.backward_rows == 2 * 16
+    assert found.forward_rows == every.forward_rows
+    whole = explain(model, steps=16, target=target, spans="response")
+    torch.testing.assert_close(whole.scores[0], every.total, rtol=1e-3, atol=1e-4 * size)
+    assert whole.backward_rows == 16
+
+
+@pytest.mark.parametrize("name", ["guided_ig", "sequential_ig"])
+def test_spans_have_walks_of_their_own(name):
+    """Methods that give each target its own points, and those without gradients."""
+    model = tiny.model("llama")
+    options = {"input_ids": PROMPT, "response_ids": RESPONSE, "method": name}
+    options |= {"steps": 20} if name == "guided_ig" else {}
+    found = Explainer(model, batch_size=3).explain(spans=[(0, 2), (3, 4)], **options)
+    single = Explainer(model).explain(spans=[(3, 4)], **options)
+    torch.testing.assert_close(found.scores[1:], single.scores, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
+def test_spans_of_a_batch_are_those_of_single_calls():
+    explainer = Explainer(tiny.model("llama"), tiny.tokenizer())
+    prompts, responses = ["the key is red", "Ada"], [" blue in the key", " is"]
+    for spans in ("word", "response"):
+        together = explainer.explain(prompts, response=responses, spans=spans, steps=8)
+        for prompt, response, found in zip(prompts, responses, together, strict=True):
+            single = explainer.explain(prompt, response=response, spans=spans, steps=8)
+            assert found.rows == single.rows
+            size = float(single.scores.abs().max())
+            torch.testing.assert_close(found.scores, single.scores, rtol=1e-3, atol=1e-5 * size)
 
 
 def test_a_contrast_is_the_difference_of_logits():

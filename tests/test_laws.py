@@ -3,12 +3,21 @@
 import pytest
 import torch
 from problems import PROBLEMS, Problem, ignores_second, linear, quadratic, smooth
-from reference import REFERENCES
+from reference import REFERENCES, Case
 
 from hf_attrib.function_field import FunctionField
 from hf_attrib.methods import AXIOMS, methods
 
 ALL = list(methods())
+
+#: Segments between random words are long and want more nodes than words of a real model.
+FINE = {"discretized_ig": {"nodes": 20}}
+#: A walk found step by step; its sum has an error of second order in the step.
+COARSE = {"guided_ig": 1e-3}
+
+
+def make(name):
+    return methods()[name](**FINE.get(name, {}))
 
 
 def claiming(axiom):
@@ -16,7 +25,7 @@ def claiming(axiom):
 
 
 def scores(name, problem, function=None, x=None):
-    made = methods()[name]()
+    made = make(name)
     field = Problem("", function or problem.function, problem.x, problem.baseline).field()
     return made(field, problem.x if x is None else x, problem.baseline).scores
 
@@ -35,19 +44,19 @@ def test_every_method_has_a_reference():
 def test_method_equals_its_slow_reference(name, problem):
     found = scores(name, problem)[0]
     for target in range(found.shape[0]):
-        expected = REFERENCES[name](
-            problem.function, problem.x[0, 0], problem.baseline[0, 0], target
-        )
-        # The reference of an integral has its own error, 1 / 4096**2 times the curvature.
-        torch.testing.assert_close(found[target], expected, rtol=1e-6, atol=1e-6)
+        expected = REFERENCES[name](Case(problem, target))
+        torch.testing.assert_close(found[target], expected, rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize("problem", PROBLEMS, ids=lambda p: p.name)
 @pytest.mark.parametrize("name", claiming("completeness"))
 def test_completeness(name, problem):
-    made = methods()[name]()
+    made = make(name)
     result = made(problem.field(), problem.x, problem.baseline)
-    torch.testing.assert_close(result.scores.sum(-1), problem.difference(), rtol=1e-8, atol=1e-10)
+    tolerance = COARSE.get(name, 1e-8)
+    torch.testing.assert_close(
+        result.scores.sum(-1), problem.difference(), rtol=tolerance, atol=tolerance
+    )
     torch.testing.assert_close(result.reference, problem.function(problem.baseline[0]))
 
 
@@ -78,7 +87,8 @@ def test_the_only_input_that_differs_scores_the_difference(name):
     x[..., 2, :] = problem.x[..., 2, :]
     found = scores(name, problem, x=x)[0]
     difference = (problem.function(x[0]) - problem.function(problem.baseline[0]))[0]
-    torch.testing.assert_close(found[:, 2], difference, rtol=1e-8, atol=1e-10)
+    tolerance = COARSE.get(name, 1e-8)
+    torch.testing.assert_close(found[:, 2], difference, rtol=tolerance, atol=tolerance)
     assert (found[:, [0, 1, 3]] == 0).all()
 
 
@@ -90,7 +100,7 @@ def test_unsigned_methods_are_never_negative_and_signed_ones_are(name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_row_budget_changes_nothing(name):
-    made = methods()[name]()
+    made = make(name)
     problem = PROBLEMS[2]
     whole = made(problem.field(row_budget=1000), problem.x, problem.baseline).scores
     for budget in (1, 3, 7):
@@ -104,8 +114,8 @@ def test_a_method_is_the_same_for_shared_and_own_points(name):
     problem = PROBLEMS[0]
     assert problem.function is linear
     targets = 2
-    made = methods()[name]()
-    field = FunctionField(problem.function, targets, 4)
+    made = make(name)
+    field = FunctionField(problem.function, targets, 4, space=problem.space())
     own = made(
         field,
         problem.x.expand(1, targets, 4, 3).contiguous(),

@@ -301,6 +301,32 @@ def test_nothing_to_show_does_not_crash(size):
     assert ansi(result, matrix=True)
 
 
+def test_groups_are_called_groups():
+    result = paris().group({"the country": (2, 5)}, response={"all": (0, 2)})
+    text = to_text(result, width=100, matrix=True)
+    assert "total attribution of each group" in text
+    assert "\nGenerated groups\ngroup " in text
+    assert "rows generated groups" in text
+    assert "\nall " in text
+    assert "[the country⁺⁺⁺]" in text
+    assert "token" not in text.split("\n+ made")[0]
+    assert "each token" in to_text(paris()[1])
+
+
+def test_folded_groups_are_counted_as_such():
+    scores = torch.full((1, 2000), 0.001)
+    scores[0, 700] = 5.0
+    pieces = [piece for i in range(1000) for piece in (f" w{i}", "x")]
+    text = to_text(attribution(scores, pieces, ["a"]).group("word"))
+    assert "… 338 groups, 10 % of the attribution …" in text
+    assert "[w350x⁺⁺⁺]" in text
+
+
+def test_groups_keep_the_space_before_them():
+    result = attribution([[1.0, 1.0, 0.0, 0.0]], [" a", "b", " c", "d"], ["x"]).group("word")
+    assert "\n [ab⁺⁺⁺] cd\n" in to_text(result)
+
+
 def test_generated_prefix_stands_apart():
     inputs = tokens(["Hi", "!", " there"], ["user", "user", "generated"])
     text = to_text(attribution([[1.0, 0.0, 2.0]], inputs, ["."], attribute_to="all"))

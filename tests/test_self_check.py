@@ -39,8 +39,102 @@ def bert(is_decoder):
 
 
 def test_attention_that_looks_ahead():
-    refused(bert(is_decoder=False), "looks ahead")
-    assert Explainer(bert(is_decoder=True)).explain(**QUESTION).scores.abs().max() > 0
+    """With a cache, BERT generates from states that never saw the tokens after them."""
+    model = bert(is_decoder=False)
+    refused(model, r"looks ahead .* Set model.generation_config.use_cache = False")
+    model.generation_config.use_cache = False
+    with pytest.warns(AttributionWarning, match="looks ahead"):
+        found = Explainer(model).explain(**QUESTION)
+    assert "a pass of its own" in found.notes[0]
+    assert not Explainer(bert(is_decoder=True)).explain(**QUESTION).notes
+
+
+@pytest.fixture
+def looking_ahead():
+    model = bert(is_decoder=False)
+    model.generation_config.use_cache = False
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:.*looks ahead")
+def test_each_token_of_a_model_that_looks_ahead_is_explained_by_its_prefix(looking_ahead):
+    """Against the prefixes one by one, whose last token has nothing after it."""
+    explainer = Explainer(looking_ahead)
+    options = {"input_ids": QUESTION["input_ids"], "attribute_to": "all", "movable": "all"}
+    found = explainer.explain(**options, response_ids=QUESTION["response_ids"], steps=4)
+    for target in range(3):
+        prefix = QUESTION["response_ids"][: target + 1]
+        alone = explainer.explain(**options, response_ids=prefix, steps=4)
+        read = alone.scores.shape[1]
+        torch.testing.assert_close(found.scores[target, :read], alone.scores[target])
+        torch.testing.assert_close(found.value[target], alone.value[target])
+        assert (found.scores[target, read:] == 0).all()
+    assert found.forward_rows == 3 * (4 + 2)
+    assert found.backward_rows == 3 * 4
+
+
+@pytest.mark.filterwarnings("ignore:.*looks ahead")
+def test_models_that_look_ahead_do_not_share_a_padded_batch(looking_ahead):
+    prompts = ["Ada is", "Bob was born in the"]
+    explainer = Explainer(looking_ahead, tiny.tokenizer())
+    together = explainer.explain(prompts, response_ids=[[9, 8], [7, 6, 5]], steps=2)
+    for prompt, response, found in zip(prompts, ([9, 8], [7, 6, 5]), together, strict=True):
+        alone = explainer.explain(prompt, response_ids=response, steps=2)
+        assert torch.equal(found.scores, alone.scores)
+
+
+@pytest.mark.filterwarnings("ignore:.*looks ahead")
+def test_a_cache_that_is_switched_on_again_is_noticed(looking_ahead):
+    explainer = Explainer(looking_ahead)
+    explainer.explain(**QUESTION)
+    looking_ahead.generation_config.use_cache = True
+    with pytest.raises(UnsupportedModelError, match="use_cache = False"):
+        explainer.explain(**QUESTION)
+
+
+def test_generation_that_reads_more_than_the_tokens_so_far(looking_ahead):
+    """As XLM, which appends a mask token."""
+
+    def with_a_mask(ids, **kwargs):
+        return {"input_ids": torch.cat([ids, torch.full_like(ids[:, :1], 9)], 1)}
+
+    looking_ahead.prepare_inputs_for_generation = with_a_mask
+    refused(looking_ahead, r"generate\(\) feeds it something else than the tokens so far")
+
+
+def test_generation_that_fails(looking_ahead):
+    def failing(ids, **kwargs):
+        raise ValueError("no such input")
+
+    looking_ahead.prepare_inputs_for_generation = failing
+    refused(looking_ahead, r"looks ahead .* generate\(\) fails: no such input")
+
+
+def failing(error):
+    model = tiny.model("llama")
+
+    def fail(module, args):
+        raise error
+
+    model.model.layers[0].register_forward_pre_hook(fail)
+    return model
+
+
+def test_an_error_of_the_model_itself_is_a_refusal():
+    error = ValueError("You must specify input_features\nor something else")
+    refused(failing(error), r"LlamaForCausalLM .* fails on token ids: You must .*_features$")
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("full"), KeyboardInterrupt()])
+def test_errors_that_are_not_the_model_s_pass_through(error):
+    with pytest.raises(type(error)):
+        Explainer(failing(error)).explain(**QUESTION)
+
+
+def test_routing_to_experts_is_noted():
+    with pytest.warns(AttributionWarning, match="f jumps where the routing changes"):
+        found = Explainer(tiny.model("mixtral")).explain(**QUESTION)
+    assert "routes tokens to experts (Mixtral" in found.notes[0]
 
 
 def test_the_verdict_does_not_depend_on_the_first_prompt():

@@ -237,7 +237,7 @@ BAD = {
     "no template": ({"prompt": [{"role": "user", "content": "a"}]}, "no chat template"),
     "method": ({"prompt": "a", "method": "magic"}, "'magic' is unknown; expected one of"),
     "field": ({"prompt": "a", "method": "saliency", "steps": 3}, "has no fields"),
-    "target": ({"prompt": "a", "target": "entropy"}, "'entropy' is unknown"),
+    "target": ({"prompt": "a", "target": "surprise"}, "'surprise' is unknown"),
     "attribute_to": ({"prompt": "a", "attribute_to": "x"}, "expected 'prompt' or 'all'"),
     "movable": ({"prompt": "a", "movable": "none"}, "expected 'content', 'all'"),
     "flags": ({"input_ids": [5, 6], "response_ids": [7], "movable": [True]}, "1 flags for 2"),
@@ -270,7 +270,7 @@ BAD = {
     "steps type": ({"prompt": "a", "steps": "5"}, "steps is '5'"),
     "method class": ({"prompt": "a", "method": IntegratedGradients}, "instance of a method"),
     "target list": ({"prompt": "a", "target": ["logit"]}, "is unknown"),
-    "baseline text list": ({"prompt": "a", "response": "b", "baseline": ["x"]}, "cannot be"),
+    "baseline text list": ({"prompt": "a", "response": "b", "baseline": ["x", 3]}, "cannot be"),
     "baseline nan": ({"prompt": "a", "response": "b", "baseline": [float("nan")]}, "finite"),
     "baseline short": (
         {"input_ids": [7, 8, 9], "response_ids": [8], "baseline": torch.zeros(1, 32)},

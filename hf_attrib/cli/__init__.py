@@ -1,4 +1,4 @@
-"""The command line: ``hf-attrib explain``, ``show``, ``methods`` and ``models``."""
+"""The command line: ``hf-attrib explain``, ``show``, ``compare``, ``methods`` and ``models``."""
 
 from hf_attrib.cli.commands import app, main
 

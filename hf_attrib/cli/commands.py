@@ -13,8 +13,9 @@ import typer
 from hf_attrib import __version__
 from hf_attrib.cli import catalog
 from hf_attrib.cli.flags import flagged
-from hf_attrib.cli.options import Answer, Asked, ModelChoice, Record, Saved, View
-from hf_attrib.cli.output import Activity, complain, emit, put, quiet
+from hf_attrib.cli.options import Answer, Asked, ModelChoice, Record, View
+from hf_attrib.cli.output import Activity, complain, emit, emit_comparison, put, quiet
+from hf_attrib.cli.results import Pair, Saved
 from hf_attrib.cli.source import Source
 from hf_attrib.errors import HFAttribError
 from hf_attrib.explainer import Explainer
@@ -105,16 +106,24 @@ def explain(
             baseline=question.baseline,
             attribute_to=question.attribute_to,
             movable=question.movable,
+            spans=question.spans,
             **answer.options(),
         )
-    emit(result, view.matrix, view.svg, record.json)
+    emit(result, view, record.json)
 
 
 @app.command()
 @flagged
 def show(saved: Saved, view: View) -> None:
     """Show a saved result."""
-    emit(saved.load(), view.matrix, view.svg, None)
+    emit(saved.load(), view, None)
+
+
+@app.command()
+@flagged
+def compare(pair: Pair) -> None:
+    """Show two saved results side by side, and how well they agree."""
+    emit_comparison(pair.compare(), pair.html)
 
 
 @app.command()

@@ -9,17 +9,17 @@ from typing import Annotated, Any
 import typer
 
 from hf_attrib.attribution import Attribution
-from hf_attrib.baselines import BaselineLike, parse
+from hf_attrib.baselines import NAMES, BaselineLike, check_name
 from hf_attrib.cli.output import STDOUT, check_writable
 from hf_attrib.errors import InputError
+from hf_attrib.grouping import RULES
 from hf_attrib.loading import DTYPES, check_device
 from hf_attrib.methods import Method, methods
 from hf_attrib.methods.base import method as method_named
 from hf_attrib.question import Question
-from hf_attrib.storage import load
 from hf_attrib.targets import TARGETS, target
 
-__all__ = ["Answer", "Asked", "ModelChoice", "Record", "Saved", "View"]
+__all__ = ["Answer", "Asked", "ModelChoice", "Record", "View", "check_positive"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class ModelChoice:
         check_device(self.device)
         if self.dtype not in DTYPES:
             raise InputError(f"dtype {self.dtype!r} is unknown; expected {', '.join(DTYPES)}.")
-        _check_positive("--batch-size", self.batch_size)
+        check_positive("--batch-size", self.batch_size)
 
     def options(self) -> dict[str, Any]:
         """Return the arguments of ``load_model`` besides the name."""
@@ -75,7 +75,7 @@ class Answer:
             raise InputError("--response and --max-new-tokens were both given; give one of them.")
         if self.seed is not None and not 0 <= self.seed < 2**64:
             raise InputError(f"--seed is {self.seed}; expected 0 to 2**64 - 1.")
-        _check_positive("--max-new-tokens", self.max_new_tokens)
+        check_positive("--max-new-tokens", self.max_new_tokens)
 
     def options(self) -> dict[str, Any]:
         """Return the arguments of ``Explainer.explain``."""
@@ -96,11 +96,17 @@ class Asked:
     ] = None
     baseline: Annotated[
         str | None,
-        typer.Option(help="What tokens are compared to: mean, zero, token:TEXT or id:NUMBER."),
+        typer.Option(
+            help=f"What tokens are compared to: {', '.join(NAMES)}, token:TEXT or id:NUMBER."
+        ),
     ] = None
     attribute_to: Annotated[
         str, typer.Option(help="prompt; or all, to score the tokens generated before, too.")
     ] = "prompt"
+    spans: Annotated[
+        str | None,
+        typer.Option(help="Explain sums over word, sentence or response; not each token."),
+    ] = None
     movable: Annotated[
         str, typer.Option(help="content; or all, to score special and template tokens, too.")
     ] = "content"
@@ -113,7 +119,11 @@ class Asked:
         """
         baseline: BaselineLike | None = _token(self.baseline)
         if isinstance(baseline, str) and not baseline.startswith("token:"):
-            parse(baseline, None)
+            check_name(baseline)
+        if self.spans not in (None, "response", *RULES):
+            raise InputError(
+                f"--spans is {self.spans!r}; expected response, {', '.join(RULES)}, or none."
+            )
         return Question(
             method,
             target(self.target),
@@ -121,6 +131,7 @@ class Asked:
             baseline,
             self.attribute_to,
             self.movable,
+            self.spans,
         )
 
     def made_method(self, given: dict[str, Any], seed: int | None) -> Method:
@@ -141,11 +152,25 @@ class View:
             "--matrix", help="Add the score of every generated token for every input token."
         ),
     ] = False
+    group: Annotated[
+        str | None,
+        typer.Option(help=f"Show input tokens joined: {', '.join(RULES)}."),
+    ] = None
     svg: Annotated[Path | None, typer.Option(help="Draw a picture into this file, too.")] = None
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page to explore into this file, too.")
+    ] = None
 
     def __post_init__(self) -> None:
-        if self.svg is not None:
-            check_writable(self.svg)
+        if self.group is not None and self.group not in RULES:
+            raise InputError(f"--group is {self.group!r}; expected {' or '.join(RULES)}.")
+        for path in (self.svg, self.html):
+            if path is not None:
+                check_writable(path)
+
+    def of(self, result: Attribution) -> Attribution:
+        """Return what is shown of a result."""
+        return result if self.group is None else result.group(self.group)
 
 
 @dataclass(frozen=True)
@@ -164,25 +189,12 @@ class Record:
             check_writable(self.json)
 
 
-@dataclass(frozen=True)
-class Saved:
-    """Result."""
+def check_positive(flag: str, value: int | None) -> None:
+    """Refuse a count below 1.
 
-    result: Annotated[Path, typer.Argument(help="A result that hf-attrib explain --json saved.")]
-
-    def load(self) -> Attribution:
-        """Return the result.
-
-        Raises:
-            HFAttribError: it cannot be read.
-        """
-        try:
-            return load(self.result)
-        except OSError as error:
-            raise InputError(f"cannot read {self.result}: {error.strerror}.") from None
-
-
-def _check_positive(flag: str, value: int | None) -> None:
+    Raises:
+        InputError: it is.
+    """
     if value is not None and value < 1:
         raise InputError(f"{flag} is {value}; expected at least 1.")
 

@@ -12,18 +12,32 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from hf_attrib.attribution import Attribution
+from hf_attrib.compare import Comparison
 from hf_attrib.errors import AttributionWarning, InputError
 from hf_attrib.render import Heatmap, to_svg
 from hf_attrib.render.safe_text import visible
 from hf_attrib.storage import to_json
 
-__all__ = ["STDOUT", "Activity", "check_writable", "complain", "emit", "put", "quiet", "rendered"]
+if TYPE_CHECKING:
+    from hf_attrib.cli.options import View
+
+__all__ = [
+    "STDOUT",
+    "Activity",
+    "check_writable",
+    "complain",
+    "emit",
+    "emit_comparison",
+    "put",
+    "quiet",
+    "rendered",
+]
 
 #: What stands for standard output among paths.
 STDOUT = Path("-")
@@ -64,19 +78,35 @@ def rendered(*parts: RenderableType) -> str:
     return "\n".join(lines if to_terminal else (line.rstrip() for line in lines))
 
 
-def emit(result: Attribution, matrix: bool, svg: Path | None, json: Path | None) -> None:
-    """Print a result and save it where asked to.
+def emit(result: Attribution, view: View, json: Path | None) -> None:
+    """Print a result as asked for, and save it where asked to: the file holds all of it.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    shown = view.of(result)
+    try:
+        put(to_json(result) if json == STDOUT else rendered(Heatmap(shown, matrix=view.matrix)))
+    finally:
+        if json is not None and json != STDOUT:
+            _save(result.save, json)
+        if view.svg is not None:
+            _save(lambda path: to_svg(shown, path), view.svg)
+        if view.html is not None:
+            _save(shown.to_html, view.html)
+
+
+def emit_comparison(comparison: Comparison, html: Path | None) -> None:
+    """Print a comparison, and write its page where asked to.
 
     Raises:
         InputError: it cannot be written.
     """
     try:
-        put(to_json(result) if json == STDOUT else rendered(Heatmap(result, matrix=matrix)))
+        put(rendered(comparison))
     finally:
-        if json is not None and json != STDOUT:
-            _save(result.save, json)
-        if svg is not None:
-            _save(lambda path: to_svg(result, path), svg)
+        if html is not None:
+            _save(comparison.to_html, html)
 
 
 def check_writable(path: Path) -> None:

@@ -1,17 +1,37 @@
 """Attribution methods, one file each. A new one is registered by its import here."""
 
 from hf_attrib.methods.base import AXIOMS, Claims, Method, method, methods
+from hf_attrib.methods.baseline_average import BaselineAverage
+from hf_attrib.methods.discretized_ig import DiscretizedIG
+from hf_attrib.methods.expected_gradients import ExpectedGradients
+from hf_attrib.methods.guided_ig import GuidedIG
+from hf_attrib.methods.idgi import IDGI
 from hf_attrib.methods.input_x_gradient import InputXGradient
 from hf_attrib.methods.integrated_gradients import IntegratedGradients
+from hf_attrib.methods.noise_average import NoiseAverage
 from hf_attrib.methods.saliency import Saliency
+from hf_attrib.methods.sequential_ig import SequentialIG
+from hf_attrib.methods.smooth_grad import SmoothGrad
+from hf_attrib.methods.square_grad import SquareGrad
+from hf_attrib.methods.var_grad import VarGrad
 
 __all__ = [
     "AXIOMS",
+    "IDGI",
+    "BaselineAverage",
     "Claims",
+    "DiscretizedIG",
+    "ExpectedGradients",
+    "GuidedIG",
     "InputXGradient",
     "IntegratedGradients",
     "Method",
+    "NoiseAverage",
     "Saliency",
+    "SequentialIG",
+    "SmoothGrad",
+    "SquareGrad",
+    "VarGrad",
     "method",
     "methods",
 ]

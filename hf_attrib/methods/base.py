@@ -13,7 +13,7 @@ from torch import Tensor
 from hf_attrib.errors import InputError
 from hf_attrib.field import Decomposition, Field
 
-__all__ = ["AXIOMS", "Claims", "Method", "method", "methods"]
+__all__ = ["AXIOMS", "Claims", "Method", "at_least", "held", "method", "methods", "positive"]
 
 #: Laws a method may claim; the test suite runs each claim against problems with exact answers.
 #:
@@ -33,9 +33,11 @@ class Claims:
     Args:
         signed: whether a negative score means "argues against the token".
         identity: what the scores of a target sum to, or ``None``.
-        stochastic: whether two runs can differ.
-        cost: rows of a result with T targets and K path nodes, f(x) included.
+        stochastic: whether scores depend on a seed, and come with standard errors.
+        cost: rows of a result with T targets, K path nodes, S samples and N inputs that move,
+            f(x) included.
         axioms: those of :data:`AXIOMS` that hold.
+        many_references: whether the method draws references from a distribution.
     """
 
     signed: bool
@@ -43,6 +45,7 @@ class Claims:
     stochastic: bool
     cost: str
     axioms: frozenset[str]
+    many_references: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,14 @@ class Method(ABC):
             raise ValueError(f"a method {name!r} is registered already: {_REGISTRY[name]}")
         cls.name = name
         _REGISTRY[name] = cls
+
+    def __str__(self) -> str:
+        given = ", ".join(f"{f.name}={getattr(self, f.name)}" for f in fields(self))
+        return f"{self.name}({given})"
+
+    def promises(self) -> Claims:
+        """Return what this very method claims; a method that holds another asks that one."""
+        return self.claims
 
     @abstractmethod
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
@@ -101,3 +112,36 @@ def method(name: str, arguments: Mapping[str, Any]) -> Method:
             else f"method {name} has no fields, but {', '.join(foreign)} was given."
         )
     return _REGISTRY[name](**arguments)
+
+
+def held(inner: str | Method) -> Method:
+    """Return the method that a wrapper holds, made from its name if need be.
+
+    Raises:
+        InputError: there is no such method.
+    """
+    if not isinstance(inner, str | Method):
+        raise InputError(f"inner is {inner!r:.80}; expected a method or the name of one.")
+    return method(inner, {}) if isinstance(inner, str) else inner
+
+
+def at_least(fewest: int, **counts: int) -> None:
+    """Refuse counts that are no whole numbers or too small.
+
+    Raises:
+        InputError: naming the field.
+    """
+    for name, value in counts.items():
+        if type(value) is not int or value < fewest:
+            raise InputError(f"{name} is {value!r:.80}; expected at least {fewest}.")
+
+
+def positive(**sizes: float) -> None:
+    """Refuse sizes that are not finite numbers above 0.
+
+    Raises:
+        InputError: naming the field.
+    """
+    for name, value in sizes.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
+            raise InputError(f"{name} is {value!r:.80}; expected a number above 0.")

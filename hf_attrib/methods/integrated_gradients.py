@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hf_attrib.errors import InputError
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method
+from hf_attrib.methods.base import Claims, Method, at_least
 from hf_attrib.paths import straight
 from hf_attrib.quadrature import MOST_GAUSS_NODES, RULES
 
@@ -55,9 +55,7 @@ class IntegratedGradients(Method, name="integrated_gradients"):
     rule: str = field(default="auto", metadata={"help": f"auto, {', '.join(RULES)}."})
 
     def __post_init__(self) -> None:
-        fewest = 2 if self.rule == "trapezoid" else 1
-        if type(self.steps) is not int or self.steps < fewest:
-            raise InputError(f"steps is {self.steps!r:.80}; expected at least {fewest}.")
+        at_least(2 if self.rule == "trapezoid" else 1, steps=self.steps)
         if self.rule not in ("auto", *RULES):
             raise InputError(f"rule {self.rule!r} is unknown; expected auto, {', '.join(RULES)}.")
         if self.steps > MOST_GAUSS_NODES and self.rule not in ("midpoint", "trapezoid"):

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.terminal_theme import TerminalTheme
 
@@ -18,7 +18,7 @@ from hf_attrib.render.heatmap import Heatmap
 from hf_attrib.render.safe_text import visible
 from hf_attrib.storage import write_atomically
 
-__all__ = ["to_svg", "to_text"]
+__all__ = ["plain", "to_svg", "to_text"]
 
 _WIDTH = 100
 
@@ -69,12 +69,22 @@ def to_text(result: Attribution, width: int = _WIDTH, matrix: bool = False) -> s
         width: cells per line, at most.
         matrix: whether to add the score of every generated token for every input token.
     """
+    return plain(Heatmap(result, matrix=matrix), width)
+
+
+def plain(shown: RenderableType, width: int = _WIDTH) -> str:
+    """Draw anything that rich can print without colours or escape sequences.
+
+    Args:
+        shown: what to print.
+        width: cells per line, at most.
+    """
     console = Console(
         file=io.StringIO(), width=width, color_system=None, force_terminal=False,
         force_jupyter=False, no_color=True,
     )  # fmt: skip
     with console.capture() as capture:
-        console.print(Heatmap(result, matrix=matrix))
+        console.print(shown)
     lines = (line.rstrip() for line in capture.get().split("\n"))
     return "\n".join(lines).rstrip("\n")
 

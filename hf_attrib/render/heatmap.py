@@ -9,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from hf_attrib.attribution import Attribution, Run
+from hf_attrib.render import words
 from hf_attrib.render.palette import Scale, depth_of
 from hf_attrib.render.prompt import prompt
 from hf_attrib.render.rows import generated, matrix
-from hf_attrib.render.safe_text import visible
 from hf_attrib.render.sheet import Sheet, prepare
 
 __all__ = ["Heatmap"]
@@ -43,30 +43,8 @@ class Heatmap:
 
 
 def _header(run: Run) -> Text:
-    fields = ", ".join(f"{k}={v}" for k, v in run.method_fields.items() if v is not None)
-    method = f"{run.method}({fields})" if fields else run.method
-    about = [method, f"target {run.target}", f"baseline {run.baseline}"]
-    if contrast := _contrast(run):
-        about[1] = f"target {run.target} less that of {contrast}"
-    if run.attribute_to != "prompt":
-        about.append(f"attributed to {run.attribute_to}")
-    if run.movable != "content":
-        about.append(f"movable {run.movable}")
-    text = Text(_line(run.model), "bold", overflow="fold")
-    return Text.assemble(text, *(_line(f" · {part}") for part in about))
-
-
-def _contrast(run: Run) -> str | None:
-    """Name what the generated tokens are contrasted with."""
-    if run.contrast_pieces is None:
-        return None
-    pieces = set(run.contrast_pieces)
-    return repr(pieces.pop()) if len(pieces) == 1 else "another token each"
-
-
-def _line(text: str) -> str:
-    """Make text from outside safe, on one line."""
-    return visible(" ".join(text.split("\n")))
+    text = Text(words.line(run.model), "bold", overflow="fold")
+    return Text.assemble(text, *(f" · {part}" for part in words.about(run)))
 
 
 def _legend(sheet: Sheet) -> Iterator[RenderableType]:
@@ -77,13 +55,7 @@ def _legend(sheet: Sheet) -> Iterator[RenderableType]:
     if sheet.token_scale.depth != "none" and len(sheet.rows) > 1:
         _add_scale(table, "per token", sheet.token_scale)
     yield table
-    if sheet.result.run.signed:
-        meaning = "+ made the generated token more likely, - less"
-        if contrast := _contrast(sheet.result.run):
-            meaning = f"+ favours the generated token over {contrast}, - the other way"
-    else:
-        meaning = "scores without sign: how much a token mattered, not which way"
-    yield Text(_line(meaning), "dim")
+    yield Text(words.meaning(sheet.result.run), "dim")
 
 
 def _add_scale(table: Table, name: str, scale: Scale) -> None:
@@ -92,31 +64,9 @@ def _add_scale(table: Table, name: str, scale: Scale) -> None:
 
 
 def _footer(result: Attribution) -> Iterator[RenderableType]:
-    run = result.run
     yield Text()
-    if run.identity is None:
-        sums = "no completeness identity: the scores need not add up to anything"
-    else:
-        scores = float(result.scores.double().sum())
-        difference = float((result.value - result.reference_value).double().sum())
-        sums = f"scores sum to {scores:.4g}, {run.identity} is {difference:.4g}"
-    rows = f"{run.forward_rows:,} forward and {run.backward_rows:,} backward rows"
-    yield Text(_line(f"{sums} · {rows}, {run.seconds:.3g} s"), "dim")
-    if run.identity is not None:
-        yield from _unconverged(result)
-    for note in run.notes:
-        yield Text(_line(f"note: {note}"))
-
-
-def _unconverged(result: Attribution) -> Iterator[Text]:
-    missed = int((~result.converged).sum())
-    if not missed:
-        return
-    has, their = ("has", "its") if missed == 1 else ("have", "their")
-    warning = (
-        f"! {missed} of {len(result.rows)} targets {has} not converged: {their} scores miss "
-        f"{result.run.identity} by more than {100 * result.run.tolerance:.3g} %."
-    )
-    if "steps" in result.run.method_fields:
-        warning += " Raise steps."
-    yield Text(_line(warning), "bold")
+    yield Text(f"{words.completeness(result)} · {words.cost(result.run)}", "dim")
+    if warning := words.unconverged(result):
+        yield Text(warning, "bold")
+    for note in result.run.notes:
+        yield Text(words.line(f"note: {note}"))

@@ -26,32 +26,30 @@ def prompt(sheet: Sheet) -> Iterator[RenderableType]:
     """
     generated = [unit.role == "generated" for unit in sheet.units]
     parts = (
-        ("Prompt", "total attribution of each token to the response", False),
-        ("Generated prefix", "total attribution of each token to those after it", True),
+        ("Prompt", f"total attribution of each {sheet.column} to the response", False),
+        ("Generated prefix", f"total attribution of each {sheet.column} to those after it", True),
     )
     for title, meaning, wanted in parts:
         chosen = [i for i, flag in enumerate(generated) if flag is wanted]
         if chosen:
             yield Text.assemble((title, "bold"), (f"  {meaning}", "dim"))
-            units = [sheet.units[i] for i in chosen]
-            yield from _folded(units, [sheet.totals[i] for i in chosen], sheet.total_scale)
+            yield from _folded(sheet, chosen)
             yield Text()
 
 
-def _folded(
-    units: Sequence[Unit], totals: Sequence[float], scale: Scale
-) -> Iterator[RenderableType]:
+def _folded(sheet: Sheet, chosen: Sequence[int]) -> Iterator[RenderableType]:
+    units, totals = [sheet.units[i] for i in chosen], [sheet.totals[i] for i in chosen]
     size = [abs(total) if math.isfinite(total) else 0.0 for total in totals]
     for start, stop, shown in fold(totals):
         if shown:
-            text = _running(units[start:stop], totals[start:stop], scale)
+            text = _running(units[start:stop], totals[start:stop], sheet.total_scale)
             # A stretch behind a fold starts with its first word, not with the space before it.
             yield text[len(text.plain) - len(text.plain.lstrip()) :] if start else text
             continue
-        tokens = sum(unit.stop - unit.start for unit in units[start:stop])
+        columns = sum(unit.stop - unit.start for unit in units[start:stop])
         share = sum(size[start:stop]) / (sum(size) or 1.0)
-        noun = "token" if tokens == 1 else "tokens"
-        yield Text(f"… {tokens:,} {noun}, {_percent(share)} of the attribution …", "dim")
+        noun = sheet.column if columns == 1 else f"{sheet.column}s"
+        yield Text(f"… {columns:,} {noun}, {_percent(share)} of the attribution …", "dim")
 
 
 def _percent(share: float) -> str:

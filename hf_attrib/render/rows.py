@@ -12,10 +12,11 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from hf_attrib.render import words
 from hf_attrib.render.palette import LEVELS, Scale, largest
 from hf_attrib.render.sheet import Sheet, short
 
-__all__ = ["generated", "matrix"]
+__all__ = ["generated", "matrix", "strongest"]
 
 #: Longer responses show the tokens of which most was there to explain.
 LONGEST_RESPONSE = 40
@@ -34,7 +35,7 @@ def generated(sheet: Sheet, width: int) -> Iterator[RenderableType]:
     complete = result.run.identity is not None
     gap, converged = result.gap.tolist(), result.converged.tolist()
     table = Table(box=None, expand=True, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("token", no_wrap=True)
+    table.add_column(sheet.row, no_wrap=True)
     table.add_column("p", justify="right", no_wrap=True)
     table.add_column("strongest inputs", no_wrap=True, ratio=1)
     if complete:
@@ -42,15 +43,15 @@ def generated(sheet: Sheet, width: int) -> Iterator[RenderableType]:
     for t in shown:
         piece = short(sheet.labels[t], min(_LABEL_CELLS, width // 5))
         piece.stylize("bold")
-        cells: list[RenderableType] = [piece, _probability(float(result.probability[t]))]
-        cells.append(_Chips(_chips(sheet, t), sheet.token_scale))
+        cells: list[RenderableType] = [piece, words.probability(float(result.probability[t]))]
+        cells.append(strongest(sheet, t))
         if complete:
             cells.append(_gap(gap[t], converged[t]))
         table.add_row(*cells)
-    yield Text("Generated tokens", "bold")
+    yield Text(f"Generated {sheet.row}s", "bold")
     yield table
     if hidden := len(result.rows) - len(shown):
-        yield Text(f"… {hidden:,} more generated tokens, with less to explain …", "dim")
+        yield Text(f"… {hidden:,} more generated {sheet.row}s, with less to explain …", "dim")
     yield Text()
 
 
@@ -64,21 +65,19 @@ def _most_explained(sheet: Sheet) -> list[int]:
     return sorted(size.nan_to_num(0).topk(LONGEST_RESPONSE).indices.tolist())
 
 
-def _probability(p: float) -> Text:
-    if math.isnan(p) or p >= 0.01 or p == 0:
-        return Text(f"{p:.2f}")
-    return Text(f"{p:.0e}")
-
-
 def _gap(gap: float, converged: bool) -> Text:
-    percent = 100 * gap
-    if math.isnan(percent):
-        words = "nan"
-    elif percent < 0.05:
-        words = "<0.1 %"
-    else:
-        words = f"{percent:.1f} %" if percent < 100 else f"{percent:.3g} %"
-    return Text(f"{words}  ", "dim") if converged else Text(f"{words} !", "bold")
+    text = words.gap(gap)
+    return Text(f"{text}  ", "dim") if converged else Text(f"{text} !", "bold")
+
+
+def strongest(sheet: Sheet, t: int) -> RenderableType:
+    """Return the inputs that matter for one row, as many as fit where they are drawn.
+
+    Args:
+        sheet: the prepared result.
+        t: index of the row.
+    """
+    return _Chips(_chips(sheet, t), sheet.token_scale)
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,8 @@ def matrix(sheet: Sheet, width: int) -> Iterator[RenderableType]:
     scale = sheet.token_scale
     cells = max(6, *(len(scale.number(sign * scale.limit)) for sign in (1, -1)))
     per_panel = max(1, (width - _LABEL_CELLS) // (cells + 1))
-    yield Text.assemble(("Matrix", "bold"), ("  rows generated tokens, columns inputs", "dim"))
+    rows = f"  rows generated {sheet.row}s, columns inputs"
+    yield Text.assemble(("Matrix", "bold"), (rows, "dim"))
     for start in range(0, len(sheet.units), per_panel):
         columns = range(start, min(start + per_panel, len(sheet.units)))
         table = Table(box=None, pad_edge=False, padding=0, header_style="dim")

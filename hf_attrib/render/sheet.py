@@ -11,6 +11,7 @@ from hf_attrib.attribution import Attribution
 from hf_attrib.render.palette import Depth, Scale, largest
 from hf_attrib.render.safe_text import label
 from hf_attrib.render.units import Unit, merge_scores, units_of
+from hf_attrib.tokens import Span
 
 __all__ = ["Sheet", "prepare", "short"]
 
@@ -36,6 +37,21 @@ class Sheet:
     totals: Sequence[float]
     total_scale: Scale
     token_scale: Scale
+
+    @property
+    def column(self) -> str:
+        """What to call a column."""
+        return _noun(self.result.columns)
+
+    @property
+    def row(self) -> str:
+        """What to call a row."""
+        return _noun(self.result.rows)
+
+
+def _noun(spans: Sequence[Span]) -> str:
+    single = all(span.stop - span.start == 1 for span in spans)
+    return "token" if single else "group"
 
 
 def prepare(result: Attribution, depth: Depth) -> Sheet:

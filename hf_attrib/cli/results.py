@@ -1,0 +1,65 @@
+"""Saved results as arguments of the commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hf_attrib.attribution import Attribution
+from hf_attrib.cli.options import check_positive
+from hf_attrib.cli.output import check_writable
+from hf_attrib.compare import Comparison, compare
+from hf_attrib.errors import InputError
+from hf_attrib.storage import load
+
+__all__ = ["Pair", "Saved"]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Result."""
+
+    result: Annotated[Path, typer.Argument(help="A result that hf-attrib explain --json saved.")]
+
+    def load(self) -> Attribution:
+        """Return the result.
+
+        Raises:
+            HFAttribError: it cannot be read.
+        """
+        return _load(self.result)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Results."""
+
+    a: Annotated[Path, typer.Argument(help="A result that hf-attrib explain --json saved.")]
+    b: Annotated[Path, typer.Argument(help="Another one, of the same response.")]
+    k: Annotated[int, typer.Option(help="Strongest inputs that the overlap looks at.")] = 5
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page to explore into this file, too.")
+    ] = None
+
+    def __post_init__(self) -> None:
+        check_positive("--k", self.k)
+        if self.html is not None:
+            check_writable(self.html)
+
+    def compare(self) -> Comparison:
+        """Return the comparison.
+
+        Raises:
+            HFAttribError: a result cannot be read, or they have nothing in common.
+        """
+        return compare(_load(self.a), _load(self.b), k=self.k)
+
+
+def _load(path: Path) -> Attribution:
+    try:
+        return load(path)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}.") from None

@@ -1,0 +1,221 @@
+"""Two results of one response, side by side: by two methods, of two models, for two prompts.
+
+Where both explain the same ids, their columns are paired as they are. Where the ids differ, because
+the prompts do or the tokenizers, words are paired instead: those that both results have in the
+same order (:mod:`difflib`); the rest is left out, and the comparison says how much that is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from hf_attrib.agreement import Agreement, agreement
+from hf_attrib.attribution import Attribution
+from hf_attrib.errors import InputError
+from hf_attrib.tokens import Span, Tokens
+
+__all__ = ["Comparison", "compare"]
+
+#: Indices of what belongs together in two results.
+_Pairs: TypeAlias = tuple[tuple[int, int], ...]
+
+_OWN_KINDS = ("generated", "special", "template")
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What two results of one response have in common, and where they part.
+
+    Args:
+        a: the first result, joined to words where the ids differ.
+        b: the second one, likewise.
+        k: how many of the strongest inputs :attr:`Agreement.overlap` looks at.
+        rows: T pairs (row of a, row of b).
+        columns: N pairs (column of a, column of b).
+        magnitudes: whether magnitudes are compared, because only one result has signs.
+    """
+
+    a: Attribution
+    b: Attribution
+    k: int
+    rows: _Pairs = field(repr=False)
+    columns: _Pairs = field(repr=False)
+    magnitudes: bool
+
+    @cached_property
+    def scores(self) -> tuple[Tensor, Tensor]:
+        """What is compared: the paired scores of a and of b, each [T, N], float64."""
+        a, b = self._paired
+        return (a.abs(), b.abs()) if self.magnitudes else (a, b)
+
+    @cached_property
+    def total(self) -> Agreement:
+        """How well the scores summed over the response agree."""
+        a, b = (scores.sum(0) for scores in self._paired)
+        return agreement(a.abs(), b.abs(), self.k) if self.magnitudes else agreement(a, b, self.k)
+
+    @cached_property
+    def by_row(self) -> tuple[Agreement, ...]:
+        """How well the scores of each of the T pairs of rows agree."""
+        return tuple(agreement(a, b, self.k) for a, b in zip(*self.scores, strict=True))
+
+    @property
+    def difference(self) -> Tensor:
+        """Scores of a less those of b, [T, N]; it means something where both have one unit."""
+        a, b = self.scores
+        return a - b
+
+    @property
+    def left_out(self) -> tuple[float, float]:
+        """What part of each result's magnitudes has no counterpart in the other, 0 to 1."""
+        shares = []
+        for result, paired in zip((self.a, self.b), self._paired, strict=True):
+            whole = float(result.scores.double().abs().sum())
+            shares.append(1 - float(paired.abs().sum()) / whole if whole else 0.0)
+        return shares[0], shares[1]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Reservations a reader must know."""
+        found = []
+        if self.magnitudes:
+            unsigned = "a" if self.b.run.signed else "b"
+            found.append(f"the scores of {unsigned} have no sign, so magnitudes are compared")
+        if not torch.equal(self.a.input_ids, self.b.input_ids):
+            found.append(
+                "the inputs differ, so words that both have in the same order are compared"
+            )
+        sides = zip("ab", (self.a, self.b), self.left_out, strict=True)
+        for name, result, share in sides:
+            missing = (
+                (len(result.columns) - len(self.columns), len(result.columns), "inputs"),
+                (len(result.rows) - len(self.rows), len(result.rows), "generated parts"),
+            )
+            parts = " and ".join(f"{n} of {every} {what}" for n, every, what in missing if n)
+            if parts:
+                found.append(
+                    f"{parts} of {name} are left out, {100 * share:.2g} % of its attribution"
+                )
+        return tuple(found)
+
+    @cached_property
+    def _paired(self) -> tuple[Tensor, Tensor]:
+        a, b = (
+            result.scores.double()[[pair[side] for pair in self.rows]][
+                :, [pair[side] for pair in self.columns]
+            ]
+            for side, result in enumerate((self.a, self.b))
+        )
+        return a, b
+
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Return an interactive page that needs no network; write it to a file, if one is given."""
+        from hf_attrib.render import to_html
+
+        return to_html(self, path)
+
+    def _repr_html_(self) -> str:
+        """Show as that page, in a frame of its own, wherever a notebook does."""
+        from hf_attrib.render import to_frame
+
+        return to_frame(self)
+
+    def __rich__(self) -> Any:
+        """Show side by side wherever rich prints; rendering is imported only when asked for."""
+        from hf_attrib.render import SideBySide
+
+        return SideBySide(self)
+
+    def __str__(self) -> str:
+        from hf_attrib.render import SideBySide, plain
+
+        return plain(SideBySide(self))
+
+
+def compare(a: Attribution, b: Attribution, *, k: int = 5) -> Comparison:
+    """Compare two results of one response.
+
+    Args:
+        a: the first result.
+        b: the second one: by another method, of another model, or for another prompt.
+        k: how many of the strongest inputs to look at for the overlap.
+
+    Raises:
+        InputError: the responses differ, or the inputs share nothing.
+    """
+    for result in (a, b):
+        if not isinstance(result, Attribution):
+            raise InputError(f"two results can be compared; got {type(result).__name__}.")
+    if type(k) is not int or k < 1:
+        raise InputError(f"k is {k!r:.80}; expected at least 1.")
+    if torch.equal(a.input_ids, b.input_ids):
+        a, b = _with_common_columns(a, b)
+        columns = tuple((i, i) for i in range(len(a.columns)))
+    else:
+        a, b = a.group("word"), b.group("word")
+        columns = _matched(_keys(a.inputs, a.columns), _keys(b.inputs, b.columns))
+    if torch.equal(a.response_ids, b.response_ids):
+        spans = [_extents(result.rows) for result in (a, b)]
+        rows = tuple(
+            (i, spans[1].index(span)) for i, span in enumerate(spans[0]) if span in spans[1]
+        )
+    else:
+        _check_response(a.response, b.response)
+        a, b = a.group(response="word"), b.group(response="word")
+        rows = _matched(_keys(a.response, a.rows), _keys(b.response, b.rows))
+    if not columns or not rows:
+        what = "inputs" if rows else "generated tokens"
+        raise InputError(f"the two results have no {what} in common, so nothing can be compared.")
+    return Comparison(a, b, k, rows, columns, magnitudes=a.run.signed != b.run.signed)
+
+
+def _with_common_columns(a: Attribution, b: Attribution) -> tuple[Attribution, Attribution]:
+    """Join columns of results on the same ids wherever one of them has them joined."""
+    if _extents(a.columns) == _extents(b.columns):
+        return a, b
+    common = {span.start for span in a.columns} & {span.start for span in b.columns}
+    edges = [*sorted(common), len(a.inputs)]
+    names = {(s.start, s.stop): s.name for s in (*a.columns, *b.columns)}
+    spans = [Span(*edge, names.get(edge)) for edge in pairwise(edges)]
+    return a.group(spans), b.group(spans)
+
+
+def _extents(spans: Iterable[Span]) -> list[tuple[int, int]]:
+    return [(span.start, span.stop) for span in spans]
+
+
+def _keys(tokens: Tokens, spans: Sequence[Span]) -> list[tuple[str, str]]:
+    """Return by what spans of different token sequences are known to be the same."""
+    roles = map(tokens.role, spans)
+    kinds = (role if role in _OWN_KINDS else "content" for role in roles)
+    return [(kind, tokens.piece(s).strip()) for kind, s in zip(kinds, spans, strict=True)]
+
+
+def _matched(a: Sequence[Any], b: Sequence[Any]) -> _Pairs:
+    """Pair equal entries, in order."""
+    blocks = SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()
+    return tuple((i + n, j + n) for i, j, size in blocks for n in range(size))
+
+
+def _check_response(a: Tokens, b: Tokens) -> None:
+    """Refuse two responses of different text, special tokens and white space aside."""
+
+    def text(tokens: Tokens) -> str:
+        pieces = zip(tokens.offsets, tokens.roles, strict=True)
+        extents = dict.fromkeys(extent for extent, role in pieces if role != "special")
+        return "".join("".join(tokens.text[start:stop].split()) for start, stop in extents)
+
+    if text(a) != text(b):
+        raise InputError(
+            f"the responses differ, {a.text!r:.80} and {b.text!r:.80}; explain the same one with "
+            "both, given as response= or response_ids=."
+        )

@@ -1,0 +1,72 @@
+"""Any method averaged over references drawn from a distribution. Erion et al. 2019."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from torch import Tensor
+
+from hf_attrib.field import Decomposition, Field
+from hf_attrib.methods.base import Claims, Method, at_least, held
+from hf_attrib.sampling import Average
+
+__all__ = ["BaselineAverage"]
+
+
+@dataclass(frozen=True)
+class BaselineAverage(Method, name="baseline_average"):
+    r"""Scores of another method, averaged over drawn references.
+
+    .. math:: A = \frac{1}{S} \sum_j A^\mathrm{inner}(x; x'_j)
+
+    Unlike expected gradients it integrates to the end from each reference, so that each sample,
+    and not only their mean, keeps the inner method's identity.
+
+    Args:
+        inner: a method, or the name of one.
+        samples: S.
+        seed: of the references.
+
+    Returns:
+        scores [B, T, N]; where the inner ones sum to f(x) - f(x'), the mean of f over the
+        references takes the place of f(x').
+
+    Raises:
+        InputError: ``samples`` is below 2, or there is no such method.
+
+    Source: arXiv:1906.10670.
+    """
+
+    claims: ClassVar = Claims(
+        signed=True,
+        identity="f(x) - E f(x')",
+        stochastic=True,
+        cost="S * (K + 1) + 1 forward rows, S * K * T backward rows",
+        axioms=frozenset({"dummy", "linearity"}),
+        many_references=True,
+    )
+    default_baseline: ClassVar[str] = "vocabulary"
+    inner: str | Method = field(
+        default="integrated_gradients", metadata={"help": "The method to average."}
+    )
+    samples: int = field(default=10, metadata={"help": "Samples S."})
+    seed: int = field(default=0, metadata={"help": "Seed of all random numbers."})
+
+    def __post_init__(self) -> None:
+        at_least(2, samples=self.samples)
+        at_least(0, seed=self.seed)
+        held(self.inner)
+
+    def promises(self) -> Claims:
+        """Claim what the inner method does, in the mean."""
+        inner = held(self.inner).promises()
+        identity = inner.identity and inner.identity.replace("- f(x')", "- E f(x')", 1)
+        return replace(inner, identity=identity, stochastic=True, many_references=True)
+
+    def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
+        """Average over references, the given one being the first of them."""
+        average, inner = Average(), held(self.inner)
+        for j in range(self.samples):
+            average.add(inner(field, x, field.space.reference(j, self.seed).expand_as(x)))
+        return average.result()

@@ -1,0 +1,75 @@
+"""Any method averaged over noisy inputs, as SmoothGrad does. Smilkov et al. 2017."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from torch import Tensor
+
+from hf_attrib.field import Decomposition, Field
+from hf_attrib.methods.base import Claims, Method, at_least, held, positive
+from hf_attrib.sampling import Average, noise
+
+__all__ = ["NoiseAverage"]
+
+
+@dataclass(frozen=True)
+class NoiseAverage(Method, name="noise_average"):
+    r"""Scores of another method, averaged over noisy inputs.
+
+    .. math:: A = \frac{1}{S} \sum_j A^\mathrm{inner}(x + \epsilon_j),
+        \qquad \epsilon_j \sim \mathcal N(0, \sigma^2)
+
+    Args:
+        inner: a method, or the name of one.
+        samples: S.
+        sigma: standard deviation of the noise in units of the embedding scale.
+        seed: of the noise.
+
+    Returns:
+        scores [B, T, N]; where the inner ones sum to f(x) - f(x'), the mean of f over the noise
+        takes the place of f(x).
+
+    Raises:
+        InputError: ``samples`` is below 2, ``sigma`` is not positive, or there is no such method.
+
+    Source: arXiv:1706.03825.
+    """
+
+    claims: ClassVar = Claims(
+        signed=True,
+        identity="E f(x + noise) - f(x')",
+        stochastic=True,
+        cost="S * (K + 2) + 1 forward rows, S * K * T backward rows",
+        axioms=frozenset({"dummy", "linearity"}),
+    )
+    inner: str | Method = field(
+        default="integrated_gradients", metadata={"help": "The method to average."}
+    )
+    samples: int = field(default=10, metadata={"help": "Samples S."})
+    sigma: float = field(default=0.15, metadata={"help": "Noise, in embedding scales."})
+    seed: int = field(default=0, metadata={"help": "Seed of all random numbers."})
+
+    def __post_init__(self) -> None:
+        at_least(2, samples=self.samples)
+        at_least(0, seed=self.seed)
+        positive(sigma=self.sigma)
+        held(self.inner)
+
+    def promises(self) -> Claims:
+        """Claim what the inner method does, in the mean."""
+        inner = held(self.inner).promises()
+        identity = inner.identity and inner.identity.replace("f(x)", "E f(x + noise)", 1)
+        return replace(inner, identity=identity, stochastic=True)
+
+    def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
+        """Average over the noise."""
+        average, inner = Average(), held(self.inner)
+        for j in range(self.samples):
+            noisy = x + self.sigma * noise(field, x, self.seed, j)
+            found = inner(field, noisy, baseline)
+            if found.reference is not None and found.value is None:
+                found = replace(found, value=field.value(noisy[None])[0])
+            average.add(found)
+        return average.result()

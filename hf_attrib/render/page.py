@@ -1,0 +1,130 @@
+"""A result as an interactive page: one HTML document that needs no network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from hf_attrib.attribution import Attribution
+from hf_attrib.compare import Comparison
+from hf_attrib.query import take
+from hf_attrib.render import words
+from hf_attrib.render.panel import Panel, panel
+from hf_attrib.render.pieces import response
+from hf_attrib.render.safe_text import visible
+from hf_attrib.storage import write_atomically
+
+__all__ = ["to_frame", "to_html"]
+
+_FOLDER = Path(__file__).parent / "html"
+
+#: Pixels of a page within a notebook: what surrounds the text, a line of it, and the bounds.
+_SURROUNDINGS, _LINE, _LOWEST, _HIGHEST = 420, 28, 640, 800
+_CHARACTERS_PER_LINE = 70
+
+
+def to_html(shown: Attribution | Comparison, path: str | os.PathLike[str] | None = None) -> str:
+    """Draw a result or a comparison as a page to explore, which loads nothing and sends nothing.
+
+    Args:
+        shown: what to show.
+        path: where to write the page, if anywhere.
+
+    Returns:
+        The HTML document.
+    """
+    context = _of_pair(shown) if isinstance(shown, Comparison) else _of_result(shown)
+    document = _render("page.html.jinja", **context)
+    if path is not None:
+        write_atomically(Path(path), document)
+    return document
+
+
+def to_frame(shown: Attribution | Comparison) -> str:
+    """Return the page in a frame of its own, for notebooks: neither can disturb the other.
+
+    Args:
+        shown: what to show.
+    """
+    text = (shown.a if isinstance(shown, Comparison) else shown).inputs.text
+    lines = len(text) // _CHARACTERS_PER_LINE + text.count("\n")
+    height = min(max(_SURROUNDINGS + _LINE * lines, _LOWEST), _HIGHEST)
+    document = escape(to_html(shown))
+    return _render("frame.html.jinja", document=document, height=height, text=str(shown))
+
+
+def _of_result(result: Attribution) -> dict[str, Any]:
+    title, *about = words.shared([result.run])[0]
+    return _context(title, about, [panel(result)], result)
+
+
+def _of_pair(comparison: Comparison) -> dict[str, Any]:
+    results = [
+        take(result, [pair[side] for pair in comparison.rows])
+        for side, result in enumerate((comparison.a, comparison.b))
+    ]
+    common, own = words.shared([result.run for result in results])
+    panels = [panel(*each) for each in zip(results, "ab", own, strict=True)]
+    context = _context("Comparison", common, panels, results[0])
+    context["notes"] = comparison.notes
+    a, b = (panel.owners for panel in panels)
+    context["data"]["pairs"] = sorted({(a[i], b[j]) for i, j in comparison.columns})
+    context["data"]["agreement"] = {
+        "measures": words.measures(comparison.k),
+        "total": words.agreement(comparison.total),
+        "rows": [words.agreement(row) for row in comparison.by_row],
+    }
+    return context
+
+
+def _context(
+    title: str, about: Sequence[str], panels: Sequence[Panel], result: Attribution
+) -> dict[str, Any]:
+    """Return what the template needs; the response is that of the result."""
+    rows = [row["label"] for row in panels[0].rows]
+    proven = [panel.rows for panel in panels if panel.identity is not None]
+    missed = [not all(of_panel[t]["converged"] for of_panel in proven) for t in range(len(rows))]
+    return {
+        "title": title,
+        "about": about,
+        "notes": (),
+        "panels": panels,
+        "response": list(response(result, missed)),
+        "data": {"rows": rows, "panels": [panel.data for panel in panels]},
+    }
+
+
+def _render(template: str, **context: Any) -> str:
+    return _environment().get_template(template).render(context)
+
+
+@cache
+def _environment() -> Environment:
+    """Return the templates: all text is escaped, and made visible where it is not."""
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for kind, name in (("style", "page.css"), ("script", "page.js")):
+        text = (_FOLDER / name).read_text(encoding="utf-8")
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        environment.globals[kind] = Markup(text)
+        environment.globals[f"{kind}_hash"] = f"sha256-{digest}"
+    return environment
+
+
+def _shown(value: Any) -> Any:
+    """Make visible what could steer a reader, in whatever a template prints."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value

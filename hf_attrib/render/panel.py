@@ -1,0 +1,145 @@
+"""What a page shows of one result: words, running text, a table, and the numbers of the script."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hf_attrib.attribution import Attribution
+from hf_attrib.render import words
+from hf_attrib.render.pieces import Piece, brief, inputs, shades
+from hf_attrib.render.sheet import Sheet, prepare
+
+__all__ = ["Panel", "panel"]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One result as a page shows it.
+
+    Args:
+        name: what tells it from another panel, if there is one.
+        about: how it was made, as far as another panel's result was not.
+        completeness: what the scores sum to.
+        converged: how many targets do, if the method states an identity.
+        warning: that some do not.
+        notes: reservations.
+        meaning: what the sign of a score means.
+        cost: rows run, and seconds.
+        identity: what scores sum to, if anything.
+        row: what to call a row.
+        column: what to call a column.
+        shades: classes of the scale, from the lowest to the highest score.
+        limits: the numbers at its ends, for the totals.
+        prompt: the inputs as running text.
+        prefix: those inputs that were generated.
+        rows: the table of generated tokens.
+        owners: which unit each of the N columns belongs to.
+        data: what the script needs.
+    """
+
+    name: str | None
+    about: Sequence[str]
+    completeness: str
+    converged: str | None
+    warning: str | None
+    notes: Sequence[str]
+    meaning: str
+    cost: str
+    identity: str | None
+    row: str
+    column: str
+    shades: Sequence[str]
+    limits: tuple[str, str]
+    prompt: Sequence[Piece]
+    prefix: Sequence[Piece]
+    rows: Sequence[dict[str, Any]]
+    owners: Sequence[int]
+    data: dict[str, Any]
+
+
+def panel(result: Attribution, name: str | None = None, about: Sequence[str] = ()) -> Panel:
+    """Prepare a result for a page.
+
+    Args:
+        result: the attribution.
+        name: what tells it from another panel, if there is one.
+        about: how it was made, as far as another panel's result was not.
+    """
+    sheet = prepare(result, "full")
+    run, scale = result.run, sheet.total_scale
+    pieces = list(inputs(sheet))
+    generated = [unit.role == "generated" for unit in sheet.units]
+    reached = f"{int(result.converged.sum())} of {len(result.rows)} targets converged"
+    return Panel(
+        name=name,
+        about=about,
+        completeness=words.completeness(result),
+        converged=None if run.identity is None else reached,
+        warning=words.unconverged(result),
+        notes=run.notes,
+        meaning=words.meaning(run),
+        cost=words.cost(run),
+        identity=run.identity,
+        row=sheet.row,
+        column=sheet.column,
+        shades=shades(run.signed),
+        limits=(scale.number(-scale.limit) if run.signed else "0", scale.number(scale.limit)),
+        prompt=[p for p, flag in zip(pieces, generated, strict=True) if not flag],
+        prefix=[p for p, flag in zip(pieces, generated, strict=True) if flag],
+        rows=list(_table(result)),
+        owners=[u for u, unit in enumerate(sheet.units) for _ in range(unit.start, unit.stop)],
+        data=_data(sheet) | {"name": name},
+    )
+
+
+def _table(result: Attribution) -> Iterator[dict[str, Any]]:
+    """Yield what the table says of each row."""
+    difference = (result.value.double() - result.reference_value.double()).tolist()
+    sums = result.scores.double().sum(-1).tolist()
+    gap, converged = result.gap.tolist(), result.converged.tolist()
+    for t, piece in enumerate(result.response_pieces):
+        yield {
+            "label": brief(piece),
+            "probability": words.probability(float(result.probability[t])),
+            "value": f"{float(result.value[t]):.4g}",
+            "difference": f"{difference[t]:.4g}",
+            "sum": f"{sums[t]:.4g}",
+            "gap": words.gap(gap[t]),
+            "converged": converged[t],
+        }
+
+
+def _data(sheet: Sheet) -> dict[str, Any]:
+    """Return the numbers of a page; sums are those of the full precision."""
+    result = sheet.result
+    spans = [result.columns[unit.start : unit.stop] for unit in sheet.units]
+    vectors = {
+        "totals": torch.tensor(sheet.totals, dtype=torch.float64),
+        "sum": result.scores.double().sum(-1),
+        "difference": result.value.double() - result.reference_value.double(),
+        "probability": result.probability,
+        "resolution": torch.tensor([result.run.resolution], dtype=torch.float64),
+    }
+    return {
+        "units": [brief(unit.text) for unit in sheet.units],
+        "spans": [[columns[0].start + 1, columns[-1].stop] for columns in spans],
+        "signed": result.run.signed,
+        "limit": sheet.token_scale.limit,
+        "complete": result.run.identity is not None,
+        "identity": words.line(result.run.identity or ""),
+        "converged": result.converged.tolist(),
+        "scores": _packed(torch.tensor(sheet.rows), torch.float32),
+        **{name: _packed(vector, torch.float64) for name, vector in vectors.items()},
+    }
+
+
+def _packed(values: Tensor, dtype: torch.dtype) -> str:
+    """Return numbers as base64: compact, without loss of digits, and with NaN."""
+    array = values.to(dtype).contiguous().numpy()
+    return base64.b64encode(array.astype(array.dtype.newbyteorder("<")).tobytes()).decode()

@@ -1,0 +1,170 @@
+"""What every view says of a result in words: how it was made, and whether it adds up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from hf_attrib.agreement import Agreement
+from hf_attrib.attribution import Attribution, Run
+from hf_attrib.render.safe_text import visible
+
+__all__ = [
+    "about",
+    "agreement",
+    "completeness",
+    "cost",
+    "gap",
+    "line",
+    "meaning",
+    "measures",
+    "probability",
+    "shared",
+    "unconverged",
+]
+
+
+def agreement(values: Agreement) -> list[str]:
+    """Write rank correlations, the cosine, and the overlap.
+
+    Args:
+        values: how alike two lists of scores are.
+    """
+    numbers = [values.spearman, values.kendall, values.cosine]
+    overlap = "nan" if math.isnan(values.overlap) else f"{100 * values.overlap:.0f} %"
+    return [*("nan" if math.isnan(x) else f"{x:+.2f}" for x in numbers), overlap]
+
+
+def measures(k: int) -> list[str]:
+    """Return what :func:`agreement` writes.
+
+    Args:
+        k: how many of the strongest inputs the overlap looks at.
+    """
+    return ["Spearman", "Kendall", "cosine", f"top {k} in common"]
+
+
+def shared(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
+    """Return how all results were made, the model first, and how each of them alone.
+
+    Args:
+        runs: their records.
+    """
+    every = [[line(run.model), *about(run)] for run in runs]
+    common = [part for part in every[0] if all(part in parts for parts in every)]
+    return common, [[part for part in parts if part not in common] for parts in every]
+
+
+def line(text: str) -> str:
+    """Make text from outside safe, on one line.
+
+    Args:
+        text: any text.
+    """
+    return visible(" ".join(text.split("\n")))
+
+
+def about(run: Run) -> list[str]:
+    """Return how a result was made, besides the model: method, target, baseline, what is unusual.
+
+    Args:
+        run: the record of the run.
+    """
+    fields = ", ".join(f"{k}={v}" for k, v in run.method_fields.items() if v is not None)
+    parts = [f"{run.method}({fields})" if fields else run.method]
+    contrast = _contrast(run)
+    parts.append(f"target {run.target}" + (f" less that of {contrast}" if contrast else ""))
+    parts.append(f"baseline {run.baseline}")
+    if run.attribute_to != "prompt":
+        parts.append(f"attributed to {run.attribute_to}")
+    if run.movable != "content":
+        parts.append(f"movable {run.movable}")
+    return [line(part) for part in parts]
+
+
+def _contrast(run: Run) -> str | None:
+    """Name what the generated tokens are contrasted with."""
+    if run.contrast_pieces is None:
+        return None
+    pieces = set(run.contrast_pieces)
+    return repr(pieces.pop()) if len(pieces) == 1 else "another token each"
+
+
+def meaning(run: Run) -> str:
+    """Return what the sign of a score means.
+
+    Args:
+        run: the record of the run.
+    """
+    if not run.signed:
+        return "scores without sign: how much a token mattered, not which way"
+    if contrast := _contrast(run):
+        return line(f"+ favours the generated token over {contrast}, - the other way")
+    return "+ made the generated token more likely, - less"
+
+
+def completeness(result: Attribution) -> str:
+    """Return what the scores sum to, and what they should.
+
+    Args:
+        result: the attribution.
+    """
+    if result.run.identity is None:
+        return "no completeness identity: the scores need not add up to anything"
+    scores = float(result.scores.double().sum())
+    difference = float((result.value - result.reference_value).double().sum())
+    sums = f"scores sum to {scores:.4g}, {result.run.identity} is {difference:.4g}"
+    if result.sum_standard_error is not None:
+        error = float(result.sum_standard_error.double().sum())
+        sums += f" (samples explain a difference of about {error:.2g})"
+    return line(sums)
+
+
+def cost(run: Run) -> str:
+    """Return how many rows were run, and for how long.
+
+    Args:
+        run: the record of the run.
+    """
+    rows = f"{run.forward_rows:,} forward and {run.backward_rows:,} backward rows"
+    return f"{rows}, {run.seconds:.3g} s"
+
+
+def unconverged(result: Attribution) -> str | None:
+    """Return a warning if scores miss what they should sum to, else nothing.
+
+    Args:
+        result: the attribution.
+    """
+    missed = int((~result.converged).sum())
+    if result.run.identity is None or not missed:
+        return None
+    has, their = ("has", "its") if missed == 1 else ("have", "their")
+    warning = (
+        f"! {missed} of {len(result.rows)} targets {has} not converged: {their} scores miss "
+        f"{result.run.identity} by more than {100 * result.run.tolerance:.3g} %."
+    )
+    return line(f"{warning} Raise {result.run.finer}." if result.run.finer else warning)
+
+
+def probability(p: float) -> str:
+    """Write a probability: two decimals, or the power of ten of a small one.
+
+    Args:
+        p: the probability.
+    """
+    return f"{p:.2f}" if math.isnan(p) or p >= 0.01 or p == 0 else f"{p:.0e}"
+
+
+def gap(fraction: float) -> str:
+    """Write a relative gap in percent.
+
+    Args:
+        fraction: the gap.
+    """
+    percent = 100 * fraction
+    if math.isnan(percent):
+        return "nan"
+    if percent < 0.05:
+        return "<0.1 %"
+    return f"{percent:.1f} %" if percent < 100 else f"{percent:.3g} %"

@@ -1,0 +1,63 @@
+"""The record of a run: what was computed, of which model, at what cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Run"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """How an attribution was computed, and at what cost.
+
+    Args:
+        method: registered name of the method.
+        method_fields: its hyperparameters.
+        target: the scalar explained, e.g. ``"log_prob"``.
+        contrast_ids: for each generated token the id it was contrasted with, or ``None``.
+        contrast_pieces: their text.
+        attribute_to: ``"prompt"`` or ``"all"`` (prompt and generated prefix).
+        movable: which tokens could move: ``"content"``, ``"all"`` or ``"given"`` by flags.
+        baseline: what the reference input was, in words.
+        signed: whether scores carry a sign.
+        identity: what the scores of a target sum to, e.g. ``"f(x) - f(x')"``, or ``None``.
+        resolution: differences of f below this count as this in the relative gap (units of f).
+        tolerance: relative gap up to which a target counts as converged.
+        model: name or path of the model.
+        model_revision: commit of the model, where known.
+        dtype: floating point type of the model.
+        versions: versions of the packages that matter.
+        seconds: wall time of attribution, without generation.
+        forward_rows: sequences run forward.
+        backward_rows: (sequence, target) pairs run backward.
+        notes: reservations a reader must know.
+    """
+
+    method: str
+    method_fields: Mapping[str, Any]
+    target: str
+    contrast_ids: tuple[int, ...] | None
+    contrast_pieces: tuple[str, ...] | None
+    attribute_to: str
+    movable: str
+    baseline: str
+    signed: bool
+    identity: str | None
+    resolution: float
+    tolerance: float
+    model: str
+    model_revision: str | None
+    dtype: str
+    versions: Mapping[str, str]
+    seconds: float
+    forward_rows: int
+    backward_rows: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def finer(self) -> str | None:
+        """Name of the method's field that brings scores closer to their identity, if any."""
+        return next((n for n in ("samples", "steps", "nodes") if n in self.method_fields), None)

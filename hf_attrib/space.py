@@ -1,0 +1,87 @@
+"""The embedding space an input lives in: how large its coordinates are, and what else is there.
+
+Methods that draw noise, references or words ask the space for them, so that they know no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+__all__ = ["Space", "Table"]
+
+#: Rows of a table looked up at once.
+_ROWS = 8192
+
+
+class Table:
+    """Token embeddings as the hooked module gives them, after any scaling it does.
+
+    Args:
+        embed: maps ids [M] to embeddings [M, D], float32 or better.
+        size: V, how many ids there are.
+    """
+
+    def __init__(self, embed: Callable[[Tensor], Tensor], size: int) -> None:
+        self.embed = embed
+        self.size = size
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """Mean embedding over the vocabulary, [D]."""
+        return torch.stack([self.embed(ids).sum(0) for ids in self._parts()]).sum(0) / self.size
+
+    @cached_property
+    def scale(self) -> float:
+        r"""Typical size of a coordinate, :math:`\sqrt{\mathrm{mean}_d\,\mathrm{var}_v E_{vd}}`."""
+        squares = [(self.embed(ids) - self.mean).square().mean(-1).sum() for ids in self._parts()]
+        return float((torch.stack(squares).sum() / self.size).sqrt())
+
+    def nearest(self, points: Tensor, count: int) -> Tensor:
+        """Return ids of the nearest embeddings by Euclidean distance, closest first.
+
+        Args:
+            points: [M, D].
+            count: how many for each; all of them if there are fewer.
+
+        Returns:
+            ids [M, count].
+        """
+        best = torch.empty(len(points), 0, device=points.device, dtype=points.dtype)
+        found = torch.empty(len(points), 0, device=points.device, dtype=torch.int64)
+        for ids in self._parts():
+            distance = torch.cdist(points, self.embed(ids).to(points))
+            found = torch.cat([found, ids.to(points.device).expand(len(points), -1)], 1)
+            best = torch.cat([best, distance], 1)
+            best, order = best.topk(min(count, best.shape[1]), largest=False)
+            found = found.gather(1, order)
+        return found
+
+    def _parts(self) -> tuple[Tensor, ...]:
+        parts: tuple[Tensor, ...] = torch.arange(self.size).split(_ROWS)
+        return parts
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """The embedding space of a field's N input positions.
+
+    Args:
+        tables: the tables that embed tokens: one, or an encoder's and a decoder's.
+        table_of: which of them each position belongs to, [N], on the CPU.
+        reference: maps the number of a sample and a seed to a reference input x', [B, 1, N, D].
+    """
+
+    tables: tuple[Table, ...]
+    table_of: Tensor
+    reference: Callable[[int, int], Tensor]
+
+    @cached_property
+    def scale(self) -> Tensor:
+        """Typical size of a coordinate at each position, [N, 1], on the CPU."""
+        scales = torch.tensor([table.scale for table in self.tables], dtype=torch.float64)
+        return scales[self.table_of][:, None]

@@ -1,0 +1,54 @@
+"""A field whose targets are sums of another's: spans of the response, one backward pass each."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hf_attrib.field import Field, Linearisation
+
+__all__ = ["SpanField"]
+
+
+class SpanField(Field):
+    """Sums of a field's targets.
+
+    Args:
+        tokens: a field with a target for each of T generated tokens.
+        members: which of them each of S spans adds up, [B, S, T] bool, on the CPU.
+    """
+
+    def __init__(self, tokens: Field, members: Tensor) -> None:
+        spans = members.shape[1]
+        super().__init__(
+            tokens.sequences, spans, tokens.movable, tokens.row_budget, tokens.progress
+        )
+        self.tokens = tokens
+        self.members = members
+        self.forward_rows = tokens.forward_rows
+
+    def evaluate(self, points: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
+        """Return F of the spans asked for, [R, C]."""
+        value = self.tokens.evaluate(points, sequence, self._every(sequence))
+        return self._summed(value, sequence, target)
+
+    def linearise(self, points: Tensor, sequence: Tensor, target: Tensor) -> Linearisation:
+        """Return F of the spans asked for and its pullback."""
+        linear = self.tokens.linearise(points, sequence, self._every(sequence))
+
+        def pullback(weights: Tensor) -> Tensor:
+            by_token = torch.einsum("rc,rct->rt", weights, self._members(sequence, target))
+            return linear.pullback(by_token)
+
+        return Linearisation(self._summed(linear.value, sequence, target), pullback)
+
+    def _summed(self, value: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
+        return torch.einsum("rt,rct->rc", value, self._members(sequence, target).to(value))
+
+    def _every(self, sequence: Tensor) -> Tensor:
+        """Return all T tokens for each row, [R, T]."""
+        return torch.arange(self.tokens.targets).expand(len(sequence), -1)
+
+    def _members(self, sequence: Tensor, target: Tensor) -> Tensor:
+        """Return the tokens of each row's spans as weights, [R, C, T]."""
+        return self.members[sequence[:, None], target].float()

@@ -1,0 +1,187 @@
+"""The field of a model that looks ahead: each generated token is predicted by a pass of its own.
+
+Where later tokens change earlier logits, one teacher-forced pass cannot serve all targets. Each
+target is then run on the tokens before it and nothing else, as generation does without a cache;
+that costs T forward rows where other models take one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig
+
+from hf_attrib.batch import Batch, collate
+from hf_attrib.embedding_field import EmbeddingField, Observation
+from hf_attrib.errors import UnsupportedModelError
+from hf_attrib.field import Contraction, Field, Linearisation, Progress, Sample, silent
+from hf_attrib.inject import Sites
+from hf_attrib.sequence import TokenSequence
+from hf_attrib.targets import TARGETS, Target
+
+__all__ = ["StepwiseField", "check_generation", "difference"]
+
+
+class StepwiseField(Field):
+    """A target of a model that looks ahead, as a function of its token embeddings.
+
+    Args:
+        model: a causal or encoder-decoder language model, evaluated in place.
+        sites: its embedding modules.
+        batch: one sequence; several would share nothing.
+        target: the scalar to explain.
+        batch_size: rows run at once; by default as many as hold about 1,024 tokens.
+        progress: called with (nodes done, nodes in all).
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        sites: Sites,
+        batch: Batch,
+        target: Target,
+        batch_size: int | None = None,
+        progress: Progress = silent,
+    ) -> None:
+        targets = batch.targets.shape[1]
+        self._steps = [
+            EmbeddingField(model, sites, batch.step(t), target, batch_size) for t in range(targets)
+        ]
+        super().__init__(1, targets, batch.movable, self._steps[-1].row_budget, progress)
+        self.model = model
+        self.sites = sites
+        self.batch = batch
+        self.target = target
+
+    def observe(self) -> Observation:
+        """Run every step as it is; the last one reads all N inputs."""
+        seen = [step.observe() for step in self._steps]
+        self.forward_rows += len(seen)
+        return Observation(
+            seen[-1].x,
+            torch.cat([one.value for one in seen], 1),
+            torch.cat([one.probability for one in seen], 1),
+        )
+
+    def value(self, points: Tensor) -> Tensor:
+        """Return F at points [K, 1, T or 1, N, D], [K, 1, T]."""
+        return super().value(self._own(points))
+
+    def evaluate(self, points: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
+        """Return F at injected embeddings, [R, C]."""
+        parts = [
+            step.evaluate(points[rows, :read], *_only(rows))
+            for step, read, rows, _ in self._split(target)
+        ]
+        return _placed(parts, target)
+
+    def linearise(self, points: Tensor, sequence: Tensor, target: Tensor) -> Linearisation:
+        """Return F at injected embeddings and its pullback."""
+        parts = [
+            (step.linearise(points[rows, :read], *_only(rows)), read, rows, columns)
+            for step, read, rows, columns in self._split(target)
+        ]
+
+        def pullback(weights: Tensor) -> Tensor:
+            gradient = torch.zeros_like(points)
+            for linear, read, rows, columns in parts:
+                chosen = weights[rows, columns]
+                if chosen.any():
+                    part = linear.pullback(chosen[:, None])
+                    gradient[:, :read].index_add_(0, rows.to(part.device), part)
+            return gradient
+
+        return Linearisation(_placed([linear.value for linear, *_ in parts], target), pullback)
+
+    def _sample(self, points: Tensor, velocity: Tensor, contract: Contraction) -> Sample:
+        return super()._sample(self._own(points), velocity, contract)
+
+    def _own(self, points: Tensor) -> Tensor:
+        """Give each target points of its own, [K, 1, T, N, D], so that a row has one target."""
+        return points.expand(-1, -1, self.targets, -1, -1)
+
+    def _split(self, target: Tensor) -> Iterator[tuple[EmbeddingField, int, Tensor, Tensor]]:
+        """Yield each step that targets [R, C] ask for, how many inputs it reads, and where."""
+        for t in target.unique().tolist():
+            step = self._steps[t]
+            rows, columns = (target == t).nonzero(as_tuple=True)
+            yield step, step.movable.shape[1], rows, columns
+
+
+def _placed(values: list[Tensor], target: Tensor) -> Tensor:
+    """Bring values [M, 1] that come sorted by target to their places, [R, C]."""
+    places = target.flatten().argsort(stable=True).argsort()
+    return torch.cat(values)[places].reshape(target.shape)
+
+
+def _only(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sequence and the target of rows that have one of each."""
+    return torch.zeros_like(rows), torch.zeros_like(rows)[:, None]
+
+
+def difference(found: Tensor, expected: Tensor) -> float:
+    """Return the largest difference of logits, relative to their size."""
+    return float((found - expected).abs().max() / (1 + expected.abs().max()))
+
+
+def check_generation(model: Any, sites: Sites, sequence: TokenSequence, fault: str) -> None:
+    """Demand that a pass over each prefix is what a model generates by.
+
+    Some models generate from inputs of their own (XLM appends a mask token), and a cache of
+    states that never looked ahead is not what one pass computes.
+
+    Args:
+        model: the model.
+        sites: its embedding modules.
+        sequence: a prompt, what the decoder starts from, and as many tokens as to generate.
+        fault: why the model needs a pass for each token; it opens the message.
+
+    Raises:
+        UnsupportedModelError: generation is another function.
+    """
+    cached = model.generation_config.use_cache is not False
+    try:
+        if _generates(model, sites, sequence, cached):
+            return
+        remedy = cached and _generates(model, sites, sequence, False)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        raise UnsupportedModelError(f"{fault}, and generate() fails: {error}") from error
+    if remedy:
+        raise UnsupportedModelError(
+            f"{fault}, so each token needs a pass of its own; but generate() with its cache of "
+            "keys and values computes something else. Set model.generation_config.use_cache = "
+            "False, and both are the same."
+        )
+    raise UnsupportedModelError(
+        f"{fault}, so each token needs a pass of its own; but generate() feeds it something else "
+        "than the tokens so far, so no such pass is what it generates by. It is not supported."
+    )
+
+
+def _generates(model: Any, sites: Sites, sequence: TokenSequence, cached: bool) -> bool:
+    """Return whether ``generate`` computes what one pass over each prefix does."""
+    count, ids = len(sequence.response), sequence.prompt.ids[None].to(model.device)
+    config = GenerationConfig(
+        max_new_tokens=count,
+        min_new_tokens=count,
+        do_sample=False,
+        use_cache=cached,
+        output_logits=True,
+        return_dict_in_generate=True,
+        decoder_start_token_id=next(iter(sequence.start.ids.tolist()), None),
+    )
+    written = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
+    response = replace(sequence.response, ids=written.sequences[0, -count:].cpu())
+    whole = replace(sequence, response=response)
+    moves = torch.ones(len(whole.inputs), dtype=torch.bool)
+    batch = collate([whole], [moves], None, int(ids[0, 0]))
+    expected = StepwiseField(model, sites, batch, TARGETS["logit"]).observe().value[0].cpu()
+    found = torch.cat(written.logits).cpu()[torch.arange(count), response.ids]
+    # Three quarters of the digits: rounding takes fewer, a cache that does harm more.
+    return bool(difference(found, expected) <= torch.finfo(model.dtype).eps ** 0.75)

@@ -1,0 +1,141 @@
+"""All methods on causal and encoder-decoder models, in two precisions, in chunks and batches."""
+
+import pytest
+import tiny
+import torch
+
+from hf_attrib.errors import InputError
+from hf_attrib.explainer import Explainer
+from hf_attrib.methods import (
+    BaselineAverage,
+    DiscretizedIG,
+    ExpectedGradients,
+    GuidedIG,
+    NoiseAverage,
+    SmoothGrad,
+    SquareGrad,
+    VarGrad,
+    methods,
+)
+
+PROMPT, RESPONSE = tiny.ids(9), tiny.ids(4, seed=1)
+
+#: Quick versions of methods that take long by default.
+QUICK = {
+    "baseline_average": BaselineAverage("input_x_gradient", samples=3),
+    "discretized_ig": DiscretizedIG(words=4, neighbours=20, nodes=2),
+    "expected_gradients": ExpectedGradients(samples=7, noise=0.1),
+    "guided_ig": GuidedIG(steps=20, distance=0.05),
+    "noise_average": NoiseAverage("idgi", samples=3),
+    "smooth_grad": SmoothGrad(samples=5),
+    "square_grad": SquareGrad(samples=5),
+    "var_grad": VarGrad(samples=5),
+}
+
+
+def quick(name):
+    return QUICK.get(name) or methods()[name]()
+
+
+@pytest.fixture(scope="module")
+def models():
+    made = {}
+
+    def get(family, dtype=torch.float32):
+        if (family, dtype) not in made:
+            made[family, dtype] = tiny.model(family, dtype=dtype)
+        return made[family, dtype]
+
+    return get
+
+
+def explain(model, name, batch_size=None, **options):
+    options = {"input_ids": PROMPT, "response_ids": RESPONSE, "baseline": "mean"} | options
+    return Explainer(model, batch_size=batch_size).explain(method=quick(name), **options)
+
+
+@pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
+@pytest.mark.parametrize("family", ["llama", "gpt2", "t5"])
+@pytest.mark.parametrize("name", list(methods()))
+def test_chunks_change_nothing(models, family, name):
+    model = models(family)
+    state = torch.get_rng_state()
+    whole = explain(model, name, batch_size=1000)
+    assert torch.equal(torch.get_rng_state(), state)
+    size = float(whole.scores.abs().max())
+    assert size > 0
+    for batch_size in (1, 3):
+        found = explain(model, name, batch_size=batch_size)
+        torch.testing.assert_close(found.scores, whole.scores, rtol=1e-3, atol=2e-5 * size)
+
+
+@pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
+@pytest.mark.parametrize("family", ["llama", "t5"])
+@pytest.mark.parametrize("name", list(methods()))
+def test_batched_equals_single(models, family, name):
+    """Random numbers too: they belong to a sequence, not to a place in a batch."""
+    explainer = Explainer(models(family), tiny.tokenizer(family == "t5"))
+    prompts, responses = ["the key is red", "Ada"], [" blue", " in the key"]
+    together = explainer.explain(prompts, response=responses, method=quick(name), baseline="mean")
+    for prompt, response, found in zip(prompts, responses, together, strict=True):
+        single = explainer.explain(prompt, response=response, method=quick(name), baseline="mean")
+        size = float(single.scores.abs().max())
+        torch.testing.assert_close(found.scores, single.scores, rtol=1e-3, atol=2e-5 * size)
+        fixed = [role in ("special", "template") for role in found.roles]
+        assert any(fixed)
+        assert not found.scores[:, fixed].any()
+
+
+@pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
+@pytest.mark.parametrize("family", ["llama", "bart"])
+@pytest.mark.parametrize("name", list(methods()))
+def test_bfloat16_gives_much_the_same(models, family, name):
+    fine = explain(models(family), name)
+    coarse = explain(models(family, torch.bfloat16), name)
+    assert coarse.scores.dtype == torch.float32
+    cosine = torch.cosine_similarity(coarse.scores.flatten(), fine.scores.flatten(), 0)
+    assert cosine > 0.9
+
+
+@pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
+@pytest.mark.parametrize("baseline", ["vocabulary", "noise", ["the key is", "Ada was born"]])
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_references_can_be_distributions(models, family, baseline):
+    explainer = Explainer(models(family), tiny.tokenizer(family == "t5"))
+    options = {"response": " blue", "baseline": baseline}
+    averaged = BaselineAverage(samples=4)
+    found = explainer.explain("the key is red", method=averaged, **options)
+    inside = found.scores[:, [role == "prompt" for role in found.roles]]
+    assert (inside != 0).all()
+    assert (found.standard_error[:, found.scores[0] != 0] > 0).all()
+    assert found.run.identity == "f(x) - E f(x')"
+    with pytest.raises(InputError, match="is a distribution; take method='expected_gradients'"):
+        explainer.explain("the key is red", method="integrated_gradients", **options)
+
+
+@pytest.mark.parametrize("name", ["pad", "eos", "unk"])
+def test_named_tokens_are_references(models, name):
+    tokenizer = tiny.tokenizer()
+    explainer = Explainer(models("gpt2"), tokenizer)
+    options = {"prompt": "the key is red", "response": " blue", "steps": 64}
+    named = explainer.explain(baseline=name, **options)
+    by_id = explainer.explain(baseline=getattr(tokenizer, f"{name}_token_id"), **options)
+    assert torch.equal(named.scores, by_id.scores)
+    with pytest.raises(InputError, match="has no mask token; it has pad, eos, unk"):
+        explainer.explain(baseline="mask", **options)
+    with pytest.raises(InputError, match="needs a tokenizer"):
+        Explainer(models("gpt2")).explain(
+            input_ids=PROMPT, response_ids=RESPONSE, baseline=name, steps=1
+        )
+
+
+def test_other_prompts_are_repeated_or_cut_to_fit(models):
+    """A single prompt of one token, repeated, is that token's reference."""
+    explainer = Explainer(models("gpt2"), tiny.tokenizer())
+    options = {"prompt": "the key is red", "response": " blue"}
+    found = explainer.explain(baseline=["Ada"], **options)
+    single = explainer.explain(baseline="token:Ada", **options)
+    assert torch.equal(found.scores, single.scores)
+    both = explainer.explain(baseline=["Ada", "Bob"], method=BaselineAverage(samples=2), **options)
+    other = explainer.explain(baseline="token:Bob", **options)
+    torch.testing.assert_close(both.scores, (single.scores + other.scores) / 2)

@@ -1,9 +1,28 @@
 """Write the generated pages of the documentation; the tests check that they are up to date."""
 
+import inspect
+import re
 from dataclasses import fields
 from pathlib import Path
 
-from hf_attrib.methods import AXIOMS, Claims, methods
+from hf_attrib.methods import AXIOMS, Claims, Method, methods
+
+HEAD = """\
+# Methods
+
+Written by `python docs/make.py` from the registry; `hf-attrib methods` prints the same in a
+terminal. A claim in this table is a test that runs:
+
+- *completeness*: scores sum to f(x) - f(x'). *In the mean*: to what the second column says, within
+  the standard error that the result carries.
+- *dummy*: an input that f ignores scores 0.
+- *linearity*: the scores of a f + b g are a and b times theirs.
+- *sensitivity*: if x and x' differ in one input and f differs, that input scores non-zero.
+
+Costs count f(x), too, for T explained tokens, K steps, S samples and N inputs that move. A
+forward row serves all T tokens; a backward row serves one.
+
+"""
 
 
 def kept(axiom: str, claims: Claims) -> str:
@@ -14,13 +33,8 @@ def kept(axiom: str, claims: Claims) -> str:
 
 
 def methods_page() -> str:
-    """Return the table of methods, from the claims that the tests hold them to."""
+    """Return the table of methods, and a section on each."""
     lines = [
-        "# Methods",
-        "",
-        "Written by `python docs/make.py` from the registry. A claim in this table is a test that",
-        "runs; `hf-attrib methods` prints the same in a terminal.",
-        "",
         "| method | scores sum to | signed | stochastic | " + " | ".join(AXIOMS) + " | cost |",
         "|---" * (5 + len(AXIOMS)) + "|",
     ]
@@ -30,12 +44,28 @@ def methods_page() -> str:
         cells += ["yes" if flag else "no" for flag in (claims.signed, claims.stochastic)]
         cells += [kept(axiom, claims) for axiom in AXIOMS]
         lines.append("| " + " | ".join([*cells, claims.cost]) + " |")
-    for name, method in methods().items():
-        lines += ["", f"## {name}", "", (method.__doc__ or "").split("\n\n")[0].strip(), ""]
-        lines.append(f"Baseline unless you name one: {method.default_baseline}.")
-        for field in fields(method):
-            lines += ["", f"- `{field.name}` = `{field.default}`: {field.metadata['help']}"]
-    return "\n".join(lines) + "\n"
+    return HEAD + "\n".join([*lines, *map(section, methods().values())]) + "\n"
+
+
+def section(method: type[Method]) -> str:
+    """Return what a method's docstring says, and its fields."""
+    about, _, rest = (inspect.getdoc(method) or "").partition("\n\nArgs:")
+    about = about.partition("\n\nReturns:")[0]
+    source = re.search(r"^Source: (.+)$", rest or inspect.getdoc(method) or "", re.M)
+    parts = [f"\n## {method.name}", markdown(about)]
+    parts.append(f"Baseline unless you name one: {method.claims.baseline}.")
+    if method.claims.many_references:
+        parts[-1] += " Takes distributions: `vocabulary`, `noise`, or a list of prompts."
+    parts += [f"- `{f.name}` = `{f.default}`: {f.metadata['help']}" for f in fields(method)]
+    return "\n\n".join([*parts, f"Source: {source[1]}" if source else ""]).rstrip()
+
+
+def markdown(text: str) -> str:
+    """Turn the marks of a docstring into those of Markdown."""
+    text = re.sub(r"\.\. math:: ?((?:.+\n?)+)", r"```math\n\1\n```\n", text + "\n")
+    text = re.sub(r"\n\n```$", "\n```", text, flags=re.M)
+    text = re.sub(r":math:`([^`]+)`", r"$\1$", text)
+    return re.sub(r"(?<!`)``(?!`)", "`", text).strip()
 
 
 PAGES = {"methods.md": methods_page}

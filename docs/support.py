@@ -63,6 +63,9 @@ Remarks:
   explained step by step once its cache is off.
 - *second path of the ids*: the model reads token ids a second time, besides the embeddings that
   are explained. Scores cover the embeddings only; the result says so.
+- *generates otherwise with a cache*: in this version of transformers, generation with a cache
+  does not compute what one pass over all tokens does. Set `model.generation_config.use_cache =
+  False`, or what is explained is not what was generated.
 
 An encoder and a decoder of different embedding widths are refused. Models that read images or
 sound as well are explained on text prompts. Quantised layers that round activations are refused.
@@ -97,6 +100,8 @@ def line(name: str, model: object) -> str:
     if model is not None:
         answer, remark = _answer(model)
     kind, family = name.split("/")
+    if name in families.OTHER_WITH_CACHE:
+        remark = "; ".join(filter(None, [remark, "generates otherwise with a cache"]))
     if kind == "causal" and family in families.DECODERS and answer == "works":
         remark = "as a decoder"
     return f"| `{family}` | {answer} | {remark} |"

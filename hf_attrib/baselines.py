@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hf_attrib.encoding import as_ids
 from hf_attrib.errors import InputError
+from hf_attrib.sampling import generator
 from hf_attrib.space import Table
 
 __all__ = ["NAMES", "Baseline", "BaselineLike", "Draw", "check_name", "parse", "single_token"]
@@ -32,12 +33,19 @@ class Draw:
     Args:
         sample: number of the sample.
         count: M, how many inputs of a sequence move.
-        generator: for the random ones.
+        seed: of the random ones.
+        table: number of the table that embeds these inputs.
     """
 
     sample: int
     count: int
-    generator: torch.Generator
+    seed: int
+    table: int
+
+    @property
+    def generator(self) -> torch.Generator:
+        """Random numbers for this draw alone."""
+        return generator(self.seed, "reference", self.sample, self.table)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +77,9 @@ def parse(spec: BaselineLike, tokenizer: Any) -> Baseline:
     """
     if isinstance(spec, str):
         return _named(spec, tokenizer)
-    if isinstance(spec, list | tuple) and spec and all(isinstance(one, str) for one in spec):
+    if isinstance(spec, list | tuple) and not spec:
+        raise InputError("the list of baseline prompts is empty; give at least one.")
+    if isinstance(spec, list | tuple) and all(isinstance(one, str) for one in spec):
         return _prompts(spec, tokenizer)
     try:
         number = torch.as_tensor(spec)
@@ -153,18 +163,30 @@ def _vocabulary(table: Table, draw: Draw) -> Tensor:
 
 
 def _prompts(texts: Sequence[str], tokenizer: Any) -> Baseline:
-    """Return other prompts in turn, each repeated or cut to the length that is needed."""
+    """Return other prompts, each repeated or cut to the length that is needed.
+
+    They come in random order, all of them before any comes again.
+    """
     if tokenizer is None:
-        raise InputError("baseline prompts need a tokenizer; give ids or embeddings.")
-    every = [as_ids(tokenizer(text, add_special_tokens=False)["input_ids"], "baseline prompt")
-             for text in texts]  # fmt: skip
+        raise InputError("baseline prompts need a tokenizer; give embeddings.")
+    every = [_known(tokenizer, text) for text in texts]
 
     def one(table: Table, draw: Draw) -> Tensor:
-        ids = torch.tensor(every[draw.sample % len(every)])
+        turn, place = divmod(draw.sample, len(every))
+        shuffled = generator(draw.seed, "prompts", turn)
+        ids = torch.tensor(every[int(torch.randperm(len(every), generator=shuffled)[place])])
         return _embedded(table, ids.repeat(draw.count // len(ids) + 1)[: draw.count])
 
     name = f"{len(every)} other prompts" if len(every) > 1 else f"the prompt {texts[0]!r:.60}"
     return Baseline(name, one, distribution=len(every) > 1)
+
+
+def _known(tokenizer: Any, text: str) -> list[int]:
+    """Return the ids of a text whose words the tokenizer knows."""
+    ids = as_ids(tokenizer(text, add_special_tokens=False)["input_ids"], "baseline prompt")
+    if set(ids) == {tokenizer.unk_token_id}:
+        raise InputError(f"the tokenizer knows nothing of the baseline prompt {text!r:.80}.")
+    return ids
 
 
 def _given(embeddings: Tensor) -> Baseline:

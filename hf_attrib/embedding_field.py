@@ -110,6 +110,12 @@ class EmbeddingField(Field):
             )
         return x[:, None].to(_precise(x.dtype)), value, probability
 
+    def reads(self) -> Tensor:
+        """Return which inputs each target can depend on, [B, T, N]: none behind its position."""
+        encoder, decoder = self.batch.encoder_ids.shape[1], self.batch.decoder_ids.shape[1]
+        behind = torch.arange(decoder) > self.batch.positions[..., None]
+        return torch.nn.functional.pad(~behind, (encoder, 0), value=True)
+
     def evaluate(self, points: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
         """Return F at injected embeddings, [R, C]."""
         with torch.no_grad(), injected(self.sites, self._unpack(points)):

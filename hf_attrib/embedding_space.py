@@ -12,7 +12,6 @@ from hf_attrib.baselines import Baseline, Draw
 from hf_attrib.batch import Batch
 from hf_attrib.errors import InputError
 from hf_attrib.inject import Sites, vocabulary
-from hf_attrib.sampling import generator
 from hf_attrib.space import Space, Table
 
 __all__ = ["space_of", "table_of"]
@@ -87,8 +86,8 @@ class _Places:
             for side, table in enumerate(self.tables):
                 places = (moves & (self.owner == side)).nonzero()[:, 0]
                 if len(places):
-                    stream = generator(seed, "reference", sample, side)
-                    drawn = self.baseline.embedding(table, Draw(sample, len(places), stream))
+                    draw = Draw(sample, len(places), seed, side)
+                    drawn = self.baseline.embedding(table, draw)
                     _check_width(drawn, into)
                     into[b, places.to(into.device)] = drawn.to(into)
 

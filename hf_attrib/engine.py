@@ -21,7 +21,6 @@ from hf_attrib.errors import AttributionWarning, InputError
 from hf_attrib.field import Decomposition, Field, Progress
 from hf_attrib.inject import sites_of, vocabulary
 from hf_attrib.methods import Method
-from hf_attrib.methods.base import held
 from hf_attrib.question import Question
 from hf_attrib.self_check import Verdict
 from hf_attrib.sequence import TokenSequence
@@ -228,7 +227,7 @@ def _freeze(
 def _plain_fields(method: Method) -> dict[str, Any]:
     """Return hyperparameters as JSON can say them; a method that is held, as text."""
     given = {f.name: getattr(method, f.name) for f in fields(method)}
-    return {k: str(held(v)) if k == "inner" else v for k, v in given.items()}
+    return {k: str(v) if isinstance(v, Method) else v for k, v in given.items()}
 
 
 def _reservation(result: Attribution) -> str | None:

@@ -33,7 +33,6 @@ __all__ = [
 #: usually [R, N]. It is applied at once, so that no K x T x N x D tensor ever exists.
 Contraction: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
-
 #: Called with (nodes done, nodes in all) along a path.
 Progress: TypeAlias = Callable[[int, int], None]
 
@@ -145,6 +144,10 @@ class Field(ABC):
     def linearise(self, points: Tensor, sequence: Tensor, target: Tensor) -> Linearisation:
         """Return F and its pullback; arguments as for :meth:`evaluate`."""
 
+    def reads(self) -> Tensor:
+        """Return which inputs a target can depend on, broadcastable to [B, T, N], bool."""
+        return torch.ones(1, 1, 1, dtype=torch.bool)
+
     def value(self, points: Tensor) -> Tensor:
         """Return F at points [K, B, T or 1, N, D], [K, B, T]."""
         rows, sequence, target = self._rows(points)
@@ -159,10 +162,7 @@ class Field(ABC):
         return self._sample(points, torch.zeros_like(points[:1]), lambda gradient, _: gradient)
 
     def at(self, points: Tensor, velocity: Tensor, contract: Contraction = dot) -> Sample:
-        """Return F [1, B, T] and its contracted gradient [1, B, T, N] at points [B, T or 1, N, D].
-
-        The velocity is broadcastable to the points.
-        """
+        """Return F, [1, B, T], and its contracted gradient, [1, B, T, N], at [B, T or 1, N, D]."""
         path = constant(points, velocity)
         return next(self.along(path, torch.zeros(1, dtype=torch.float64), contract))
 

@@ -66,7 +66,7 @@ class Question:
         Raises:
             InputError: it is a distribution, and the method takes a single reference.
         """
-        spec = self.method.default_baseline if self.baseline is None else self.baseline
+        spec = self.method.promises().baseline if self.baseline is None else self.baseline
         baseline = parse(spec, tokenizer)
         if baseline.distribution and not self.method.promises().many_references:
             raise InputError(
@@ -89,7 +89,10 @@ class Question:
             return (Span(0, len(response)),)
         if isinstance(self.spans, str):
             return partition(response, self.spans)
-        return chosen(response, self.spans)
+        rows = chosen(response, self.spans)
+        if not rows:
+            raise InputError("spans are empty; give at least one, or leave them out.")
+        return rows
 
     def scored(self, sequence: TokenSequence) -> int:
         """Return N, how many of a sequence's inputs are scored: they come first."""

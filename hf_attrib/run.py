@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -57,7 +58,18 @@ class Run:
     backward_rows: int
     notes: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        for name, least in (("resolution", math.ulp(0.0)), ("tolerance", 0.0), ("seconds", 0.0)):
+            value = getattr(self, name)
+            if not least <= value < math.inf:
+                raise ValueError(f"{name} is {value}, which is no size")
+        ids, pieces = self.contrast_ids, self.contrast_pieces
+        if (ids is None, len(ids or ())) != (pieces is None, len(pieces or ())):
+            raise ValueError("contrast_ids and contrast_pieces differ in length")
+
     @property
     def finer(self) -> str | None:
         """Name of the method's field that brings scores closer to their identity, if any."""
+        if "steps=" in str(self.method_fields.get("inner", "")):
+            return "the steps of inner, or samples"  # what the inner method misses, none mend
         return next((n for n in ("samples", "steps", "nodes") if n in self.method_fields), None)

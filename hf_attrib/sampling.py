@@ -14,7 +14,7 @@ from torch import Tensor
 from hf_attrib.field import Decomposition, Field
 from hf_attrib.paths import Path
 
-__all__ = ["Average", "Running", "cloud", "generator", "noise"]
+__all__ = ["Average", "Running", "cloud", "derived", "generator", "noise"]
 
 
 def generator(seed: int, *stream: object) -> torch.Generator:
@@ -24,8 +24,13 @@ def generator(seed: int, *stream: object) -> torch.Generator:
         seed: the caller's.
         *stream: what the numbers are for, such as ``("noise", 3)``; streams are independent.
     """
+    return torch.Generator().manual_seed(derived(seed, *stream))
+
+
+def derived(seed: int, *stream: object) -> int:
+    """Return a seed for one purpose, below 2**63."""
     digest = blake2b(repr((seed, *stream)).encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "big"))
+    return int.from_bytes(digest, "big") >> 1
 
 
 def noise(field: Field, x: Tensor, seed: int, sample: int) -> Tensor:

@@ -27,6 +27,11 @@ class SpanField(Field):
         self.members = members
         self.forward_rows = tokens.forward_rows
 
+    def reads(self) -> Tensor:
+        """Return which inputs any token of each span can depend on, [B, S, N]."""
+        reads = self.tokens.reads().expand(*self.members.shape[::2], -1)
+        return torch.einsum("bst,btn->bsn", self.members.float(), reads.float()) > 0
+
     def evaluate(self, points: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
         """Return F of the spans asked for, [R, C]."""
         value = self.tokens.evaluate(points, sequence, self._every(sequence))

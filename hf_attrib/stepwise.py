@@ -71,6 +71,11 @@ class StepwiseField(Field):
         """Return F at points [K, 1, T or 1, N, D], [K, 1, T]."""
         return super().value(self._own(points))
 
+    def reads(self) -> Tensor:
+        """Return which inputs each target's own pass reads, [1, T, N]."""
+        inputs = torch.arange(self.movable.shape[1])
+        return torch.stack([inputs < step.movable.shape[1] for step in self._steps])[None]
+
     def evaluate(self, points: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
         """Return F at injected embeddings, [R, C]."""
         parts = [

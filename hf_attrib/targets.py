@@ -116,7 +116,7 @@ def _custom(function: Score) -> Target:
 
     def score(logits: Tensor, ids: Tensor) -> Tensor:
         flat, chosen = logits.flatten(0, -2), ids.flatten()
-        value = function(flat, chosen)
+        value = function(flat.clone(), chosen.clone())  # which it may write into
         if not isinstance(value, Tensor) or value.shape != chosen.shape:
             got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise InputError(
@@ -125,12 +125,14 @@ def _custom(function: Score) -> Target:
             )
         if logits.requires_grad and not value.requires_grad:
             raise InputError(f"target {name} cannot be differentiated by the logits.")
-        alone = function(flat[-1:].detach(), chosen[-1:])
-        if not torch.allclose(alone, value[-1:].detach(), rtol=1e-3, atol=1e-4, equal_nan=True):
-            raise InputError(
-                f"target {name} mixes rows: the last one is {float(value[-1]):.4g} among others "
-                f"and {float(alone):.4g} alone. Compute each row by itself."
-            )
+        for row in (slice(0, 1), slice(len(flat) - 1, len(flat))):
+            alone = function(flat[row].detach().clone(), chosen[row].clone())
+            among = value[row].detach()
+            if not torch.allclose(alone, among, rtol=1e-3, atol=1e-4, equal_nan=True):
+                raise InputError(
+                    f"target {name} mixes rows: one is {float(among):.4g} among others and "
+                    f"{float(alone):.4g} alone. Compute each row by itself."
+                )
         return value.reshape(ids.shape)
 
     return Target(f"custom: {name}", score, resolution=1e-3)

@@ -28,7 +28,16 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
 )
 
-__all__ = ["ALL", "DECODERS", "NOT_BUILT", "VOCABULARY", "build", "ids", "tokenizer"]
+__all__ = [
+    "ALL",
+    "DECODERS",
+    "NOT_BUILT",
+    "OTHER_WITH_CACHE",
+    "VOCABULARY",
+    "build",
+    "ids",
+    "tokenizer",
+]
 
 # Cores are shared, and models this small only lose time to a second thread.
 torch.set_num_threads(1)
@@ -38,6 +47,9 @@ PAD, BOS, EOS = 0, 1, 2
 
 #: Encoders and decoders of EncoderDecoderModel, besides the pair of BERTs of the mapping.
 PAIRS = ("bert:gpt2", "roberta:roberta", "bert-generation:bert-generation")
+
+#: Their cache is not what one pass over all tokens computes, which transformers may mend.
+OTHER_WITH_CACHE = ("causal/blt", "causal/moshi")
 
 #: Families without a model that reads text and nothing else.
 NOT_BUILT = {

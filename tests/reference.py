@@ -15,7 +15,7 @@ import torch
 from problems import WORDS, Problem, reference
 from torch import Tensor
 
-from hf_attrib.methods import methods
+from hf_attrib.methods import DiscretizedIG, methods
 from hf_attrib.sampling import generator
 
 #: d f_target / d z at one input z [N, D].
@@ -172,9 +172,10 @@ def guided_step(
     return z
 
 
-def discretized_ig(case: Case) -> Tensor:
+def discretized_ig(case: Case, **fields: int) -> Tensor:
     """Section 3 of arXiv:2108.13654, greedy, with fine sums on each segment."""
-    chains = [chain(x, end) for x, end in zip(case.x, case.baseline, strict=True)]
+    made = DiscretizedIG(**fields)
+    chains = [chain(made, x, end) for x, end in zip(case.x, case.baseline, strict=True)]
     points = torch.stack([torch.stack(step) for step in zip(*chains, strict=True)]).flip(0)
     total = torch.zeros(len(case.x), dtype=torch.float64)
     for here, there in itertools.pairwise(points):
@@ -182,11 +183,15 @@ def discretized_ig(case: Case) -> Tensor:
     return total
 
 
-def chain(x: Tensor, end: Tensor) -> list[Tensor]:
-    made = methods()["discretized_ig"]()
+def chain(made: DiscretizedIG, x: Tensor, end: Tensor) -> list[Tensor]:
     used, word, points = {min(range(len(WORDS)), key=lambda v: distance(WORDS[v], x))}, x, [x]
     for _ in range(made.words):
-        candidates = sorted(set(range(len(WORDS))) - used, key=lambda v: distance(WORDS[v], word))
+        left = [v for v in range(len(WORDS)) if v not in used and not WORDS[v].equal(end)]
+        if not left:  # the chain goes to its end
+            word = end
+            points.append(monotone(word, points[-1], end, made.words))
+            continue
+        candidates = sorted(left, key=lambda v: distance(WORDS[v], word))[: made.neighbours]
         costs = {
             v: distance(WORDS[v], monotone(WORDS[v], word, end, made.words)) for v in candidates
         }

@@ -62,9 +62,6 @@ REFUSED = {
 #: Later tokens change earlier logits, so every generated token takes a pass of its own.
 STEPWISE = ("causal/prophetnet", "seq2seq/prophetnet")
 
-#: Their cache is not what one pass over all tokens computes, which transformers may mend.
-OTHER_WITH_CACHE = ("causal/blt", "causal/moshi")
-
 #: They compute in float32 whatever the model's dtype, so their rounding cannot be taken away.
 NEVER_DOUBLE = ("causal/inkling2_text",)
 
@@ -221,7 +218,7 @@ def test_family(name):
             Explainer(model).explain(**WHOLE, steps=1)
         return
     injection_is_exact(model, StepwiseField if name in STEPWISE else EmbeddingField)
-    explained_is_generated(model, cached=name not in STEPWISE + OTHER_WITH_CACHE)
+    explained_is_generated(model, cached=name not in STEPWISE + families.OTHER_WITH_CACHE)
     order_of_work_changes_nothing(model, 3e-6 if name in NEVER_DOUBLE else 1e-6)
     the_future_scores_zero(model)
     scores_add_up(model, any(n.endswith("experts") for n, _ in model.named_modules()))

@@ -213,6 +213,14 @@ def test_a_function_can_be_the_target():
     assert found.run.target == "custom: twice"
 
 
+def test_a_target_may_write_into_what_it_is_given():
+    model = tiny.model("llama")
+    found = explain(model, target=lambda logits, ids: logits.mul_(2)[:, 5])
+    plain = explain(model, target=lambda logits, ids: 2 * logits[:, 5])
+    assert torch.equal(found.scores, plain.scores)
+    assert torch.equal(found.probability, plain.probability)
+
+
 @pytest.mark.parametrize(
     ("function", "message"),
     [
@@ -220,6 +228,7 @@ def test_a_function_can_be_the_target():
         (lambda logits, ids: 3.0, "returned float"),
         (lambda logits, ids: logits.softmax(0)[:, 0], "mixes rows"),
         (lambda logits, ids: logits.argmax(1).float(), "cannot be differentiated"),
+        (lambda logits, ids: torch.cat([logits[1:, 5], logits[-1:, 5]]), "mixes rows"),
     ],
 )
 def test_functions_that_are_no_targets_are_refused(function, message):
@@ -249,6 +258,11 @@ def test_a_span_is_the_sum_of_its_tokens_at_one_backward_pass(family, target):
     whole = explain(model, steps=16, target=target, spans="response")
     torch.testing.assert_close(whole.scores[0], every.total, rtol=1e-3, atol=1e-4 * size)
     assert whole.backward_rows == 16
+
+
+def test_no_spans_are_no_spans():
+    with pytest.raises(InputError, match="spans are empty"):
+        explain(tiny.model("gpt2"), spans=[])
 
 
 @pytest.mark.parametrize("name", ["guided_ig", "sequential_ig"])

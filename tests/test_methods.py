@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from problems import PROBLEMS, WORDS, random, smooth
+from problems import PROBLEMS, WORDS, Problem, random, smooth
+from reference import Case, discretized_ig
 
 from hf_attrib.errors import InputError
 from hf_attrib.function_field import FunctionField
@@ -23,7 +24,7 @@ from hf_attrib.methods import (
     SquareGrad,
     VarGrad,
 )
-from hf_attrib.sampling import Running
+from hf_attrib.sampling import Running, noise
 from hf_attrib.space import Space, Table
 
 LINEAR, QUADRATIC, SMOOTH, _ = PROBLEMS
@@ -129,9 +130,22 @@ def test_words_of_a_chain_lie_between_the_ends():
     assert (path.diff(dim=0) * towards >= 0).all()
 
 
-def test_the_last_words_of_a_small_vocabulary_run_out():
-    found = run(DiscretizedIG(words=60, nodes=20), SMOOTH)
-    torch.testing.assert_close(found.scores.sum(-1), SMOOTH.difference(), rtol=1e-6, atol=1e-6)
+@pytest.mark.parametrize("fields", [{"words": 60}, {"words": 8, "neighbours": 5}], ids=str)
+@pytest.mark.parametrize("baseline", [SMOOTH.baseline, WORDS[3:7].clone()[None, None]])
+def test_chains_of_words_are_those_of_the_paper(fields, baseline):
+    """Also where words run out, candidates are few, and the baseline is a word itself."""
+    problem = Problem("", SMOOTH.function, SMOOTH.x, baseline)
+    found = run(DiscretizedIG(nodes=20, **fields), problem)
+    torch.testing.assert_close(found.scores.sum(-1), problem.difference(), rtol=1e-6, atol=1e-6)
+    for target in range(2):
+        expected = discretized_ig(Case(problem, target), **fields)
+        torch.testing.assert_close(found.scores[0, target], expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_word_as_baseline_is_no_word_on_the_way():
+    table, baseline = SMOOTH.space().tables[0], WORDS[3:4]
+    anchors = DiscretizedIG(words=6)._chains(table, SMOOTH.x[0, 0, :1], baseline)[:, 0]
+    assert (anchors != baseline).any(-1).all()
 
 
 @pytest.mark.parametrize(
@@ -143,6 +157,9 @@ def test_the_last_words_of_a_small_vocabulary_run_out():
         VarGrad(samples=50),
         NoiseAverage(samples=10, inner=InputXGradient()),
         BaselineAverage(samples=10, inner=IDGI(steps=8)),
+        BaselineAverage(samples=10, inner=SmoothGrad(samples=2, sigma=1.0)),
+        NoiseAverage(samples=10, inner=ExpectedGradients(samples=5)),
+        NoiseAverage(samples=10, inner=NoiseAverage(samples=2, inner="input_x_gradient")),
     ],
     ids=str,
 )
@@ -174,6 +191,55 @@ def test_sums_keep_their_identity_within_their_error(method):
     assert (residual <= 4 * found.sum_standard_error + 1e-8).all()
     if method.promises().many_references:
         assert (found.reference != SMOOTH.function(SMOOTH.baseline[0])).all()
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        ExpectedGradients(samples=40, noise=0.5),
+        BaselineAverage(samples=10, inner="input_x_gradient"),
+        NoiseAverage(samples=10, inner="input_x_gradient"),
+    ],
+    ids=str,
+)
+def test_errors_of_sums_are_honest(method):
+    """Over seeds, what a sum misses is spread as its error says, neither less nor more."""
+    runs = [run(type(method)(**{**vars(method), "seed": seed}), SMOOTH) for seed in range(60)]
+    plain = SMOOTH.function(SMOOTH.x[0])
+    missed = torch.stack(
+        [r.scores.sum(-1) - (plain if r.value is None else r.value) + r.reference for r in runs]
+    )
+    claimed = torch.stack([r.sum_standard_error for r in runs]).square().mean(0).sqrt()
+    assert (0.65 < missed.std(0) / claimed).all()
+    assert (missed.std(0) / claimed < 1.45).all()
+
+
+def test_values_are_means_over_what_was_drawn():
+    method = NoiseAverage(samples=5, inner="idgi")
+    found = run(method, SMOOTH)
+    field = SMOOTH.field()
+    inputs = [SMOOTH.x + 0.15 * noise(field, SMOOTH.x, 0, j) for j in range(5)]
+    expected = torch.stack([SMOOTH.function(x[0]) for x in inputs]).mean(0)
+    torch.testing.assert_close(found.value, expected)
+
+
+def test_references_are_averaged_once():
+    with pytest.raises(InputError, match="expected_gradients, which averages over references"):
+        BaselineAverage(inner="expected_gradients")
+
+
+def test_idgi_sums_up_where_the_gradient_is_zero():
+    """At the origin a product is flat, and its first segment changes all the same."""
+    found = plain(lambda z: z[:, 0] * z[:, 1], [2.0, 3.0], [0.0, 0.0])
+    for steps in (1, 4):
+        assert float(found(IDGI(steps=steps)).sum()) == pytest.approx(6)
+
+
+def test_a_held_method_is_written_as_it_is_read():
+    assert str(NoiseAverage("idgi(steps=8)").inner) == "idgi(steps=8)"
+    nested = NoiseAverage(BaselineAverage("integrated_gradients(rule='midpoint', steps=3)"))
+    assert NoiseAverage(inner=str(nested.inner)) == nested
+    assert NoiseAverage("integrated_gradients(rule=midpoint)").inner.rule == "midpoint"
 
 
 def test_gradient_shap_moves_the_input_too():
@@ -224,6 +290,12 @@ def test_the_table_knows_its_mean_scale_and_neighbours():
         (lambda: DiscretizedIG(words=0), "words is 0"),
         (lambda: NoiseAverage(inner="nil"), "method 'nil' is unknown"),
         (lambda: BaselineAverage(inner=3), "inner is 3; expected a method"),
+        (lambda: NoiseAverage(inner="idgi(8)"), "expected a method, the name of one, or name"),
+        (
+            lambda: NoiseAverage(inner="idgi(steps=__import__('os'))"),
+            "method '__import__'|expected",
+        ),
+        (lambda: DiscretizedIG(nodes=5000), "nodes is 5000; expected at most"),
     ],
 )
 def test_bad_fields_are_refused(make, message):
@@ -239,4 +311,8 @@ def test_a_wrapper_claims_what_it_holds():
     both = NoiseAverage(inner=BaselineAverage(inner=IDGI()))
     assert both.promises().identity == "E f(x + noise) - E f(x')"
     assert both.promises().many_references
+    assert both.promises().baseline == "vocabulary"
+    assert NoiseAverage(inner="input_x_gradient").promises().baseline == "zero"
+    assert "completeness" not in NoiseAverage().promises().axioms
+    assert ExpectedGradients(noise=0.1).promises().identity == "E f(x + noise) - E f(x')"
     assert str(both).startswith("noise_average(inner=baseline_average(inner=idgi(steps=64)")

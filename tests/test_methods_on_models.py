@@ -98,6 +98,28 @@ def test_bfloat16_gives_much_the_same(models, family, name):
 
 
 @pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
+@pytest.mark.parametrize("family", ["llama", "mamba", "bart"])
+@pytest.mark.parametrize("name", list(methods()))
+def test_tokens_that_are_not_read_score_exactly_zero(models, family, name):
+    found = explain(models(family), name, attribute_to="all", movable="all")
+    prompt = len(found.inputs) - len(RESPONSE) + 1
+    for t, row in enumerate(found.scores):
+        assert not row[prompt + t :].any()
+        assert row[: prompt + t].any()
+
+
+@pytest.mark.parametrize("name", list(methods()))
+def test_inputs_that_are_the_baseline_score_zero(models, name):
+    """Nothing moves then; methods that draw noise or references move things themselves."""
+    if methods()[name].claims.stochastic or name == "saliency":
+        return
+    found = Explainer(models("gpt2"), tiny.tokenizer()).explain(
+        "Ada", response=" is", method=quick(name), baseline="token:Ada"
+    )
+    assert not found.scores.any()
+
+
+@pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 @pytest.mark.parametrize("baseline", ["vocabulary", "noise", ["the key is", "Ada was born"]])
 @pytest.mark.parametrize("family", ["llama", "t5"])
 def test_references_can_be_distributions(models, family, baseline):

@@ -10,7 +10,7 @@ import torch
 
 import hf_attrib
 from hf_attrib import Explainer, InputError
-from hf_attrib.methods import Method, base
+from hf_attrib.methods import Method, Saliency, base
 
 pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 
@@ -84,6 +84,8 @@ def broken():
     """A method that fails in the middle of its work, registered for one test only."""
 
     class Broken(Method, name="broken"):
+        claims = Saliency.claims
+
         def __call__(self, field, x, baseline):
             field.at(x, x)
             raise ZeroDivisionError("on purpose")

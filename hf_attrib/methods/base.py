@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -12,8 +13,19 @@ from torch import Tensor
 
 from hf_attrib.errors import InputError
 from hf_attrib.field import Decomposition, Field
+from hf_attrib.sampling import derived
 
-__all__ = ["AXIOMS", "Claims", "Method", "at_least", "held", "method", "methods", "positive"]
+__all__ = [
+    "AXIOMS",
+    "Claims",
+    "Method",
+    "at_least",
+    "held",
+    "method",
+    "methods",
+    "of_sample",
+    "positive",
+]
 
 #: Laws a method may claim; the test suite runs each claim against problems with exact answers.
 #:
@@ -38,6 +50,7 @@ class Claims:
             f(x) included.
         axioms: those of :data:`AXIOMS` that hold.
         many_references: whether the method draws references from a distribution.
+        baseline: the reference when the caller names none.
     """
 
     signed: bool
@@ -46,6 +59,7 @@ class Claims:
     cost: str
     axioms: frozenset[str]
     many_references: bool = False
+    baseline: str = "mean"
 
 
 @dataclass(frozen=True)
@@ -59,8 +73,6 @@ class Method(ABC):
 
     name: ClassVar[str]
     claims: ClassVar[Claims]
-    #: The baseline when the caller names none.
-    default_baseline: ClassVar[str] = "mean"
 
     def __init_subclass__(cls, *, name: str) -> None:
         super().__init_subclass__()
@@ -115,14 +127,49 @@ def method(name: str, arguments: Mapping[str, Any]) -> Method:
 
 
 def held(inner: str | Method) -> Method:
-    """Return the method that a wrapper holds, made from its name if need be.
+    """Return the method that a wrapper holds.
+
+    Args:
+        inner: a method, its name, or its name and fields, as in ``"idgi(steps=8)"``, which is how
+            a method is written.
 
     Raises:
         InputError: there is no such method.
     """
-    if not isinstance(inner, str | Method):
-        raise InputError(f"inner is {inner!r:.80}; expected a method or the name of one.")
-    return method(inner, {}) if isinstance(inner, str) else inner
+    if isinstance(inner, Method):
+        return inner
+    try:
+        return _made(ast.parse(inner, mode="eval").body)
+    except InputError:
+        raise
+    except (SyntaxError, TypeError, ValueError):
+        raise InputError(
+            f"inner is {inner!r:.80}; expected a method, the name of one, or name(field=value)."
+        ) from None
+
+
+def _made(node: ast.expr) -> Method:
+    """Make a method of a name, or of a call with keywords."""
+    if isinstance(node, ast.Name):
+        return method(node.id, {})
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.args:
+        raise ValueError
+    values = {key.arg or "": _value(key.value) for key in node.keywords}
+    return method(node.func.id, values)
+
+
+def _value(node: ast.expr) -> Any:
+    """Read the value of a field: a number, a word, or another method."""
+    if isinstance(node, ast.Call):
+        return _made(node)
+    return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
+
+
+def of_sample(inner: Method, seed: int, sample: int) -> Method:
+    """Return a held method with random numbers of its own for one sample of its wrapper."""
+    if not inner.promises().stochastic:
+        return inner
+    return replace(inner, **{"seed": derived(seed, inner.name, sample)})
 
 
 def at_least(fewest: int, **counts: int) -> None:
@@ -133,7 +180,9 @@ def at_least(fewest: int, **counts: int) -> None:
     """
     for name, value in counts.items():
         if type(value) is not int or value < fewest:
-            raise InputError(f"{name} is {value!r:.80}; expected at least {fewest}.")
+            raise InputError(
+                f"{name} is {value!r:.80}; expected at least {fewest}, a whole number."
+            )
 
 
 def positive(**sizes: float) -> None:

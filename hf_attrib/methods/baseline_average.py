@@ -7,8 +7,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from hf_attrib.errors import InputError
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method, at_least, held
+from hf_attrib.methods.base import Claims, Method, at_least, held, of_sample
 from hf_attrib.sampling import Average
 
 __all__ = ["BaselineAverage"]
@@ -24,7 +25,8 @@ class BaselineAverage(Method, name="baseline_average"):
     and not only their mean, keeps the inner method's identity.
 
     Args:
-        inner: a method, or the name of one.
+        inner: a method, its name, or its name and fields, as in ``"idgi(steps=8)"``; if it draws
+            samples, it gets other random numbers for each of ours.
         samples: S.
         seed: of the references.
 
@@ -33,7 +35,7 @@ class BaselineAverage(Method, name="baseline_average"):
         references takes the place of f(x').
 
     Raises:
-        InputError: ``samples`` is below 2, or there is no such method.
+        InputError: ``samples`` is below 2, there is no such method, or it averages over references.
 
     Source: arXiv:1906.10670.
     """
@@ -45,10 +47,11 @@ class BaselineAverage(Method, name="baseline_average"):
         cost="S * (K + 1) + 1 forward rows, S * K * T backward rows",
         axioms=frozenset({"dummy", "linearity"}),
         many_references=True,
+        baseline="vocabulary",
     )
-    default_baseline: ClassVar[str] = "vocabulary"
     inner: str | Method = field(
-        default="integrated_gradients", metadata={"help": "The method to average."}
+        default="integrated_gradients",
+        metadata={"help": "The method to average, as NAME or 'NAME(FIELD=VALUE)'."},
     )
     samples: int = field(default=10, metadata={"help": "Samples S."})
     seed: int = field(default=0, metadata={"help": "Seed of all random numbers."})
@@ -56,17 +59,31 @@ class BaselineAverage(Method, name="baseline_average"):
     def __post_init__(self) -> None:
         at_least(2, samples=self.samples)
         at_least(0, seed=self.seed)
-        held(self.inner)
+        object.__setattr__(self, "inner", held(self.inner))
+        if held(self.inner).promises().many_references:
+            raise InputError(
+                f"inner is {held(self.inner).name}, which averages over references itself; take it "
+                "alone."
+            )
 
     def promises(self) -> Claims:
         """Claim what the inner method does, in the mean."""
         inner = held(self.inner).promises()
         identity = inner.identity and inner.identity.replace("- f(x')", "- E f(x')", 1)
-        return replace(inner, identity=identity, stochastic=True, many_references=True)
+        return replace(
+            inner,
+            identity=identity,
+            stochastic=True,
+            cost=f"S times {inner.cost}",
+            axioms=inner.axioms & self.claims.axioms,
+            many_references=True,
+            baseline=self.claims.baseline,
+        )
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
-        """Average over references, the given one being the first of them."""
+        """Average over references."""
         average, inner = Average(), held(self.inner)
         for j in range(self.samples):
-            average.add(inner(field, x, field.space.reference(j, self.seed).expand_as(x)))
+            reference = field.space.reference(j, self.seed).expand_as(x)
+            average.add(of_sample(inner, self.seed, j)(field, x, reference))
         return average.result()

@@ -8,10 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from hf_attrib.errors import InputError
 from hf_attrib.field import Decomposition, Field
 from hf_attrib.methods.base import Claims, Method, at_least
 from hf_attrib.paths import monotone, polyline
-from hf_attrib.quadrature import composite, gauss_legendre
+from hf_attrib.quadrature import MOST_GAUSS_NODES, composite, gauss_legendre
 from hf_attrib.space import Table
 
 __all__ = ["DiscretizedIG"]
@@ -24,11 +25,11 @@ _TOGETHER = 16
 class DiscretizedIG(Method, name="discretized_ig"):
     r"""Integrated gradients along a chain of words, so that the path stays near real inputs.
 
-    From a token's word, the next word is the unused one of the nearest ``neighbours`` that is
-    moved least by making it monotone, the nearest of equals: a coordinate that is not between the
-    baseline and the present word takes a ``words``-th of the way to the baseline instead. The
-    path runs from x' through the words, made monotone one after another, to x; all tokens take
-    each step together.
+    From a token's word, the next word is the unused one of the nearest ``neighbours``, the
+    baseline's own aside, that is moved least by making it monotone, the nearest of equals: a
+    coordinate that is not between the baseline and the present word takes a ``words``-th of the
+    way to the baseline instead. The path runs from x' through the words, made monotone one after
+    another, to x; all tokens take each step together.
 
     .. math:: A_{t,n} = \sum_k \sum_d \int_{z^k}^{z^{k+1}}
         \frac{\partial f_t}{\partial x_{nd}}\,dx_{nd}
@@ -43,7 +44,7 @@ class DiscretizedIG(Method, name="discretized_ig"):
         scores [B, T, N], summing to f(x) - f(x') as the nodes grow (units of f).
 
     Raises:
-        InputError: a field is not positive.
+        InputError: a field is not positive, or too large.
 
     Source: arXiv:2108.13654, strategy "greedy".
     """
@@ -61,6 +62,8 @@ class DiscretizedIG(Method, name="discretized_ig"):
 
     def __post_init__(self) -> None:
         at_least(1, words=self.words, neighbours=self.neighbours, nodes=self.nodes)
+        if self.nodes > MOST_GAUSS_NODES:
+            raise InputError(f"nodes is {self.nodes}; expected at most {MOST_GAUSS_NODES}.")
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Attribute along the chains of words."""
@@ -80,10 +83,11 @@ class DiscretizedIG(Method, name="discretized_ig"):
         """Return anchors from words x [M, D] on towards their baselines, [words, M, D]."""
         word, anchors, used = x, [x], table.nearest(x, 1)
         for _ in range(self.words):
-            ids = table.nearest(word, self.neighbours + used.shape[1])
-            free = ~(ids[..., None] == used[:, None]).any(-1)
-            free &= free.cumsum(1) <= self.neighbours
+            ids = table.nearest(word, self.neighbours + used.shape[1] + 1)
             candidates = table.embed(ids.flatten()).to(x).reshape(*ids.shape, -1)
+            free = ~(ids[..., None] == used[:, None]).any(-1)
+            free &= (candidates != baseline[:, None]).any(-1)  # the end is no word on the way
+            free &= free.cumsum(1) <= self.neighbours
             moved = monotone(candidates, word[:, None], baseline[:, None], self.words)
             cost = (candidates - moved).norm(dim=-1).masked_fill(~free, torch.inf)
             best = cost.argmin(1, keepdim=True)

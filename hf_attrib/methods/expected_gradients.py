@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
@@ -48,8 +48,8 @@ class ExpectedGradients(Method, name="expected_gradients"):
         cost="2 * S + 1 forward rows, S * T backward rows",
         axioms=frozenset({"dummy", "linearity"}),
         many_references=True,
+        baseline="vocabulary",
     )
-    default_baseline: ClassVar[str] = "vocabulary"
     samples: int = field(default=200, metadata={"help": "Samples S."})
     noise: float = field(default=0.0, metadata={"help": "Noise on x, in embedding scales."})
     seed: int = field(default=0, metadata={"help": "Seed of all random numbers."})
@@ -59,6 +59,13 @@ class ExpectedGradients(Method, name="expected_gradients"):
         at_least(0, seed=self.seed)
         if self.noise != 0:
             positive(noise=self.noise)
+
+    def promises(self) -> Claims:
+        """Claim the mean over noisy inputs, where there is noise."""
+        if not self.noise:
+            return self.claims
+        cost = "3 * S + 1 forward rows, S * T backward rows"
+        return replace(self.claims, identity="E f(x + noise) - E f(x')", cost=cost)
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Attribute along straight lines from drawn references."""

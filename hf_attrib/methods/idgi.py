@@ -24,7 +24,8 @@ class IDGI(Method, name="idgi"):
         \qquad x^k = x' + \tfrac{k}{K}(x - x')
 
     Scores sum to f(x) - f(x') for any K, but are no path integral: how far an input moves has
-    no part in them, and within a segment all inputs get the sign of its change.
+    no part in them, and within a segment all inputs get the sign of its change. Where the gradient
+    is 0 but f changes within the segment, the inputs that move share the change evenly.
 
     Args:
         steps: number of segments K.
@@ -57,8 +58,10 @@ class IDGI(Method, name="idgi"):
         values, shares = zip(*((s.value, s.gradient) for s in samples), strict=True)
         value = torch.cat([*values, field.value(x[None])])  # [K + 1, B, T]
         share = torch.cat(shares)  # [K, B, T, N]
-        # Where f is flat in all directions its change is 0, and so is every share of it.
-        share = share / share.sum(-1, keepdim=True).clamp_min(torch.finfo(share.dtype).tiny)
+        whole = share.sum(-1, keepdim=True)
+        even = (x != baseline).any(-1).to(share)
+        even = even / even.sum(-1, keepdim=True).clamp_min(1)
+        share = torch.where(whole > 0, share / whole, even)
         scores = (value.diff(dim=0)[..., None] * share).sum(0)
         return Decomposition(scores, reference=value[0])
 

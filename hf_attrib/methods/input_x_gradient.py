@@ -41,8 +41,8 @@ class InputXGradient(Method, name="input_x_gradient"):
         stochastic=False,
         cost="3 forward rows, T backward rows",
         axioms=frozenset({"dummy", "linearity"}),
+        baseline="zero",
     )
-    default_baseline: ClassVar = "zero"
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Attribute at the input."""

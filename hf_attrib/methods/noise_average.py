@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method, at_least, held, positive
+from hf_attrib.methods.base import Claims, Method, at_least, held, of_sample, positive
 from hf_attrib.sampling import Average, noise
 
 __all__ = ["NoiseAverage"]
@@ -22,7 +22,8 @@ class NoiseAverage(Method, name="noise_average"):
         \qquad \epsilon_j \sim \mathcal N(0, \sigma^2)
 
     Args:
-        inner: a method, or the name of one.
+        inner: a method, its name, or its name and fields, as in ``"idgi(steps=8)"``; if it draws
+            samples, it gets other random numbers for each of ours.
         samples: S.
         sigma: standard deviation of the noise in units of the embedding scale.
         seed: of the noise.
@@ -45,7 +46,8 @@ class NoiseAverage(Method, name="noise_average"):
         axioms=frozenset({"dummy", "linearity"}),
     )
     inner: str | Method = field(
-        default="integrated_gradients", metadata={"help": "The method to average."}
+        default="integrated_gradients",
+        metadata={"help": "The method to average, as NAME or 'NAME(FIELD=VALUE)'."},
     )
     samples: int = field(default=10, metadata={"help": "Samples S."})
     sigma: float = field(default=0.15, metadata={"help": "Noise, in embedding scales."})
@@ -55,20 +57,26 @@ class NoiseAverage(Method, name="noise_average"):
         at_least(2, samples=self.samples)
         at_least(0, seed=self.seed)
         positive(sigma=self.sigma)
-        held(self.inner)
+        object.__setattr__(self, "inner", held(self.inner))
 
     def promises(self) -> Claims:
         """Claim what the inner method does, in the mean."""
         inner = held(self.inner).promises()
         identity = inner.identity and inner.identity.replace("f(x)", "E f(x + noise)", 1)
-        return replace(inner, identity=identity, stochastic=True)
+        return replace(
+            inner,
+            identity=identity,
+            stochastic=True,
+            cost=f"S times {inner.cost}",
+            axioms=inner.axioms & self.claims.axioms,
+        )
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Average over the noise."""
         average, inner = Average(), held(self.inner)
         for j in range(self.samples):
             noisy = x + self.sigma * noise(field, x, self.seed, j)
-            found = inner(field, noisy, baseline)
+            found = of_sample(inner, self.seed, j)(field, noisy, baseline)
             if found.reference is not None and found.value is None:
                 found = replace(found, value=field.value(noisy[None])[0])
             average.add(found)

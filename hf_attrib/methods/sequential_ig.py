@@ -54,9 +54,12 @@ class SequentialIG(Method, name="sequential_ig"):
         moving = moves.flatten(0, 1).any(0).nonzero()[:, 0]
         value = field.value(x[None])
         scores = torch.zeros(*value.shape[1:], x.shape[-2]).to(value)
-        without = field.values(_without(x, baseline), moving)  # [moving, B, T]
-        scores[..., moving] = (value - without).movedim(0, -1)
-        return Decomposition(scores.masked_fill(~moves, 0), reference=None)
+        if len(moving):
+            without = field.values(_without(x, baseline), moving)  # [moving, B, T]
+            scores[..., moving] = (value - without).movedim(0, -1)
+        # Rounding must not give a score to what does not move, or is not read.
+        read = moves & field.reads().to(moves.device)
+        return Decomposition(scores.masked_fill(~read, 0), reference=None)
 
 
 def _without(x: Tensor, baseline: Tensor) -> Path:

@@ -23,8 +23,8 @@ class SmoothGrad(Method, name="smooth_grad"):
         \frac{\partial f_t}{\partial x_n}(x + \epsilon_j) \Big\|_2,
         \qquad \epsilon_j \sim \mathcal N(0, \sigma^2)
 
-    The mean is of whole gradients, so memory is T N D. For signed scores, average
-    ``input_x_gradient`` by ``noise_average``.
+    The mean is of whole gradients, so memory is T N D for each row that runs at once. For signed
+    scores, average ``input_x_gradient`` by ``noise_average``.
 
     Args:
         samples: S.

@@ -25,7 +25,7 @@ class VarGrad(Method, name="var_grad"):
 
     A running mean :math:`m_j` of the gradient gives both the variance and its error (Welford
     1962): :math:`\mathrm{Var} = \frac{1}{S} \sum_j \frac{j - 1}{j} (g_j - m_{j-1})^2`. Memory is
-    T N D.
+    T N D for each row that runs at once.
 
     Args:
         samples: S.

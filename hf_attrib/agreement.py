@@ -49,7 +49,7 @@ def agreement(a: Tensor, b: Tensor, k: int) -> Agreement:
     return Agreement(
         spearman=float(stats.spearmanr(x, y).statistic) if varied else math.nan,
         kendall=float(stats.kendalltau(x, y).statistic) if varied else math.nan,
-        cosine=float(a @ b) / length if length else math.nan,
+        cosine=max(-1.0, min(float(a @ b) / length, 1.0)) if length else math.nan,
         overlap=len(strongest[0] & strongest[1]) / most if most else math.nan,
     )
 

@@ -66,8 +66,17 @@ class Attribution:
             self._check_shape(name, expected)
         for name in ("value", "reference_value", "probability", "sum_standard_error"):
             self._check_shape(name, expected[:1])
+        if bool(((self.probability < 0) | (self.probability > 1)).any()):
+            raise ValueError("probability reaches beyond 0 to 1")
+        contrast = self.run.contrast_ids
+        if contrast is not None and len(contrast) != len(self.response):
+            raise ValueError(
+                f"there are {len(contrast)} contrasts for {len(self.response)} generated tokens"
+            )
 
     def _check_spans(self) -> None:
+        if not self.rows:
+            raise ValueError("there are no rows: no generated token was explained")
         edges = [0, *(span.stop for span in self.columns)]
         if [span.start for span in self.columns] != edges[:-1] or edges[-1] != len(self.inputs):
             raise ValueError(f"columns do not partition the {len(self.inputs)} inputs")
@@ -189,14 +198,18 @@ class Attribution:
     def top(self, k: int = 10) -> Ranking:
         """Return the k columns with the largest magnitude of :attr:`total`, strongest first.
 
-        Columns that scored nothing are left out; scores that are not finite come first.
+        Columns that scored nothing are left out; scores that are not finite come first. Standard
+        errors of the rows are added, which bounds those of the totals from above.
         """
         from hf_attrib import tables
 
         return tables.top(self, k)
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """Return a record for each of the T · N scores, rows first: its row, its column, both."""
+        """Return a record for each of the T · N scores, rows first: its row, its column, both.
+
+        What the result does not have, such as standard errors, is ``None``.
+        """
         from hf_attrib import tables
 
         return tables.to_rows(self)

@@ -1,19 +1,17 @@
 """Two results of one response, side by side: by two methods, of two models, for two prompts.
 
-Where both explain the same ids, their columns are paired as they are. Where the ids differ, because
-the prompts do or the tokenizers, words are paired instead: those that both results have in the
-same order (:mod:`difflib`); the rest is left out, and the comparison says how much that is.
+Where both explain the same ids, or one of them those of the other and then some, columns are paired
+as they are, and joined wherever one result has joined them; rows likewise. Where the ids differ,
+because the prompts do or the tokenizers, words are paired instead: those that both results have in
+the same order (:mod:`difflib`). The rest is left out, and the comparison says how much that is.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from difflib import SequenceMatcher
 from functools import cached_property
-from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,14 +19,18 @@ from torch import Tensor
 from hf_attrib.agreement import Agreement, agreement
 from hf_attrib.attribution import Attribution
 from hf_attrib.errors import InputError
-from hf_attrib.tokens import Span, Tokens
+from hf_attrib.pairing import (
+    Pairs,
+    keys,
+    matched,
+    same_start,
+    with_common_columns,
+    with_common_rows,
+)
+from hf_attrib.query import take
+from hf_attrib.tokens import Tokens
 
 __all__ = ["Comparison", "compare"]
-
-#: Indices of what belongs together in two results.
-_Pairs: TypeAlias = tuple[tuple[int, int], ...]
-
-_OWN_KINDS = ("generated", "special", "template")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +38,7 @@ class Comparison:
     """What two results of one response have in common, and where they part.
 
     Args:
-        a: the first result, joined to words where the ids differ.
+        a: the first result, joined to what can be paired.
         b: the second one, likewise.
         k: how many of the strongest inputs :attr:`Agreement.overlap` looks at.
         rows: T pairs (row of a, row of b).
@@ -47,9 +49,18 @@ class Comparison:
     a: Attribution
     b: Attribution
     k: int
-    rows: _Pairs = field(repr=False)
-    columns: _Pairs = field(repr=False)
+    rows: Pairs = field(repr=False)
+    columns: Pairs = field(repr=False)
     magnitudes: bool
+
+    @cached_property
+    def results(self) -> tuple[Attribution, Attribution]:
+        """Both results with their paired rows only, in the same order: what is shown."""
+        a, b = (
+            take(result, [pair[side] for pair in self.rows])
+            for side, result in enumerate((self.a, self.b))
+        )
+        return a, b
 
     @cached_property
     def scores(self) -> tuple[Tensor, Tensor]:
@@ -90,30 +101,31 @@ class Comparison:
         if self.magnitudes:
             unsigned = "a" if self.b.run.signed else "b"
             found.append(f"the scores of {unsigned} have no sign, so magnitudes are compared")
-        if not torch.equal(self.a.input_ids, self.b.input_ids):
+        if not same_start(self.a.input_ids, self.b.input_ids):
             found.append(
                 "the inputs differ, so words that both have in the same order are compared"
             )
         sides = zip("ab", (self.a, self.b), self.left_out, strict=True)
         for name, result, share in sides:
             missing = (
-                (len(result.columns) - len(self.columns), len(result.columns), "inputs"),
-                (len(result.rows) - len(self.rows), len(result.rows), "generated parts"),
+                (len(result.columns) - len(self.columns), len(result.columns), "input"),
+                (len(result.rows) - len(self.rows), len(result.rows), "generated part"),
             )
-            parts = " and ".join(f"{n} of {every} {what}" for n, every, what in missing if n)
+            parts = " and ".join(
+                f"{n} of {every} {what}{'s' * (every > 1)}" for n, every, what in missing if n
+            )
             if parts:
+                left = "is" if sum(n for n, _, _ in missing) == 1 else "are"
                 found.append(
-                    f"{parts} of {name} are left out, {100 * share:.2g} % of its attribution"
+                    f"{parts} of {name} {left} left out, {100 * share:.2g} % of its attribution"
                 )
         return tuple(found)
 
     @cached_property
     def _paired(self) -> tuple[Tensor, Tensor]:
         a, b = (
-            result.scores.double()[[pair[side] for pair in self.rows]][
-                :, [pair[side] for pair in self.columns]
-            ]
-            for side, result in enumerate((self.a, self.b))
+            result.scores.double()[:, [pair[side] for pair in self.columns]]
+            for side, result in enumerate(self.results)
         )
         return a, b
 
@@ -157,53 +169,21 @@ def compare(a: Attribution, b: Attribution, *, k: int = 5) -> Comparison:
             raise InputError(f"two results can be compared; got {type(result).__name__}.")
     if type(k) is not int or k < 1:
         raise InputError(f"k is {k!r:.80}; expected at least 1.")
-    if torch.equal(a.input_ids, b.input_ids):
-        a, b = _with_common_columns(a, b)
-        columns = tuple((i, i) for i in range(len(a.columns)))
+    if same_start(a.input_ids, b.input_ids):
+        a, b, columns = with_common_columns(a, b)
     else:
         a, b = a.group("word"), b.group("word")
-        columns = _matched(_keys(a.inputs, a.columns), _keys(b.inputs, b.columns))
+        columns = matched(keys(a.inputs, a.columns), keys(b.inputs, b.columns))
     if torch.equal(a.response_ids, b.response_ids):
-        spans = [_extents(result.rows) for result in (a, b)]
-        rows = tuple(
-            (i, spans[1].index(span)) for i, span in enumerate(spans[0]) if span in spans[1]
-        )
+        a, b, rows = with_common_rows(a, b)
     else:
         _check_response(a.response, b.response)
         a, b = a.group(response="word"), b.group(response="word")
-        rows = _matched(_keys(a.response, a.rows), _keys(b.response, b.rows))
+        rows = matched(keys(a.response, a.rows), keys(b.response, b.rows))
     if not columns or not rows:
         what = "inputs" if rows else "generated tokens"
         raise InputError(f"the two results have no {what} in common, so nothing can be compared.")
     return Comparison(a, b, k, rows, columns, magnitudes=a.run.signed != b.run.signed)
-
-
-def _with_common_columns(a: Attribution, b: Attribution) -> tuple[Attribution, Attribution]:
-    """Join columns of results on the same ids wherever one of them has them joined."""
-    if _extents(a.columns) == _extents(b.columns):
-        return a, b
-    common = {span.start for span in a.columns} & {span.start for span in b.columns}
-    edges = [*sorted(common), len(a.inputs)]
-    names = {(s.start, s.stop): s.name for s in (*a.columns, *b.columns)}
-    spans = [Span(*edge, names.get(edge)) for edge in pairwise(edges)]
-    return a.group(spans), b.group(spans)
-
-
-def _extents(spans: Iterable[Span]) -> list[tuple[int, int]]:
-    return [(span.start, span.stop) for span in spans]
-
-
-def _keys(tokens: Tokens, spans: Sequence[Span]) -> list[tuple[str, str]]:
-    """Return by what spans of different token sequences are known to be the same."""
-    roles = map(tokens.role, spans)
-    kinds = (role if role in _OWN_KINDS else "content" for role in roles)
-    return [(kind, tokens.piece(s).strip()) for kind, s in zip(kinds, spans, strict=True)]
-
-
-def _matched(a: Sequence[Any], b: Sequence[Any]) -> _Pairs:
-    """Pair equal entries, in order."""
-    blocks = SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()
-    return tuple((i + n, j + n) for i, j, size in blocks for n in range(size))
 
 
 def _check_response(a: Tokens, b: Tokens) -> None:

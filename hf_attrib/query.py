@@ -15,7 +15,7 @@ from hf_attrib.errors import InputError
 from hf_attrib.grouping import Grouping, chosen, partition
 from hf_attrib.tokens import Span, Tokens
 
-__all__ = ["group", "select", "take"]
+__all__ = ["group", "join", "select", "take"]
 
 #: Of T rows each.
 _OF_ROWS = ("value", "reference_value", "sum_standard_error")
@@ -29,24 +29,39 @@ def select(result: Attribution, key: int | slice | str) -> Attribution:
     if isinstance(key, str):
         return take(result, _spelling(result, key))
     if isinstance(key, slice):
-        rows = range(count)[key]
+        rows = _sliced(range(count), key)
         if not rows:
             raise InputError(f"rows {_written(key)} are none of the {count} generated tokens.")
         return take(result, rows)
-    try:
-        index = operator.index(key)
-    except TypeError:
-        raise InputError(
-            f"expected a row, a slice of rows or their text; got {key!r:.80}."
-        ) from None
+    index = None if isinstance(key, bool) else _index(key)
+    if index is None:
+        raise InputError(f"expected a row, a slice of rows or their text; got {key!r:.80}.")
     if not -count <= index < count:
         raise InputError(f"row {index} is none of the {count} generated tokens.")
     return take(result, [index % count])
 
 
+def _index(key: object) -> int | None:
+    """Return what anything that counts, such as a tensor of one number, counts as."""
+    try:
+        return operator.index(key)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def _sliced(rows: range, key: slice) -> range:
+    try:
+        return rows[key]
+    except (TypeError, ValueError):
+        raise InputError(
+            f"rows {_written(key)} cannot be counted; expected whole numbers, and a step other "
+            "than 0."
+        ) from None
+
+
 def _written(key: slice) -> str:
     parts = [key.start, key.stop] if key.step is None else [key.start, key.stop, key.step]
-    return f"[{':'.join('' if part is None else str(part) for part in parts)}]"
+    return f"[{':'.join('' if part is None else f'{part!r:.80}' for part in parts)}]"
 
 
 def take(result: Attribution, rows: Sequence[int]) -> Attribution:
@@ -116,8 +131,22 @@ def _bare(text: str) -> str:
 
 def group(result: Attribution, by: Grouping | None, response: Grouping | None) -> Attribution:
     """Join columns and rows, as :meth:`Attribution.group` says."""
-    columns, column_sizes = _joined(result.inputs, result.columns, by)
-    rows, row_sizes = _joined(result.response, result.rows, response)
+    return join(
+        result,
+        rows=_joined(result.response, result.rows, response),
+        columns=_joined(result.inputs, result.columns, by),
+    )
+
+
+def join(result: Attribution, rows: Sequence[Span], columns: Sequence[Span]) -> Attribution:
+    """Add up consecutive rows, and columns.
+
+    Args:
+        result: the attribution.
+        rows: spans that each are one or more consecutive rows, together all of them in order.
+        columns: likewise.
+    """
+    row_sizes, column_sizes = _sizes(result.rows, rows), _sizes(result.columns, columns)
     joined: dict[str, Any] = {
         name: _sum(_sum(values, column_sizes, 1), row_sizes, 0)
         for name in ("scores", "standard_error")
@@ -130,19 +159,24 @@ def group(result: Attribution, by: Grouping | None, response: Grouping | None) -
     }
     parts = result.probability.split(row_sizes)
     joined["probability"] = result.probability.new_tensor([part.prod() for part in parts])
-    return replace(result, rows=rows, columns=columns, **joined)
+    return replace(result, rows=tuple(rows), columns=tuple(columns), **joined)
 
 
-def _joined(
-    tokens: Tokens, old: Sequence[Span], by: Grouping | None
-) -> tuple[tuple[Span, ...], list[int]]:
-    """Join spans wherever the new grouping has no boundary between them.
+def _sizes(old: Sequence[Span], new: Sequence[Span]) -> list[int]:
+    """Return how many old spans each new one is made of."""
+    stops = [span.stop for span in old]
+    sizes, start = [], 0
+    for span in new:
+        end = stops.index(span.stop, start) + 1
+        sizes.append(end - start)
+        start = end
+    return sizes
 
-    Returns:
-        the joined spans, and how many old ones each is made of.
-    """
+
+def _joined(tokens: Tokens, old: Sequence[Span], by: Grouping | None) -> Sequence[Span]:
+    """Join spans wherever the new grouping has no boundary between them."""
     if by is None:
-        return tuple(old), [1] * len(old)
+        return old
     new = partition(tokens, by)
     if not isinstance(by, str):
         _check_uncut(tokens, old, chosen(tokens, by))
@@ -159,7 +193,7 @@ def _joined(
         start, stop = parts[0].start, parts[-1].stop
         own = parts[0].name if len(parts) == 1 else None
         spans.append(Span(start, stop, names.get((start, stop)) or own))
-    return tuple(spans), [len(parts) for parts in joined]
+    return spans
 
 
 def _check_uncut(tokens: Tokens, old: Sequence[Span], named: Sequence[Span]) -> None:

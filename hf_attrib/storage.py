@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import tempfile
-from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from hf_attrib.attribution import Attribution
 from hf_attrib.errors import InputError, ResultFileError
+from hf_attrib.json_value import Value, parse, plain
 from hf_attrib.run import Run
 from hf_attrib.tokens import Span, Tokens
 
-__all__ = ["load", "save", "to_json", "write_atomically"]
+__all__ = ["from_json", "load", "save", "to_json", "write_atomically"]
 
 _FORMAT = "hf_attrib.attribution"
 _FORMAT_VERSION = 1
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _TENSORS = ("scores", "value", "reference_value", "probability")
 _ERRORS = ("standard_error", "sum_standard_error")
 
@@ -70,30 +70,37 @@ def load(path: str | os.PathLike[str]) -> Attribution:
     Raises:
         ResultFileError: the file is no saved attribution or comes from a newer version.
     """
+    return from_json(Path(path).read_bytes(), str(path))
+
+
+def from_json(data: bytes, name: str) -> Attribution:
+    """Read what :func:`to_json` wrote, in UTF-8.
+
+    Args:
+        data: the content of a file.
+        name: what errors call it.
+
+    Raises:
+        ResultFileError: it is no saved attribution or comes from a newer version.
+    """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = parse(data.decode("utf-8"))
     except UnicodeDecodeError:
-        raise ResultFileError(f"{path} is not UTF-8 text.") from None
+        raise ResultFileError(f"{name} is not UTF-8 text.") from None
     except (ValueError, RecursionError) as error:
-        raise ResultFileError(f"{path} is not JSON ({error}).") from None
+        raise ResultFileError(f"{name} is not JSON ({error}).") from None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise ResultFileError(f"{path} is not a saved attribution: expected format {_FORMAT!r}.")
-    if content.get("format_version") != _FORMAT_VERSION:
+        raise ResultFileError(f"{name} is not a saved attribution: expected format {_FORMAT!r}.")
+    version = content.get("format_version")
+    if type(version) is not int or version != _FORMAT_VERSION:
         raise ResultFileError(
-            f"{path} has format version {content.get('format_version')}; this hf_attrib reads "
-            f"{_FORMAT_VERSION}. Update hf_attrib."
+            f"{name} has format version {version!r:.40}; this hf_attrib reads {_FORMAT_VERSION}. "
+            "Update hf_attrib."
         )
     try:
-        return _from_json(content)
-    except (
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:
-        raise ResultFileError(f"{path} is damaged: {error!r}.") from None
+        return _from_json(Value(content))
+    except ValueError as error:
+        raise ResultFileError(f"{name} is damaged: {error}.") from None
 
 
 def _to_json(result: Attribution) -> dict[str, Any]:
@@ -113,77 +120,93 @@ def _to_json(result: Attribution) -> dict[str, Any]:
     content["scores_dtype"] = str(result.scores.dtype).removeprefix("torch.")
     for name in (*_TENSORS, *_ERRORS):
         values = getattr(result, name)
-        content[name] = None if values is None else _plain(values.tolist())
+        content[name] = None if values is None else plain(values.tolist())
     # Derived, for readers of the file; `load` computes them anew.
-    content["gap"] = _plain(result.gap.tolist())
+    content["gap"] = plain(result.gap.tolist())
     content["converged"] = result.converged.tolist()
     return content
 
 
-def _from_json(content: Mapping[str, Any]) -> Attribution:
-    dtype = {"float32": torch.float32, "float64": torch.float64}[content["scores_dtype"]]
-
-    def tensor(name: str) -> Tensor:
-        return torch.tensor(_numbers(content[name]), dtype=dtype)
-
-    def spans(name: str) -> tuple[Span, ...]:
-        named = [(int(a), int(b), text) for a, b, text in content[name]]
-        return tuple(Span(a, b, None if text is None else "".join([text])) for a, b, text in named)
-
-    def tokens(name: str) -> Tokens:
-        part = content[name]
-        return Tokens(
-            ids=torch.tensor(part["ids"], dtype=torch.int64),
-            pieces=tuple("".join([piece]) for piece in part["pieces"]),
-            roles=tuple(part["roles"]),
-            offsets=tuple((int(a), int(b)) for a, b in part["offsets"]),
-            text="".join([part["text"]]),  # join takes nothing but text
-        )
-
-    rows, columns = spans("rows"), spans("columns")
-    errors = {name: tensor(name) for name in _ERRORS if content[name] is not None}
+def _from_json(file: Value) -> Attribution:
+    dtype = _DTYPES.get(file.field("scores_dtype").text())
+    if dtype is None:
+        raise file.field("scores_dtype").wrong(" or ".join(_DTYPES))
+    inputs, response = _tokens(file.field("inputs")), _tokens(file.field("response"))
+    rows, columns = (file.field(name).list_of(_span) for name in ("rows", "columns"))
+    for name, spans, tokens in (("rows", rows, response), ("columns", columns, inputs)):
+        if len(tokens) and not spans:
+            raise ValueError(f"its {name} are empty")
+    vector = partial(_vector, count=len(rows), dtype=dtype)
+    matrix = partial(_matrix, shape=(len(rows), len(columns)), dtype=dtype)
     return Attribution(
-        inputs=tokens("inputs"),
-        response=tokens("response"),
-        run=_run(content["run"]),
+        scores=matrix(file.field("scores")),
+        inputs=inputs,
+        response=response,
+        value=vector(file.field("value")),
+        reference_value=vector(file.field("reference_value")),
+        probability=vector(file.field("probability")),
+        run=_run(file.field("run")),
         rows=rows,
         columns=columns,
-        **{name: tensor(name) for name in _TENSORS},
-        **errors,
+        standard_error=file.field("standard_error").optional(matrix),
+        sum_standard_error=file.field("sum_standard_error").optional(vector),
     )
 
 
-def _run(content: Mapping[str, Any]) -> Run:
-    """Return the record of a run, refusing values of another type than it had."""
-    lists: dict[str, Any] = {
-        name: tuple(v) if isinstance(v, list) else v for name, v in content.items()
-    }
-    run = Run(**lists)
-    for name, hint in get_type_hints(Run).items():
-        kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-        plain = tuple(get_origin(kind) or kind for kind in kinds)
-        value = getattr(run, name)
-        # JSON writes 1.0 as 1 in other hands; too large a number overflows here, not later.
-        whole = hint is float and type(value) is int
-        if not isinstance(float(value) if whole else value, plain):
-            raise TypeError(f"{name} is {value!r:.40}")
-        if isinstance(value, tuple):
-            entry = int if name == "contrast_ids" else str
-            if not all(type(one) is entry for one in value):
-                raise TypeError(f"{name} is {value!r:.40}")
-    return run
+def _span(value: Value) -> Span:
+    start, stop, name = value.entries(3)
+    return Span(start.whole(), stop.whole(), name.optional(Value.text))
 
 
-def _plain(values: Any) -> Any:
-    """Replace what JSON cannot say (NaN, infinities) by None or a word."""
-    if isinstance(values, list):
-        return [_plain(v) for v in values]
-    if math.isnan(values):
-        return None
-    return values if math.isfinite(values) else str(values)
+def _extent(value: Value) -> tuple[int, int]:
+    start, stop = value.entries(2)
+    return start.whole(), stop.whole()
 
 
-def _numbers(values: Any) -> Any:
-    if isinstance(values, list):
-        return [_numbers(v) for v in values]
-    return math.nan if values is None else float(values)
+def _tokens(value: Value) -> Tokens:
+    return Tokens(
+        ids=torch.tensor(value.field("ids").list_of(Value.whole), dtype=torch.int64),
+        pieces=value.field("pieces").list_of(Value.text),
+        roles=value.field("roles").list_of(Value.text),
+        offsets=value.field("offsets").list_of(_extent),
+        text=value.field("text").text(),
+    )
+
+
+def _vector(value: Value, count: int, dtype: torch.dtype) -> Tensor:
+    exact = torch.tensor([v.number() for v in value.entries(count)], dtype=torch.float64)
+    tensor = exact.to(dtype)
+    if not torch.equal(tensor.isfinite(), exact.isfinite()):
+        raise ValueError(f"its {value.where} has numbers too large for its scores_dtype")
+    return tensor
+
+
+def _matrix(value: Value, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    return torch.stack([_vector(row, shape[1], dtype) for row in value.entries(shape[0])])
+
+
+def _run(value: Value) -> Run:
+    texts = partial(Value.list_of, read=Value.text)
+    versions = value.field("versions")
+    return Run(
+        method=value.field("method").text(),
+        method_fields=value.field("method_fields").mapping(),
+        target=value.field("target").text(),
+        contrast_ids=value.field("contrast_ids").optional(partial(Value.list_of, read=Value.whole)),
+        contrast_pieces=value.field("contrast_pieces").optional(texts),
+        attribute_to=value.field("attribute_to").text(),
+        movable=value.field("movable").text(),
+        baseline=value.field("baseline").text(),
+        signed=value.field("signed").flag(),
+        identity=value.field("identity").optional(Value.text),
+        resolution=value.field("resolution").number(),
+        tolerance=value.field("tolerance").number(),
+        model=value.field("model").text(),
+        model_revision=value.field("model_revision").optional(Value.text),
+        dtype=value.field("dtype").text(),
+        versions={name: versions.field(name).text() for name in versions.mapping()},
+        seconds=value.field("seconds").number(),
+        forward_rows=value.field("forward_rows").whole(),
+        backward_rows=value.field("backward_rows").whole(),
+        notes=texts(value.field("notes")),
+    )

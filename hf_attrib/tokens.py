@@ -60,6 +60,8 @@ class Tokens:
             raise ValueError(f"ids, pieces, roles and offsets differ in length: {sorted(lengths)}")
         if unknown := set(self.roles) - set(ROLES):
             raise ValueError(f"unknown roles {sorted(unknown)}; expected some of {ROLES}")
+        if not all(0 <= start <= end <= len(self.text) for start, end in self.offsets):
+            raise ValueError(f"offsets reach beyond the {len(self.text)} characters of the text")
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -433,6 +433,35 @@ def test_chat_without_a_template(refused, folder, tmp_path):
     assert "no chat template" in refused("explain", "a", "--chat", "--model", tmp_path / "m")
 
 
+def test_show_reads_standard_input(run, tmp_path, pipe_in):
+    path = tmp_path / "r.json"
+    saved(run, path, PROMPT, *QUICK)
+    expected = run("show", path)
+    pipe_in(path.read_bytes())
+    assert run("show", "-") == expected
+    pipe_in(b"{}")
+    assert "standard input is not a saved attribution" in run("show", "-")[2]
+    assert "standard input holds one result" in run("compare", "-", "-")[2]
+
+
+@pytest.mark.parametrize("flags", [("--json", "--html"), ("--json", "--svg"), ("--svg", "--html")])
+def test_two_outputs_in_one_file(refused, tmp_path, monkeypatch, flags):
+    monkeypatch.chdir(tmp_path)
+    first, second = flags
+    message = refused("explain", PROMPT, first, "x", second, tmp_path / "x")
+    assert "was given for two outputs; give each a file of its own" in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_says_of_each_method_what_a_shared_flag_is(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "250")
+    out = " ".join(run("explain", "--help")[1].split())
+    fields = {n: {f.name: f for f in dataclasses.fields(m)} for n, m in hf_attrib.methods().items()}
+    for name in ("guided_ig", "idgi", "integrated_gradients"):
+        steps = fields[name]["steps"]
+        assert f"{steps.metadata['help']} ({name}: {steps.default}" in out
+
+
 @pytest.mark.parametrize("name", ["no-such-file", "."])
 def test_result_that_cannot_be_read(refused, name):
     assert f"cannot read {name}" in refused("show", name)
@@ -608,6 +637,8 @@ def test_terminals_that_know_few_characters():
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     process = subprocess.run([*HF_ATTRIB, "explain", PROMPT, *QUICK], env=environment, **CAPTURED)
     assert (process.returncode, process.stderr) == (0, "")
+    assert "--- -- - 0 + ++ +++" in process.stdout
+    assert "?++" not in process.stdout
 
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*[34]8;[25];")

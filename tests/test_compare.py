@@ -20,6 +20,7 @@ import hf_attrib
 from hf_attrib import Explainer, InputError, compare
 from hf_attrib.agreement import agreement
 from hf_attrib.render import SideBySide, plain
+from hf_attrib.tokens import Span
 
 pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 
@@ -95,6 +96,13 @@ def test_odd_scores(a, b, expected):
     assert numbers == pytest.approx(expected, nan_ok=True)
 
 
+def test_no_cosine_is_beyond_one():
+    generator = torch.Generator().manual_seed(0)
+    for row in torch.randn(200, 9, generator=generator, dtype=torch.float64):
+        assert abs(agreement(row, row * 3, k=3).cosine) <= 1
+        assert abs(agreement(row, row * -3, k=3).cosine) <= 1
+
+
 def test_methods_with_and_without_sign(explain):
     a, b = explain(), explain(method="saliency")
     found = compare(a, b)
@@ -143,6 +151,63 @@ def test_prompts_a_and_b(explain):
     assert any("the inputs differ" in note for note in found.notes)
 
 
+def test_rows_that_one_of_them_has_joined(explain):
+    a, b = explain(), explain(method="input_x_gradient")
+    words = compare(*(r.group(response="word") for r in (a, b)))
+    for mixed in (compare(a, b.group(response="word")), compare(a.group(response="word"), b)):
+        assert mixed.a.rows == mixed.b.rows == words.a.rows
+        assert mixed.rows == words.rows
+        assert mixed.left_out == (0, 0)
+        torch.testing.assert_close(mixed.difference, words.difference)
+    both = compare(a, b.group("word", response="word"))
+    assert len(both.rows) == len(b.group(response="word").rows)
+    named = compare(a, b.group(response={"who": (0, 2)}))
+    assert named.results[0].response_pieces[0] == "who"
+
+
+def test_rows_of_explained_words(explain):
+    tokens_, words = explain(), explain(spans="word")
+    found = compare(tokens_, words)
+    assert found.results[0].rows == found.results[1].rows == words.rows
+    assert found.left_out == (0, 0)
+
+
+def test_rows_that_overlap_in_part_are_left_out():
+    a = attribution(torch.ones(4, 1), ["in"], ["a", " b", " c", " d"])
+    left = a.group(response=[(0, 2), (2, 4)])
+    crossed = a.group(response=[(0, 1), (1, 3), (3, 4)])
+    assert compare(left, crossed).rows == ((0, 0),)
+    assert compare(left, crossed).results[0].rows == (Span(0, 4),)
+    shifted = a[1:].group(response=[(1, 3)])
+    with pytest.raises(InputError, match="no generated tokens in common"):
+        compare(left[0], shifted)
+    assert compare(a[::-1], crossed).rows == ((0, 2), (3, 0))
+
+
+def test_the_prompt_alone_and_the_prefix_too(explain):
+    a, b = explain(), explain(attribute_to="all")
+    found = compare(a, b)
+    n = len(a.inputs)
+    assert found.columns == tuple((i, i) for i in range(n))
+    torch.testing.assert_close(
+        found.difference, a.scores.double() - b.scores[:, :n].double(), rtol=0, atol=0
+    )
+    assert found.left_out[0] == 0 < found.left_out[1]
+    (note,) = found.notes
+    assert note.startswith(f"{len(b.inputs) - n} of {len(b.inputs)} inputs of b are left out")
+    words = compare(b.group("word"), a)
+    assert words.left_out[1] == 0
+    assert words.a.columns[: len(words.columns)] == words.b.columns == a.group("word").columns
+
+
+def test_a_column_across_the_end_of_the_shorter_prompt_is_left_out():
+    long = attribution(torch.ones(1, 4), ["a", " b", " c", " d"], ["x"])
+    short = attribution(torch.ones(1, 2), ["a", " b"], ["x"])
+    found = compare(long.group([(1, 3)]), short)
+    assert found.columns == ((0, 0),)
+    assert found.left_out == (0.75, 0.5)
+
+
 def test_two_tokenizers():
     """A byte-level and a SentencePiece model: the same words, of other tokens."""
     prompt, response = "the key's red, 日本 is blue", " the key is red"
@@ -155,7 +220,7 @@ def test_two_tokenizers():
     shared = [found.a.pieces[i].strip() for i, _ in found.columns]
     assert shared == ["the", "key's", "red", ",", "日", "本", "is", "blue"]
     assert [found.a.response_pieces[i].strip() for i, _ in found.rows] == response.split()
-    assert "1 of 9 inputs of a are left out, 0 % of its attribution" in found.notes  # <bos>
+    assert "1 of 9 inputs of a is left out, 0 % of its attribution" in found.notes  # <bos>
 
 
 def test_a_chat_and_its_plain_text_share_their_words(keys):
@@ -163,7 +228,8 @@ def test_a_chat_and_its_plain_text_share_their_words(keys):
     text = "Ada's key is red. Q: What color is Ada's key?"
     a = explainer.explain(text, response=ANSWER, steps=2)
     b = explainer.explain([{"role": "user", "content": text}], response=ANSWER, steps=2)
-    shared = [a.group("word").pieces[i].strip() for i, _ in compare(a, b).columns]
+    found = compare(a, b)
+    shared = [found.a.pieces[i].strip() for i, _ in found.columns]
     assert "".join(shared).endswith("Ada'skeyisred.Q:WhatcolorisAda'skey?")
 
 
@@ -181,7 +247,7 @@ def test_a_chat_and_its_plain_text_share_their_words(keys):
         (paris(), "r.json", {}, "two results can be compared; got str"),
         (
             attribution([[1.0]], tokens(["a"]), ["x"]),
-            attribution([[1.0, 2.0]], tokens(["b", "c"]), ["x"]),
+            attribution([[1.0, 2.0]], tokens(["", "b", "c"])[1:], ["x"]),
             {},
             "no inputs in common",
         ),
@@ -216,6 +282,22 @@ def test_side_by_side_if_there_is_room(explain):
         assert f"{found.total.kendall:+.2f}" in text
         assert "note: the scores of b have no sign" in text
         assert all(line == line.rstrip() for line in lines)
+
+
+def test_screen_and_page_show_the_same_rows(explain):
+    """Both of the paired rows only, and of all of these."""
+    a = explain()
+    found = compare(a["blue"], replace(a, scores=10 * a.scores))
+    text, page = plain(SideBySide(found), 160), found.to_html()
+    part, whole = (float(r.scores.sum(0).abs().max()) for r in (found.results[1], found.b))
+    assert f"{part:+.2f}"[:4] != f"{whole:+.2f}"[:4]
+    for shown in (text, page):
+        assert f"{part:+.3g}" in shown
+        assert f"{whole:+.3g}" not in shown
+    missed = [int((~r.converged).sum()) for r in found.results]
+    for name, result, number in zip("ab", found.results, missed, strict=True):
+        for shown in (text, page):
+            assert (f"! {number} of {len(result)}" in shown) is bool(number), name
 
 
 def test_each_side_has_its_own_scale():

@@ -274,6 +274,21 @@ def test_groups_of_any_tokens(tokens, data):
 NUMBERS = st.floats(width=32) | st.sampled_from([0.0, -0.0, math.nan, math.inf, 1e-45, 3e38])
 
 
+FIELDS = st.dictionaries(TEXT, st.none() | st.booleans() | st.integers() | TEXT, max_size=3)
+RUNS = st.fixed_dictionaries(
+    dict.fromkeys(("model", "baseline", "target", "method", "movable", "dtype"), TEXT)
+    | {
+        "method_fields": FIELDS,
+        "versions": st.dictionaries(TEXT, TEXT, max_size=2),
+        "identity": st.none() | TEXT,
+        "model_revision": st.none() | TEXT,
+        "notes": st.lists(TEXT, max_size=3).map(tuple),
+        "signed": st.booleans(),
+        "attribute_to": st.sampled_from(["prompt", "all"]),
+    }
+)
+
+
 @examples(60)
 @given(data=st.data())
 def test_any_scores_and_names(data, tmp_path_factory):
@@ -281,16 +296,15 @@ def test_any_scores_and_names(data, tmp_path_factory):
     response = data.draw(st.lists(TEXT, min_size=1, max_size=3))
     row = st.lists(NUMBERS, min_size=len(pieces), max_size=len(pieces))
     scores = data.draw(st.lists(row, min_size=len(response), max_size=len(response)))
-    words_ = data.draw(TEXT)
-    run = {"model": words_, "notes": (words_,), "baseline": words_}
-    result = attribution(scores, pieces, response, **run)
+    result = attribution(scores, pieces, response, **data.draw(RUNS))
     name = data.draw(TEXT | BROKEN)
-    result = result.group([Span(0, 1, name)])
+    result = result.group([Span(0, 1, name)], response=[Span(0, 1, data.draw(TEXT))])
     folder = tmp_path_factory.mktemp("fuzz")
     assert_lossless(result, folder)
     assert harmless(str(result))
     assert harmless(str(result.top()))
     assert harmless(str(compare(result, result)))
+    assert harmless(result.to_html().replace("\t", " "))  # white space in a page
 
 
 def test_the_tiny_models_take_any_text_too(tmp_path):

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from test_query import sampled
 from test_render import HOSTILE, attribution, hostile, paris, tokens
 
 import hf_attrib
@@ -122,7 +123,10 @@ def facts(page):
 def shades(page):
     """The class that colours each unit of the prompt."""
     classes = page.eval_on_selector_all(".unit", "all => all.map(e => e.className)")
-    return [" ".join(c for c in one.split() if c not in ("unit", "quiet")) for one in classes]
+    return [
+        " ".join(c for c in one.split() if c not in ("unit", "quiet", "unpaired"))
+        for one in classes
+    ]
 
 
 def expected_shades(scores, signed=True, floor=0.0):
@@ -322,7 +326,7 @@ def test_what_has_not_converged_is_marked(show):
     marked.click()
     assert facts(page)["converged"] == "! no"
     good = show(attribution([[1.0]], ["a"], ["b"]))
-    assert "✓ 1 of 1 targets converged" in good.locator("header").inner_text()
+    assert "✓ 1 of 1 target converged" in good.locator("header").inner_text()
     assert good.locator(".missed, .warning").count() == 0
 
 
@@ -505,7 +509,7 @@ def test_nothing_runs_off_the_side(show, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-@pytest.mark.parametrize("size", [(0, 0), (0, 3), (2, 0), (2, 3)])
+@pytest.mark.parametrize("size", [(2, 0), (2, 3)])
 def test_nothing_to_show_does_not_fail(show, size):
     page = show(attribution(torch.zeros(size), ["a"] * size[1], ["b"] * size[0]))
     page.keyboard.press("ArrowRight")
@@ -520,6 +524,136 @@ def test_odd_scores_are_shown_as_such(show, odd):
     assert page.locator(".strongest .number").first.inner_text() == f"{odd:+.0f}".replace(
         "+nan", "nan"
     )
+
+
+def levels(page):
+    """The colour of each pixel of the matrix, as its place in the matrix's scale; -1 is odd."""
+    page.locator("canvas").wait_for()  # drawn once the panel has opened
+    return page.evaluate(
+        """() => {
+            const shades = [...document.querySelectorAll(".matrix .shades i")];
+            const pen = new OffscreenCanvas(1, 1).getContext("2d");
+            const byte = (colour) => {
+                pen.fillStyle = getComputedStyle(document.body).backgroundColor;
+                pen.fillRect(0, 0, 1, 1);
+                pen.fillStyle = colour;
+                pen.fillRect(0, 0, 1, 1);
+                return String(pen.getImageData(0, 0, 1, 1).data);
+            };
+            const known = shades.map((e) => byte(getComputedStyle(e).backgroundColor));
+            const canvas = document.querySelector("canvas");
+            const bytes = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+            return [...Array(canvas.width * canvas.height).keys()].map(
+                (k) => known.indexOf(String(bytes.data.slice(4 * k, 4 * k + 4))));
+        }"""
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_odd_scores_are_alarming_in_the_matrix(show, scheme):
+    result = attribution(
+        [[math.nan, 2.0, 0.0], [math.inf, -2.0, -math.inf]], list("abc"), ["r", "s"]
+    )
+    page = show(result, color_scheme=scheme)
+    page.locator("details.matrix summary").click()
+    assert levels(page) == [-1, 20, 10, -1, 0, -1]
+    assert page.locator(".matrix .scale").inner_text().endswith("not finite")
+    plain = show(paris())
+    plain.locator("details.matrix summary").click()
+    assert "finite" not in plain.locator(".matrix .scale").inner_text()
+    assert plain.locator(".alarm").is_hidden()
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_the_script_shades_as_the_page_does(show, signed):
+    """Without scripts, with them, and in the matrix: one number has one shade."""
+    scores = [k / 128 * (-1) ** k for k in range(129)] + [1.0, 0.0, 1e-30, 0.0625, 0.9375]
+    scores = scores if signed else [abs(s) for s in scores]
+    result = attribution([scores], [f" w{i}" for i in range(len(scores))], ["x"], signed=signed)
+    expected = expected_shades(scores, signed)
+    assert shades(show(result, java_script_enabled=False)) == expected
+    page = show(result)
+    assert shades(page) == expected
+    page.keyboard.press("ArrowRight")
+    assert shades(page) == expected
+    page.locator("details.matrix summary").click()
+    steps = [math.floor(10 * abs(s) + 0.5) * (-1 if s < 0 else 1) for s in scores]
+    assert levels(page) == [step + 10 * signed for step in steps]
+
+
+def test_the_matrix_has_its_own_scale(show, keys):
+    page = show(keys)
+    page.locator("details.matrix summary").click()
+    limit = float(keys.scores.abs().max())
+    ends = page.locator(".matrix .scale > span:not(.shades)").all_inner_texts()
+    assert [float(end) for end in ends] == pytest.approx([-limit, limit], abs=6e-3)
+
+
+def test_the_matrix_follows_the_window(show, keys):
+    many = attribution(torch.ones(2, 200), [f" w{i}" for i in range(200)], ["a", "b"])
+    page = show(many)
+    page.locator("details.matrix summary").click()
+    wide = page.locator("canvas").bounding_box()["width"]
+    page.set_viewport_size({"width": 700, "height": 800})
+    page.wait_for_function(
+        "wide => document.querySelector('canvas').getBoundingClientRect().width < wide", arg=wide
+    )
+    assert page.locator("canvas").count() == 1
+    narrow = show(keys, viewport={"width": 420, "height": 800})
+    narrow.locator("details.matrix summary").click()
+    assert narrow.locator(".heads bdi").all_inner_texts() == [p.strip() for p in keys.pieces]
+    assert narrow.evaluate("document.documentElement.scrollWidth") <= 420
+
+
+def test_rows_that_are_not_the_whole_response(show, keys):
+    page = show(keys[1:4])
+    assert page.locator("#chosen-title").inner_text() == "All 3 scored tokens"
+    assert page.locator("#whole").inner_text() == "All 3 scored tokens"
+    assert "hole response" not in page.locator("body").inner_text()
+    one = show(keys[1].group(response={"it": (1, 2)}))
+    assert one.locator("#chosen-title").inner_text() == "All 1 scored token"
+
+
+def test_every_bar_has_a_colour(show):
+    page = show(attribution([[100.0, 1.0, -0.001]], ["a", " b", " c"], ["x"]))
+    bars = page.eval_on_selector_all(".track i", "all => all.map(e => e.className)")
+    assert bars == ["supports l10", "supports l1", "opposes l1"]
+    assert shades(page) == ["supports l10", "", ""]
+
+
+def test_an_input_is_never_shortened_for_its_context(show):
+    name = "w" * 22
+    page = show(attribution([[0.0, 1.0]], ["before and around", f" {name}"], ["x"]),
+                viewport={"width": 320, "height": 700})  # fmt: skip
+    widths = page.locator(".strongest .input bdi").evaluate_all(
+        "all => all.map(e => [e.clientWidth, e.scrollWidth])"
+    )
+    assert widths[1][0] > 60
+    assert widths[0][0] < widths[1][0]
+
+
+def test_keys_are_not_explained_where_there_are_none(show):
+    assert show(paris()).locator(".keys").is_visible()
+    touch = show(paris(), has_touch=True, is_mobile=True)
+    assert touch.evaluate("matchMedia('(hover: none)').matches")
+    assert touch.locator(".keys").is_hidden()
+
+
+def test_standard_errors_stand_behind_their_numbers(show):
+    page = show(sampled())
+    assert page.locator(".strongest .number").all_inner_texts() == ["+4.00 ± 0.63", "-0.50 ± 1.3"]
+    assert facts(page)["sum of scores"] == "3.5 ± 1.9"
+    page.locator("#rows .row").nth(1).click()
+    assert page.locator(".strongest .number").all_inner_texts() == ["+1.00 ± 0.13", "+0.50 ± 1"]
+    page.locator(".unit").nth(0).hover()
+    assert page.locator("#tip div").first.inner_text() == "in  +1.00 ± 0.13"
+    page.locator("details.matrix summary").click()
+    page.locator("canvas").hover(position={"x": 4, "y": 4})
+    assert page.locator("#tip div").first.inner_text().endswith("+3.00 ± 0.5")
+    assert "± the standard error" in page.locator(".panel .hint").inner_text()
+    page.locator("details.numbers summary").click()
+    assert page.locator("tbody td:nth-child(5)").first.inner_text() == "2 ± 0.75"
+    assert "±" not in show(paris()).locator("body").inner_text()
 
 
 def test_groups_keep_their_text_and_their_names(show):
@@ -615,6 +749,13 @@ def test_a_comparison_shows_both_results_of_a_selection(show, pair):
     assert page.locator(".chosen dl").count() == 1  # nothing is known of a span's agreement
 
 
+def test_what_two_methods_sum_to_stands_together(show):
+    either = [paris(identity=identity) for identity in ("f(x) - f(x')", "f(x) - E f(x')")]
+    page = show(hf_attrib.compare(*either))
+    names = page.locator(".chosen dl").first.locator("dt").all_inner_texts()
+    assert names[2:5] == ["f(x) - f(x')", "f(x) - E f(x')", "sum of scores"]
+
+
 def test_a_comparison_has_two_matrices_and_a_frame(show, pair):
     page = show(HOST.format(pair._repr_html_()))
     frame = page.frame_locator("iframe")
@@ -644,6 +785,33 @@ def test_different_prompts_keep_their_own_text(show, keys):
     assert "the inputs differ" in page.locator("header").inner_text()
     page.keyboard.press("ArrowLeft")
     assert len(selected(page)) == 1
+
+
+def test_inputs_without_counterpart_are_marked(show, keys):
+    both = explained("keys-llama", PROMPT, response_ids=keys.response_ids, attribute_to="all")
+    page = show(hf_attrib.compare(keys, both))
+    alone = page.locator(".unit.unpaired")
+    assert alone.count() == len(both.inputs) - len(keys.inputs)
+    assert "dotted" in alone.first.evaluate("e => getComputedStyle(e).textDecoration")
+    alone.first.hover()
+    assert "no counterpart" in page.locator("#tip").inner_text()
+    assert "Dotted: no counterpart" in page.locator("#hint").inner_text()
+    page.locator(".unit").first.hover()
+    assert "no counterpart" not in page.locator("#tip").inner_text()
+    assert "Dotted" not in show(hf_attrib.compare(keys, keys)).locator("#hint").inner_text()
+
+
+def test_a_notebook_is_spared_the_numbers_of_a_large_result(show):
+    scores = torch.randn(60, 900, generator=torch.Generator().manual_seed(0))
+    result = attribution(scores, [f" w{i}" for i in range(900)], [f" t{t}" for t in range(60)])
+    for shown, count in ((result, "54,000"), (hf_attrib.compare(result, result), "108,000")):
+        frame = shown._repr_html_()
+        assert len(frame) < 0.6 * len(shown.to_html())
+        page = show(HOST.format(frame)).frame_locator("iframe")
+        assert f"the {count} single scores are left out here" in page.locator("header").inner_text()
+        assert page.locator("details, script").count() == 0
+        assert page.locator(".unit.l10").count() > 0
+    assert "left out" not in result.to_html()
 
 
 def test_the_page_is_written_whole(tmp_path):

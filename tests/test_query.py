@@ -1,6 +1,7 @@
 """Parts, groups and tables of a result: sums stay what they were, and no model runs again."""
 
 import builtins
+import copy
 import math
 from dataclasses import replace
 
@@ -199,10 +200,18 @@ def test_rows_that_are_not_there(key, message):
         REPEATED[key]
 
 
-@pytest.mark.parametrize("step", [0, "1"])
-def test_slices_that_python_refuses(step):
-    with pytest.raises((ValueError, TypeError)):
-        REPEATED[::step]
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        (slice(0, 2, 0), r"rows \[0:2:0\] cannot be counted"),
+        (slice("a", "b"), r"rows \['a':'b'\] cannot be counted"),
+        (slice(0.5, None), "expected whole numbers"),
+        (True, "expected a row, a slice of rows or their text; got True"),
+    ],
+)
+def test_keys_that_python_would_take_or_refuse_in_its_own_way(key, message):
+    with pytest.raises(InputError, match=message):
+        REPEATED[key]
 
 
 # Files
@@ -302,10 +311,39 @@ def test_data_frames_without_pandas(bob, monkeypatch):
 
 
 def test_nothing_to_group():
-    result = attribution(torch.zeros(0, 0), tokens([]), [])
+    result = attribution(torch.zeros(1, 0), tokens([]), ["x"])
     grouped = result.group("word", "sentence")
-    assert tuple(grouped.scores.shape) == (0, 0)
+    assert tuple(grouped.scores.shape) == (1, 0)
     assert result.top() == ()
     assert str(result.top()) == ""
     assert result.to_rows() == []
-    assert list(result) == []
+    assert len(list(result)) == 1
+
+
+def test_nothing_explained():
+    with pytest.raises(ValueError, match="there are no rows: no generated token was explained"):
+        attribution(torch.zeros(0, 1), ["a"], [])
+
+
+def sampled():
+    result = attribution([[3.0, -1.0], [1.0, 0.5]], ["in", "put"], ["a", "b"])
+    errors = torch.tensor([[0.5, 0.25], [0.125, 1.0]]).double()
+    return replace(result, standard_error=errors, sum_standard_error=errors.sum(-1))
+
+
+def test_standard_errors_are_in_every_table():
+    result = sampled()
+    assert [row["standard_error"] for row in result.to_rows()] == [0.5, 0.25, 0.125, 1.0]
+    assert list(result.to_dataframe()["standard_error"]) == [0.5, 0.25, 0.125, 1.0]
+    assert [c.standard_error for c in result.top()] == [0.625, 1.25]
+    assert "+4 ± 0.62 " in str(result.top())
+    exact = replace(result, standard_error=None)
+    assert {row["standard_error"] for row in exact.to_rows()} == {None}
+    assert {c.standard_error for c in exact.top()} == {None}
+    assert "±" not in str(exact.top())
+
+
+def test_strengths_are_ranked_without_sign():
+    result = attribution([[3.0, 1.0]], ["in", "put"], ["a"], signed=False)
+    assert "+" not in str(result.top())
+    assert copy.copy(result.top()).signed is False

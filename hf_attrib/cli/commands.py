@@ -14,7 +14,16 @@ from hf_attrib import __version__
 from hf_attrib.cli import catalog
 from hf_attrib.cli.flags import flagged
 from hf_attrib.cli.options import Answer, Asked, ModelChoice, Record, View
-from hf_attrib.cli.output import Activity, complain, emit, emit_comparison, put, quiet
+from hf_attrib.cli.output import (
+    PLAINER,
+    Activity,
+    check_distinct,
+    complain,
+    emit,
+    emit_comparison,
+    put,
+    quiet,
+)
 from hf_attrib.cli.results import Pair, Saved
 from hf_attrib.cli.source import Source
 from hf_attrib.errors import HFAttribError
@@ -47,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # not every terminal knows every character
+            stream.reconfigure(errors=PLAINER)  # not every terminal knows every character
     code: Any = 2
     try:
         code = app(arguments, standalone_mode=False)
@@ -85,6 +94,7 @@ def explain(
     **fields: Any,
 ) -> None:
     """Generate an answer to a prompt and show what each token of it came from."""
+    check_distinct(record.json, view.svg, view.html)
     question = asked.question(asked.made_method(fields, answer.seed))
     prompt = source.read()
     with Activity(f"Loading {choice.model}") as activity, quiet():

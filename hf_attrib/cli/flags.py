@@ -73,11 +73,9 @@ def _method_parameters() -> list[inspect.Parameter]:
     """Return what typer reads the fields of all methods from; those not given are ``None``."""
     parameters = []
     for name, by_method in method_fields().items():
-        helps = dict.fromkeys(f.metadata.get("help", "") for f in by_method.values())
-        defaults = ", ".join(f"{method}: {f.default}" for method, f in by_method.items())
         info = typer.Option(
             None,
-            help=escape(f"{' '.join(helps)} ({defaults})"),
+            help=escape(_about(by_method)),
             rich_help_panel="Fields of methods",
             show_default=False,
         )
@@ -85,6 +83,14 @@ def _method_parameters() -> list[inspect.Parameter]:
         kind = kinds.pop() if len(kinds) == 1 else str
         parameters.append(_parameter(name, info, kind | None))
     return parameters
+
+
+def _about(by_method: Mapping[str, Field[Any]]) -> str:
+    """Return what a field is, said once for all methods that say the same, and its defaults."""
+    defaults: dict[str, list[str]] = {}
+    for method, f in by_method.items():
+        defaults.setdefault(f.metadata.get("help", ""), []).append(f"{method}: {f.default}")
+    return " ".join(f"{about} ({', '.join(values)})" for about, values in defaults.items())
 
 
 def _kind(method: type[Method], name: str) -> type:

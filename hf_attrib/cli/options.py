@@ -10,7 +10,7 @@ import typer
 
 from hf_attrib.attribution import Attribution
 from hf_attrib.baselines import NAMES, BaselineLike, check_name
-from hf_attrib.cli.output import STDOUT, check_writable
+from hf_attrib.cli.output import STDSTREAM, check_distinct, check_writable
 from hf_attrib.errors import InputError
 from hf_attrib.grouping import RULES
 from hf_attrib.loading import DTYPES, check_device
@@ -164,6 +164,7 @@ class View:
     def __post_init__(self) -> None:
         if self.group is not None and self.group not in RULES:
             raise InputError(f"--group is {self.group!r}; expected {' or '.join(RULES)}.")
+        check_distinct(self.svg, self.html)
         for path in (self.svg, self.html):
             if path is not None:
                 check_writable(path)
@@ -185,7 +186,7 @@ class Record:
     ] = None
 
     def __post_init__(self) -> None:
-        if self.json is not None and self.json != STDOUT:
+        if self.json is not None and self.json != STDSTREAM:
             check_writable(self.json)
 
 

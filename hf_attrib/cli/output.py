@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import logging
 import os
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
     from hf_attrib.cli.options import View
 
 __all__ = [
-    "STDOUT",
+    "PLAINER",
+    "STDSTREAM",
     "Activity",
+    "check_distinct",
     "check_writable",
     "complain",
     "emit",
@@ -39,11 +42,27 @@ __all__ = [
     "rendered",
 ]
 
-#: What stands for standard output among paths.
-STDOUT = Path("-")
+#: What stands for standard output, or input, among paths.
+STDSTREAM = Path("-")
+
+#: How to write what a terminal cannot: name of an error handler of Python's codecs.
+PLAINER = "hf_attrib.plainer"
+#: Signs that have a plain double of the same width; anything else becomes a question mark.
+_PLAINER = {"⁺": "+", "⁻": "-", "±": "~", "·": ".", "…": "~", "−": "-"}
 
 #: Seconds after which a reader wonders whether anything happens.
 _PATIENCE = 1.0
+
+
+def _plainer(error: UnicodeError) -> tuple[str, int]:
+    """Replace the characters that an encoding lacks."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(_PLAINER.get(c, "?") for c in lacking), error.end
+
+
+codecs.register_error(PLAINER, _plainer)
 
 
 def complain(message: str) -> None:
@@ -86,9 +105,9 @@ def emit(result: Attribution, view: View, json: Path | None) -> None:
     """
     shown = view.of(result)
     try:
-        put(to_json(result) if json == STDOUT else rendered(Heatmap(shown, matrix=view.matrix)))
+        put(to_json(result) if json == STDSTREAM else rendered(Heatmap(shown, matrix=view.matrix)))
     finally:
-        if json is not None and json != STDOUT:
+        if json is not None and json != STDSTREAM:
             _save(result.save, json)
         if view.svg is not None:
             _save(lambda path: to_svg(shown, path), view.svg)
@@ -115,7 +134,7 @@ def check_writable(path: Path) -> None:
     Raises:
         InputError: it cannot.
     """
-    if path == STDOUT:
+    if path == STDSTREAM:
         raise InputError("standard output takes JSON only (--json -); give a file.")
     try:
         if path.exists() and not path.is_file():
@@ -123,6 +142,21 @@ def check_writable(path: Path) -> None:
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}.") from None
+
+
+def check_distinct(*paths: Path | None) -> None:
+    """Refuse to write two things into one file.
+
+    Raises:
+        InputError: that was asked for.
+    """
+    seen: set[Path] = set()
+    for path in paths:
+        if path is None or path == STDSTREAM:
+            continue
+        if path.resolve() in seen:
+            raise InputError(f"{path} was given for two outputs; give each a file of its own.")
+        seen.add(path.resolve())
 
 
 def _save(write: Callable[[Path], Any], path: Path) -> None:

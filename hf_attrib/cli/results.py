@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,10 +11,10 @@ import typer
 
 from hf_attrib.attribution import Attribution
 from hf_attrib.cli.options import check_positive
-from hf_attrib.cli.output import check_writable
+from hf_attrib.cli.output import STDSTREAM, check_writable
 from hf_attrib.compare import Comparison, compare
 from hf_attrib.errors import InputError
-from hf_attrib.storage import load
+from hf_attrib.storage import from_json, load
 
 __all__ = ["Pair", "Saved"]
 
@@ -22,7 +23,12 @@ __all__ = ["Pair", "Saved"]
 class Saved:
     """Result."""
 
-    result: Annotated[Path, typer.Argument(help="A result that hf-attrib explain --json saved.")]
+    result: Annotated[
+        Path,
+        typer.Argument(
+            help="A result that hf-attrib explain --json saved; - reads standard input."
+        ),
+    ]
 
     def load(self) -> Attribution:
         """Return the result.
@@ -46,6 +52,8 @@ class Pair:
 
     def __post_init__(self) -> None:
         check_positive("--k", self.k)
+        if self.a == self.b == STDSTREAM:
+            raise InputError("standard input holds one result; give a file for the other.")
         if self.html is not None:
             check_writable(self.html)
 
@@ -60,6 +68,8 @@ class Pair:
 
 def _load(path: Path) -> Attribution:
     try:
+        if path == STDSTREAM:
+            return from_json(sys.stdin.buffer.read(), "standard input")
         return load(path)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}.") from None

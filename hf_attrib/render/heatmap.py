@@ -12,8 +12,8 @@ from hf_attrib.attribution import Attribution, Run
 from hf_attrib.render import words
 from hf_attrib.render.palette import Scale, depth_of
 from hf_attrib.render.prompt import prompt
-from hf_attrib.render.rows import generated, matrix
-from hf_attrib.render.sheet import Sheet, prepare
+from hf_attrib.render.rows import CRAMPED, generated, matrix
+from hf_attrib.render.sheet import Sheet, prepare, scale_line
 
 __all__ = ["Heatmap"]
 
@@ -38,7 +38,7 @@ class Heatmap:
         yield from generated(sheet, options.max_width)
         if self.matrix:
             yield from matrix(sheet, options.max_width)
-        yield from _legend(sheet)
+        yield from _legend(sheet, options.max_width)
         yield from _footer(self.result)
 
 
@@ -47,15 +47,20 @@ def _header(run: Run) -> Text:
     return Text.assemble(text, *(f" · {part}" for part in words.about(run)))
 
 
-def _legend(sheet: Sheet) -> Iterator[RenderableType]:
+def _legend(sheet: Sheet, width: int) -> Iterator[RenderableType]:
+    scales = {"total": sheet.total_scale}
+    if sheet.token_scale.depth != "none" and len(sheet.rows) > 1:
+        scales["per token"] = sheet.token_scale
     table = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
     for _ in range(4):
         table.add_column(no_wrap=True)
-    _add_scale(table, "total", sheet.total_scale)
-    if sheet.token_scale.depth != "none" and len(sheet.rows) > 1:
-        _add_scale(table, "per token", sheet.token_scale)
-    yield table
-    yield Text(words.meaning(sheet.result.run), "dim")
+    for name, scale in scales.items():
+        _add_scale(table, name, scale)
+    if width < CRAMPED:  # numbers that break to the next line are better than none
+        yield from (scale_line(name, scale) for name, scale in scales.items())
+    else:
+        yield table
+    yield Text(words.meaning(sheet.result), "dim")
 
 
 def _add_scale(table: Table, name: str, scale: Scale) -> None:

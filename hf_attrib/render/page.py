@@ -15,9 +15,8 @@ from markupsafe import Markup, escape
 
 from hf_attrib.attribution import Attribution
 from hf_attrib.compare import Comparison
-from hf_attrib.query import take
 from hf_attrib.render import words
-from hf_attrib.render.panel import Panel, panel
+from hf_attrib.render.panel import Panel, panel_of
 from hf_attrib.render.pieces import response
 from hf_attrib.render.safe_text import visible
 from hf_attrib.storage import write_atomically
@@ -29,6 +28,8 @@ _FOLDER = Path(__file__).parent / "html"
 #: Pixels of a page within a notebook: what surrounds the text, a line of it, and the bounds.
 _SURROUNDINGS, _LINE, _LOWEST, _HIGHEST = 420, 28, 640, 800
 _CHARACTERS_PER_LINE = 70
+#: Scores that a notebook's page holds at most.
+_MOST_SCORES = 50_000
 
 
 def to_html(shown: Attribution | Comparison, path: str | os.PathLike[str] | None = None) -> str:
@@ -41,8 +42,7 @@ def to_html(shown: Attribution | Comparison, path: str | os.PathLike[str] | None
     Returns:
         The HTML document.
     """
-    context = _of_pair(shown) if isinstance(shown, Comparison) else _of_result(shown)
-    document = _render("page.html.jinja", **context)
+    document = _render("page.html.jinja", **_of(shown))
     if path is not None:
         write_atomically(Path(path), document)
     return document
@@ -51,32 +51,45 @@ def to_html(shown: Attribution | Comparison, path: str | os.PathLike[str] | None
 def to_frame(shown: Attribution | Comparison) -> str:
     """Return the page in a frame of its own, for notebooks: neither can disturb the other.
 
+    A notebook keeps what it shows, so that a large result shows its totals only.
+
     Args:
         shown: what to show.
     """
-    text = (shown.a if isinstance(shown, Comparison) else shown).inputs.text
+    results = shown.results if isinstance(shown, Comparison) else (shown,)
+    text = results[0].inputs.text
     lines = len(text) // _CHARACTERS_PER_LINE + text.count("\n")
     height = min(max(_SURROUNDINGS + _LINE * lines, _LOWEST), _HIGHEST)
-    document = escape(to_html(shown))
+    context = _of(shown)
+    scores = sum(result.scores.numel() for result in results)
+    if scores > _MOST_SCORES:
+        left_out = f"the {scores:,} single scores are left out here; to_html(path) writes them all"
+        context |= {"full": False, "notes": (*context["notes"], left_out)}
+    document = escape(_render("page.html.jinja", **context))
     return _render("frame.html.jinja", document=document, height=height, text=str(shown))
+
+
+def _of(shown: Attribution | Comparison) -> dict[str, Any]:
+    return _of_pair(shown) if isinstance(shown, Comparison) else _of_result(shown)
 
 
 def _of_result(result: Attribution) -> dict[str, Any]:
     title, *about = words.shared([result.run])[0]
-    return _context(title, about, [panel(result)], result)
+    return _context(title, about, [panel_of(result)], result)
 
 
 def _of_pair(comparison: Comparison) -> dict[str, Any]:
-    results = [
-        take(result, [pair[side] for pair in comparison.rows])
-        for side, result in enumerate((comparison.a, comparison.b))
-    ]
-    common, own = words.shared([result.run for result in results])
-    panels = [panel(*each) for each in zip(results, "ab", own, strict=True)]
-    context = _context("Comparison", common, panels, results[0])
+    common, own = words.shared([result.run for result in comparison.results])
+    panels = [panel_of(*each) for each in zip(comparison.results, "ab", own, strict=True)]
+    context = _context("Comparison", common, panels, comparison.results[0])
     context["notes"] = comparison.notes
     a, b = (panel.owners for panel in panels)
-    context["data"]["pairs"] = sorted({(a[i], b[j]) for i, j in comparison.columns})
+    pairs = sorted({(a[i], b[j]) for i, j in comparison.columns})
+    context["data"]["pairs"] = pairs
+    paired = zip(*pairs, strict=True)
+    context["alone"] = any(
+        len(set(units)) < len(own.data["units"]) for units, own in zip(paired, panels, strict=True)
+    )
     context["data"]["agreement"] = {
         "measures": words.measures(comparison.k),
         "total": words.agreement(comparison.total),
@@ -90,15 +103,21 @@ def _context(
 ) -> dict[str, Any]:
     """Return what the template needs; the response is that of the result."""
     rows = [row["label"] for row in panels[0].rows]
+    covered = {i for span in result.rows for i in range(span.start, span.stop)}
+    scored = f"All {words.count(len(rows), f'scored {panels[0].row}')}"
+    whole = "Whole response" if len(covered) == len(result.response) else scored
     proven = [panel.rows for panel in panels if panel.identity is not None]
     missed = [not all(of_panel[t]["converged"] for of_panel in proven) for t in range(len(rows))]
     return {
         "title": title,
         "about": about,
         "notes": (),
+        "full": True,
+        "alone": False,
+        "whole": whole,
         "panels": panels,
         "response": list(response(result, missed)),
-        "data": {"rows": rows, "panels": [panel.data for panel in panels]},
+        "data": {"rows": rows, "whole": whole, "panels": [panel.data for panel in panels]},
     }
 
 

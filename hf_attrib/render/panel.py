@@ -12,10 +12,12 @@ from torch import Tensor
 
 from hf_attrib.attribution import Attribution
 from hf_attrib.render import words
+from hf_attrib.render.palette import Scale
 from hf_attrib.render.pieces import Piece, brief, inputs, shades
 from hf_attrib.render.sheet import Sheet, prepare
+from hf_attrib.render.units import merge_scores
 
-__all__ = ["Panel", "panel"]
+__all__ = ["Panel", "panel_of"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Panel:
         column: what to call a column.
         shades: classes of the scale, from the lowest to the highest score.
         limits: the numbers at its ends, for the totals.
+        matrix_limits: likewise, for the single scores.
+        odd: whether some scores are not finite.
         prompt: the inputs as running text.
         prefix: those inputs that were generated.
         rows: the table of generated tokens.
@@ -56,6 +60,8 @@ class Panel:
     column: str
     shades: Sequence[str]
     limits: tuple[str, str]
+    matrix_limits: tuple[str, str]
+    odd: bool
     prompt: Sequence[Piece]
     prefix: Sequence[Piece]
     rows: Sequence[dict[str, Any]]
@@ -63,7 +69,7 @@ class Panel:
     data: dict[str, Any]
 
 
-def panel(result: Attribution, name: str | None = None, about: Sequence[str] = ()) -> Panel:
+def panel_of(result: Attribution, name: str | None = None, about: Sequence[str] = ()) -> Panel:
     """Prepare a result for a page.
 
     Args:
@@ -72,10 +78,11 @@ def panel(result: Attribution, name: str | None = None, about: Sequence[str] = (
         about: how it was made, as far as another panel's result was not.
     """
     sheet = prepare(result, "full")
-    run, scale = result.run, sheet.total_scale
+    run = result.run
     pieces = list(inputs(sheet))
     generated = [unit.role == "generated" for unit in sheet.units]
-    reached = f"{int(result.converged.sum())} of {len(result.rows)} targets converged"
+    targets = words.count(len(result.rows), "target")
+    reached = f"{int(result.converged.sum())} of {targets} converged"
     return Panel(
         name=name,
         about=about,
@@ -83,13 +90,15 @@ def panel(result: Attribution, name: str | None = None, about: Sequence[str] = (
         converged=None if run.identity is None else reached,
         warning=words.unconverged(result),
         notes=run.notes,
-        meaning=words.meaning(run),
+        meaning=words.meaning(result),
         cost=words.cost(run),
         identity=run.identity,
         row=sheet.row,
         column=sheet.column,
         shades=shades(run.signed),
-        limits=(scale.number(-scale.limit) if run.signed else "0", scale.number(scale.limit)),
+        limits=_limits(sheet.total_scale),
+        matrix_limits=_limits(sheet.token_scale),
+        odd=not bool(result.scores.isfinite().all()),
         prompt=[p for p, flag in zip(pieces, generated, strict=True) if not flag],
         prefix=[p for p, flag in zip(pieces, generated, strict=True) if flag],
         rows=list(_table(result)),
@@ -98,10 +107,16 @@ def panel(result: Attribution, name: str | None = None, about: Sequence[str] = (
     )
 
 
+def _limits(scale: Scale) -> tuple[str, str]:
+    return scale.number(-scale.limit) if scale.signed else "0", scale.number(scale.limit)
+
+
 def _table(result: Attribution) -> Iterator[dict[str, Any]]:
     """Yield what the table says of each row."""
     difference = (result.value.double() - result.reference_value.double()).tolist()
     sums = result.scores.double().sum(-1).tolist()
+    error = result.sum_standard_error
+    bars = [""] * len(sums) if error is None else [f" ± {e:.2g}" for e in error.tolist()]
     gap, converged = result.gap.tolist(), result.converged.tolist()
     for t, piece in enumerate(result.response_pieces):
         yield {
@@ -109,7 +124,7 @@ def _table(result: Attribution) -> Iterator[dict[str, Any]]:
             "probability": words.probability(float(result.probability[t])),
             "value": f"{float(result.value[t]):.4g}",
             "difference": f"{difference[t]:.4g}",
-            "sum": f"{sums[t]:.4g}",
+            "sum": f"{sums[t]:.4g}{bars[t]}",
             "gap": words.gap(gap[t]),
             "converged": converged[t],
         }
@@ -119,6 +134,7 @@ def _data(sheet: Sheet) -> dict[str, Any]:
     """Return the numbers of a page; sums are those of the full precision."""
     result = sheet.result
     spans = [result.columns[unit.start : unit.stop] for unit in sheet.units]
+    errors, sum_errors = result.standard_error, result.sum_standard_error
     vectors = {
         "totals": torch.tensor(sheet.totals, dtype=torch.float64),
         "sum": result.scores.double().sum(-1),
@@ -135,8 +151,14 @@ def _data(sheet: Sheet) -> dict[str, Any]:
         "identity": words.line(result.run.identity or ""),
         "converged": result.converged.tolist(),
         "scores": _packed(torch.tensor(sheet.rows), torch.float32),
+        "errors": None if errors is None else _packed(_of_units(errors, sheet), torch.float32),
+        "sumErrors": None if sum_errors is None else _packed(sum_errors, torch.float64),
         **{name: _packed(vector, torch.float64) for name, vector in vectors.items()},
     }
+
+
+def _of_units(values: Tensor, sheet: Sheet) -> Tensor:
+    return torch.tensor(merge_scores(values, sheet.units))
 
 
 def _packed(values: Tensor, dtype: torch.dtype) -> str:

@@ -16,11 +16,14 @@ from hf_attrib.render import words
 from hf_attrib.render.palette import LEVELS, Scale, largest
 from hf_attrib.render.sheet import Sheet, short
 
-__all__ = ["generated", "matrix", "strongest"]
+__all__ = ["CRAMPED", "generated", "matrix", "strongest"]
 
 #: Longer responses show the tokens of which most was there to explain.
 LONGEST_RESPONSE = 40
 _LABEL_CELLS = 14
+_LEAST_CELLS = 4
+#: Cells below which a generated token takes two lines.
+CRAMPED = 36
 
 
 def generated(sheet: Sheet, width: int) -> Iterator[RenderableType]:
@@ -36,18 +39,22 @@ def generated(sheet: Sheet, width: int) -> Iterator[RenderableType]:
     gap, converged = result.gap.tolist(), result.converged.tolist()
     table = Table(box=None, expand=True, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column(sheet.row, no_wrap=True)
-    table.add_column("p", justify="right", no_wrap=True)
+    roomy = width >= CRAMPED
+    if roomy:
+        table.add_column("p", justify="right", no_wrap=True)
     table.add_column("strongest inputs", no_wrap=True, ratio=1)
-    if complete:
+    if complete and roomy:
         table.add_column("gap  ", justify="right", no_wrap=True)
     for t in shown:
         piece = short(sheet.labels[t], min(_LABEL_CELLS, width // 5))
         piece.stylize("bold")
-        cells: list[RenderableType] = [piece, words.probability(float(result.probability[t]))]
-        cells.append(strongest(sheet, t))
-        if complete:
-            cells.append(_gap(gap[t], converged[t]))
-        table.add_row(*cells)
+        chance = words.probability(float(result.probability[t]))
+        numbers = [_gap(gap[t], converged[t])] if complete else []
+        if roomy:
+            table.add_row(piece, chance, strongest(sheet, t), *numbers)
+        else:  # the numbers stand below the inputs, which would lose their names beside them
+            table.add_row(piece, strongest(sheet, t))
+            table.add_row("", Text("  ").join([Text(chance), *numbers]))
     yield Text(f"Generated {sheet.row}s", "bold")
     yield table
     if hidden := len(result.rows) - len(shown):
@@ -107,8 +114,11 @@ class _Chips:
         line = Text(no_wrap=True, overflow="ellipsis")
         for chip in self.chips:
             number = self.scale.number(chip.score)
-            room = min(_LABEL_CELLS, options.max_width - len(number) - 3)
-            text = Text.assemble(" ", short(chip.piece, room), f" {number} ")
+            room = options.max_width - len(number) - 3
+            if room < _LEAST_CELLS:  # what was meant matters more than its digits
+                number = self.scale.mark(chip.score).strip()
+                room = options.max_width - len(number) - 3
+            text = Text.assemble(" ", short(chip.piece, min(_LABEL_CELLS, room)), f" {number} ")
             text.style = self.scale.style(chip.score)
             needed = cell_len(text.plain) + bool(line)
             if line and cell_len(line.plain) + needed > options.max_width:

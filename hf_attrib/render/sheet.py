@@ -13,7 +13,7 @@ from hf_attrib.render.safe_text import label
 from hf_attrib.render.units import Unit, merge_scores, units_of
 from hf_attrib.tokens import Span
 
-__all__ = ["Sheet", "prepare", "short"]
+__all__ = ["Sheet", "prepare", "scale_line", "short"]
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,17 @@ def prepare(result: Attribution, depth: Depth) -> Sheet:
         total_scale=Scale(largest(totals), signed, depth),
         token_scale=Scale(token_limit, signed, depth),
     )
+
+
+def scale_line(name: str, scale: Scale) -> Text:
+    """Draw a scale between its lowest and its highest score.
+
+    Args:
+        name: of what it is the scale.
+        scale: what to draw.
+    """
+    low = f"{scale.number(-scale.limit)} " if scale.signed else ""
+    return Text.assemble((f"{name} ", "dim"), low, scale.ramp(), f" {scale.number(scale.limit)}")
 
 
 def short(piece: str, cells: int) -> Text:

@@ -16,12 +16,14 @@ from hf_attrib.render import words
 from hf_attrib.render.palette import depth_of
 from hf_attrib.render.prompt import prompt
 from hf_attrib.render.rows import strongest
-from hf_attrib.render.sheet import Sheet, prepare, short
+from hf_attrib.render.sheet import Sheet, prepare, scale_line, short
 
 __all__ = ["SideBySide"]
 
 #: Cells below which the two prompts stand one above the other.
 _NARROW = 80
+#: Cells below which tables that need more columns are stacked.
+_STACKED = 60
 #: Rows shown at most: those that differ most.
 _ROWS = 12
 _LABEL_CELLS = 14
@@ -39,8 +41,8 @@ class SideBySide:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         comparison, depth = self.comparison, depth_of(console)
-        sheets = [prepare(result, depth) for result in (comparison.a, comparison.b)]
-        common, own = words.shared([comparison.a.run, comparison.b.run])
+        sheets = [prepare(result, depth) for result in comparison.results]
+        common, own = words.shared([result.run for result in comparison.results])
         yield Text.assemble(("Comparison", "bold"), *(f" · {part}" for part in common))
         yield Text()
         panels = [
@@ -53,7 +55,7 @@ class SideBySide:
         else:
             yield _halves(*panels)
             yield Text()
-        yield from _numbers(comparison)
+        yield from _numbers(comparison, options.max_width)
         yield from _rows(comparison, sheets, options.max_width)
         yield from _reservations(comparison)
 
@@ -68,22 +70,30 @@ def _halves(left: RenderableType, right: RenderableType) -> Table:
 
 def _panel(sheet: Sheet) -> Iterator[RenderableType]:
     yield from prompt(sheet)
-    scale = sheet.total_scale
-    low = f"{scale.number(-scale.limit)} " if scale.signed else ""
-    yield Text.assemble(("total ", "dim"), low, scale.ramp(), f" {scale.number(scale.limit)}")
+    yield scale_line("total", sheet.total_scale)
+    yield Text(words.meaning(sheet.result), "dim")
 
 
-def _numbers(comparison: Comparison) -> Iterator[RenderableType]:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("")
-    for name in words.measures(comparison.k):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_row("total over the response", *words.agreement(comparison.total))
-    by_row = comparison.by_row
+def _numbers(comparison: Comparison, width: int) -> Iterator[RenderableType]:
+    """Yield the measures, side by side or, where that is too wide, one above the other."""
+    measures, by_row = words.measures(comparison.k), comparison.by_row
+    lines = [("total over the response", words.agreement(comparison.total))]
     if len(by_row) > 1:
-        table.add_row(f"median of {len(by_row)} rows", *words.agreement(_median(by_row)))
-    yield Text.assemble(("Agreement", "bold"), (f"  of {len(comparison.columns)} inputs", "dim"))
-    yield table
+        lines.append((f"median of {len(by_row)} rows", words.agreement(_median(by_row))))
+    inputs = words.count(len(comparison.columns), "input")
+    yield Text.assemble(("Agreement", "bold"), (f"  of {inputs}", "dim"))
+    if width < _STACKED:
+        for name, values in lines:
+            yield Text(name, "dim")
+            yield from map(Text, map("  {} {}".format, measures, values))
+    else:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        table.add_column("")
+        for measure in measures:
+            table.add_column(measure, justify="right", no_wrap=True)
+        for name, values in lines:
+            table.add_row(name, *values)
+        yield table
     yield Text()
 
 
@@ -105,15 +115,20 @@ def _rows(comparison: Comparison, sheets: list[Sheet], width: int) -> Iterator[R
     order = _differences(comparison).argsort(descending=True, stable=True).tolist()
     table = Table(box=None, expand=True, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column(sheets[0].row, no_wrap=True)
-    table.add_column("Spearman", justify="right", no_wrap=True)
-    table.add_column("strongest in a", no_wrap=True, ratio=1)
-    table.add_column("strongest in b", no_wrap=True, ratio=1)
+    stacked = width < _STACKED
+    if not stacked:
+        table.add_column("Spearman", justify="right", no_wrap=True)
+    for name in ("", "strongest") if stacked else ("strongest in a", "strongest in b"):
+        table.add_column(name, no_wrap=True, ratio=1 if name else None)
     for t in order[:_ROWS]:
-        of_a, of_b = comparison.rows[t]
-        piece = short(sheets[0].labels[of_a], min(_LABEL_CELLS, width // 5))
+        piece = short(sheets[0].labels[t], min(_LABEL_CELLS, width // 5))
         piece.stylize("bold")
-        number = words.agreement(comparison.by_row[t])[0]
-        table.add_row(piece, number, strongest(sheets[0], of_a), strongest(sheets[1], of_b))
+        chips = [strongest(sheet, t) for sheet in sheets]
+        if stacked:
+            table.add_row(piece, "a", chips[0])
+            table.add_row("", "b", chips[1])
+        else:
+            table.add_row(piece, words.agreement(comparison.by_row[t])[0], *chips)
     title = f"Generated {sheets[0].row}s"
     yield Text.assemble((title, "bold"), ("  those that differ most first", "dim"))
     yield table
@@ -130,7 +145,7 @@ def _differences(comparison: Comparison) -> Tensor:
 
 
 def _reservations(comparison: Comparison) -> Iterator[RenderableType]:
-    for name, result in zip("ab", (comparison.a, comparison.b), strict=True):
+    for name, result in zip("ab", comparison.results, strict=True):
         if warning := words.unconverged(result):
             yield Text(f"{name}: {warning}", "bold")
         for note in result.run.notes:

@@ -14,6 +14,7 @@ __all__ = [
     "agreement",
     "completeness",
     "cost",
+    "count",
     "gap",
     "line",
     "meaning",
@@ -22,6 +23,11 @@ __all__ = [
     "shared",
     "unconverged",
 ]
+
+#: Targets that say how likely the generated token is.
+_LIKELIHOODS = ("log_odds", "log_prob", "prob")
+#: Targets of a token's logit or probability, which a contrast sets against those of another token.
+_OF_TOKEN = (*_LIKELIHOODS, "logit", "margin")
 
 
 def agreement(values: Agreement) -> list[str]:
@@ -90,17 +96,27 @@ def _contrast(run: Run) -> str | None:
     return repr(pieces.pop()) if len(pieces) == 1 else "another token each"
 
 
-def meaning(run: Run) -> str:
-    """Return what the sign of a score means.
+def meaning(result: Attribution) -> str:
+    """Return what the sign of a score means, which depends on the target.
 
     Args:
-        run: the record of the run.
+        result: the attribution.
     """
+    run = result.run
     if not run.signed:
         return "scores without sign: how much a token mattered, not which way"
-    if contrast := _contrast(run):
-        return line(f"+ favours the generated token over {contrast}, - the other way")
-    return "+ made the generated token more likely, - less"
+    single = all(span.stop - span.start == 1 for span in result.rows)
+    generated = "the generated token" if single else "the generated tokens"
+    contrast = _contrast(run)
+    if contrast and run.target in _OF_TOKEN:
+        return line(f"+ favours {generated} over {contrast}, - the other way")
+    if contrast:
+        return line(f"+ raised {run.target} less that of {contrast}, - lowered it")
+    if run.target in _LIKELIHOODS:
+        return f"+ made {generated} more likely, - less"
+    if run.target == "entropy":
+        return f"+ made the next {'token' if single else 'tokens'} more uncertain, - less"
+    return line(f"+ raised {run.target}, - lowered it")
 
 
 def completeness(result: Attribution) -> str:
@@ -140,11 +156,22 @@ def unconverged(result: Attribution) -> str | None:
     if result.run.identity is None or not missed:
         return None
     has, their = ("has", "its") if missed == 1 else ("have", "their")
+    targets = count(len(result.rows), "target")
     warning = (
-        f"! {missed} of {len(result.rows)} targets {has} not converged: {their} scores miss "
+        f"! {missed} of {targets} {has} not converged: {their} scores miss "
         f"{result.run.identity} by more than {100 * result.run.tolerance:.3g} %."
     )
     return line(f"{warning} Raise {result.run.finer}." if result.run.finer else warning)
+
+
+def count(n: int, noun: str) -> str:
+    """Write how many there are of something.
+
+    Args:
+        n: how many.
+        noun: what one is called.
+    """
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def probability(p: float) -> str:
@@ -163,8 +190,8 @@ def gap(fraction: float) -> str:
         fraction: the gap.
     """
     percent = 100 * fraction
-    if math.isnan(percent):
-        return "nan"
+    if not math.isfinite(percent):
+        return f"{percent:.0f}"
     if percent < 0.05:
         return "<0.1 %"
     return f"{percent:.1f} %" if percent < 100 else f"{percent:.3g} %"

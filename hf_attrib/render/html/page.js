@@ -8,6 +8,7 @@
   // Pixels: of a cell that has room for a label, and of a whole matrix whose cells have none.
   const CELL = 16;
   const MATRIX = { height: 600, names: 140 };
+  const FEW = 60; // columns that all get a label, scrolled if need be
 
   const $ = (selector, root = document) => root.querySelector(selector);
   const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
@@ -27,21 +28,28 @@
     const elements = $$(".unit", root);
     const made = { ...panel, number, root, elements: [] };
     made.scores = decode(panel.scores, Float32Array);
-    for (const name of ["totals", "sum", "difference", "probability", "resolution"]) {
+    made.errors = decode(panel.errors, Float32Array);
+    for (const name of ["totals", "sum", "sumErrors", "difference", "probability", "resolution"]) {
       made[name] = decode(panel[name], Float64Array);
     }
     for (const element of elements) made.elements[element.dataset.i] = element;
-    made.plain = made.elements.map((e) => (e.classList.contains("quiet") ? "unit quiet" : "unit"));
+    const paired = data.pairs && new Set(data.pairs.map((pair) => pair[number]));
+    made.isPaired = (i) => !paired || paired.has(i);
+    made.plain = made.elements.map((element, i) => {
+      const quiet = element.classList.contains("quiet") ? " quiet" : "";
+      return `unit${quiet}${made.isPaired(i) ? "" : " unpaired"}`;
+    });
     return made;
   }
 
   function decode(text, Type) {
+    if (text === null) return null;
     return new Type(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
   }
 
-  function rowOf(panel, t) {
+  function rowOf(panel, t, values = panel.scores) {
     const width = panel.units.length;
-    return panel.scores.subarray(t * width, (t + 1) * width);
+    return values.subarray(t * width, (t + 1) * width);
   }
 
   function shownRange() {
@@ -52,9 +60,13 @@
   function scoresOf(panel, range) {
     if (!range) return panel.totals;
     const [first, last] = range;
-    if (first === last) return rowOf(panel, first);
+    return first === last ? rowOf(panel, first) : sumsOf(panel, range, panel.scores);
+  }
+
+  function sumsOf(panel, range, values) {
+    const [first, last] = range ?? [0, data.rows.length - 1];
     const sums = new Float64Array(panel.units.length);
-    for (let t = first; t <= last; t++) rowOf(panel, t).forEach((score, i) => (sums[i] += score));
+    for (let t = first; t <= last; t++) rowOf(panel, t, values).forEach((x, i) => (sums[i] += x));
     return sums;
   }
 
@@ -62,10 +74,15 @@
     const scores = scoresOf(panel, range);
     let largest = 0;
     for (const score of scores) if (Number.isFinite(score)) largest = Math.max(largest, Math.abs(score));
-    return { scores, largest, limit: range ? Math.max(largest, FAINTEST * panel.limit) : largest };
+    const limit = range ? Math.max(largest, FAINTEST * panel.limit) : largest;
+    const errors = panel.errors && sumsOf(panel, range, panel.errors); // at most, where added up
+    return { scores, errors, largest, limit };
   }
 
-  const written = (panel, i) => digits(panel.view.scores[i], panel.view.largest, panel.signed);
+  function written(panel, i) {
+    const { scores, errors, largest } = panel.view;
+    return digits(scores[i], largest, panel.signed) + (errors ? errorBar(errors[i]) : "");
+  }
 
   function sumOf(values, range) {
     const [first, last] = range ?? [0, values.length - 1];
@@ -83,9 +100,11 @@
     return sign + score.toFixed(Math.max(0, 2 - Math.floor(Math.log10(limit))));
   }
 
-  function general(x) {
-    return Number.isFinite(x) ? String(Number(x.toPrecision(4))) : digits(x, 1, false);
+  function general(x, places = 4) {
+    return Number.isFinite(x) ? String(Number(x.toPrecision(places))) : digits(x, 1, false);
   }
+
+  const errorBar = (error) => ` ± ${general(error, 2)}`;
 
   function chance(p) {
     if (Number.isNaN(p)) return "nan";
@@ -94,13 +113,13 @@
 
   function percent(fraction) {
     const value = 100 * fraction;
-    if (Number.isNaN(value)) return "nan";
+    if (!Number.isFinite(value)) return digits(value, 1, false);
     if (value < 0.05) return "<0.1 %";
     return value < 100 ? `${value.toFixed(1)} %` : `${general(value)} %`;
   }
 
   function nameOf(range) {
-    if (!range) return "Whole response";
+    if (!range) return data.whole;
     const [first, last] = range;
     if (first === last) return `“${data.rows[first]}”`;
     return `“${data.rows[first]}” to “${data.rows[last]}”`;
@@ -108,7 +127,8 @@
 
   function placeOf(panel, i) {
     const [first, last] = panel.spans[i];
-    return first === last ? `input ${first}` : `inputs ${first} to ${last}`;
+    const place = first === last ? `input ${first}` : `inputs ${first} to ${last}`;
+    return panel.isPaired(i) ? place : `${place}, no counterpart`;
   }
 
   function factsOf(panel, range) {
@@ -117,7 +137,8 @@
     const product = sumOf(panel.probability.map(Math.log), range);
     facts.push([count === 1 ? "probability" : "product of probabilities", chance(Math.exp(product))]);
     const sum = sumOf(panel.sum, range);
-    if (!panel.complete) return [...facts, ["sum of scores", general(sum)]];
+    const error = panel.sumErrors ? errorBar(sumOf(panel.sumErrors, range)) : "";
+    if (!panel.complete) return [...facts, ["sum of scores", general(sum) + error]];
     const difference = sumOf(panel.difference, range);
     const gap = Math.abs(sum - difference) / Math.max(Math.abs(difference), panel.resolution[0]);
     const [first, last] = range ?? [0, data.rows.length - 1];
@@ -127,7 +148,7 @@
     return [
       ...facts,
       [panel.identity, general(difference)],
-      ["sum of scores", general(sum)],
+      ["sum of scores", general(sum) + error],
       ["gap", percent(gap)],
       ["converged", state, missed],
     ];
@@ -142,11 +163,15 @@
     return element;
   }
 
-  function shade(score, limit, signed) {
+  /** The shade of a finite score: none for next to nothing, up to SHADES for the largest. */
+  function level(score, limit) {
+    return limit ? Math.min(Math.floor((Math.abs(score) / limit) * SHADES + 0.5), SHADES) : 0;
+  }
+
+  function shade(score, limit, signed, least = 0) {
     if (!Number.isFinite(score)) return "odd";
-    const level = limit ? Math.min(Math.floor((Math.abs(score) / limit) * SHADES + 0.5), SHADES) : 0;
-    if (!level) return "";
-    return `${!signed ? "size" : score < 0 ? "opposes" : "supports"} l${level}`;
+    const found = Math.max(level(score, limit), least);
+    return found ? `${!signed ? "size" : score < 0 ? "opposes" : "supports"} l${found}` : "";
   }
 
   function paint(panel) {
@@ -159,10 +184,10 @@
     $(".high", panel.root).textContent = digits(limit, limit, panel.signed);
   }
 
-  function ranked(scores) {
+  function ranked(scores, count) {
     const size = (i) => (Number.isFinite(scores[i]) ? Math.abs(scores[i]) : Infinity);
     const order = [...scores.keys()].filter((i) => scores[i] !== 0);
-    return order.sort((a, b) => size(b) - size(a)).slice(0, STRONGEST);
+    return order.sort((a, b) => size(b) - size(a)).slice(0, count);
   }
 
   /** What stands before an input without a name, to tell its like apart. */
@@ -173,12 +198,12 @@
     for (; node && text.length < CONTEXT; node = node.previousSibling) text = node.textContent + text;
     const characters = [...text.replace(/[\s⏎]+/g, " ")];
     const end = characters.slice(-CONTEXT).join("");
-    return characters.length > CONTEXT ? end.replace(/^\S*\s/, "") : end; // no half a word
+    return (characters.length > CONTEXT ? end.replace(/^\S*\s/, "") : end).trimStart(); // no half a word
   }
 
   function entry(panel, i) {
     const { scores, limit } = panel.view;
-    const bar = make("i", { className: shade(scores[i], limit, panel.signed) });
+    const bar = make("i", { className: shade(scores[i], limit, panel.signed, 1) });
     bar.style.width = `${100 * Math.min(1, Math.abs(scores[i]) / limit || 0)}%`;
     const button = make(
       "button",
@@ -206,15 +231,18 @@
   }
 
   function listing(panel) {
-    const shown = ranked(panel.view.scores).slice(0, STRONGEST / panels.length);
-    const list = make("ol", {}, ...shown.map((i) => entry(panel, i)));
+    const shown = ranked(panel.view.scores, STRONGEST / panels.length);
+    const className = panel.errors ? "sampled" : "";
+    const list = make("ol", { className }, ...shown.map((i) => entry(panel, i)));
     return panels.length > 1 ? [make("h3", { text: panel.name }), list] : [list];
   }
 
   /** The facts of all panels, a line each: a fact that a panel lacks is left blank. */
   function numbers(range) {
     const facts = panels.map((panel) => factsOf(panel, range));
-    const names = [...new Set(facts.flat().map(([name]) => name))];
+    const most = Math.max(...facts.map((own) => own.length));
+    const places = Array.from({ length: most }, (_, i) => facts.flatMap((own) => own.slice(i, i + 1)));
+    const names = [...new Set(places.flat().map(([name]) => name))]; // alike ones next to each other
     const lines = names.map((name) => [name, ...facts.map((own) => own.find(([n]) => n === name))]);
     const heads = panels.length > 1 ? [["", ...panels.map((panel) => ["", panel.name])]] : [];
     return definitions([...heads, ...lines], panels.length > 1 ? "two" : "");
@@ -270,7 +298,7 @@
     const range = shownRange();
     const told = panels.map((panel) => {
       const facts = factsOf(panel, range).map(([name, value]) => `${name} ${value}`);
-      const inputs = ranked(panel.view.scores).slice(0, 3);
+      const inputs = ranked(panel.view.scores, 3);
       const best = inputs.map((i) => `${panel.units[i]} ${written(panel, i)}`);
       return `${panel.name ?? ""} ${facts.join(", ")}. Strongest: ${best.join(", ")}.`.trim();
     });
@@ -396,9 +424,9 @@
 
   // ---- matrix
 
-  /** Colours of a panel's scale as bytes, from lowest to highest: the page itself is asked. */
-  function palette(panel) {
-    const shades = $$(".shades i", panel.root);
+  /** Colours of a matrix's scale as bytes, from lowest to highest, and that of odd scores. */
+  function palette(root) {
+    const shades = $$(".shades i, .alarm", root);
     const pen = make("canvas", { width: shades.length, height: 1 }).getContext("2d");
     shades.forEach((element, x) => {
       pen.fillStyle = getComputedStyle(document.body).backgroundColor;
@@ -410,15 +438,15 @@
   }
 
   function fill(panel, canvas) {
-    const colours = palette(panel);
+    const colours = palette(canvas.closest("details"));
     const zero = panel.signed ? SHADES : 0;
+    const odd = colours.length - 1;
     const pen = canvas.getContext("2d");
     const image = pen.createImageData(canvas.width, canvas.height);
     const pixels = new Uint32Array(image.data.buffer);
     panel.scores.forEach((score, k) => {
-      const part = Number.isFinite(score) && panel.limit ? score / panel.limit : 0;
-      const level = Math.floor(Math.abs(part) * SHADES + 0.5);
-      pixels[k] = colours[zero + (panel.signed && part < 0 ? -level : level)];
+      const steps = level(score, panel.limit) * (panel.signed && score < 0 ? -1 : 1);
+      pixels[k] = colours[Number.isFinite(score) ? zero + steps : odd];
     });
     pen.putImageData(image, 0, 0);
   }
@@ -426,6 +454,7 @@
   function cellSize(panel, root) {
     const labelled = data.rows.length * CELL <= 1.6 * MATRIX.height;
     const height = labelled ? CELL : Math.max(2, Math.floor(MATRIX.height / data.rows.length));
+    if (panel.units.length <= FEW) return [CELL, height];
     const room = root.clientWidth - (labelled ? MATRIX.names : 4);
     return [Math.max(1, Math.min(Math.floor(room / panel.units.length), CELL)), height];
   }
@@ -443,11 +472,12 @@
   function openMatrix(panel, root) {
     const grid = $(".grid", root);
     const [width, height] = cellSize(panel, root);
+    if (panel.matrix?.width === width && panel.matrix.height === height) return;
     const canvas = make("canvas", { width: panel.units.length, height: data.rows.length });
     canvas.style.width = `${width * canvas.width}px`;
     canvas.style.height = `${height * canvas.height}px`;
     const band = make("div", { className: "band", hidden: true });
-    panel.matrix = { canvas, band, height };
+    panel.matrix = { canvas, band, width, height };
     grid.replaceChildren();
     if (width === CELL) grid.append(labels("heads", panel.units, "width", width));
     if (height === CELL) grid.append(labels("names", data.rows, "height", height));
@@ -466,7 +496,8 @@
     };
     canvas.addEventListener("mousemove", (event) => {
       const [t, i] = cell(event);
-      const score = digits(rowOf(panel, t)[i], panel.limit, panel.signed);
+      const error = panel.errors ? errorBar(rowOf(panel, t, panel.errors)[i]) : "";
+      const score = digits(rowOf(panel, t)[i], panel.limit, panel.signed) + error;
       const place = `${placeOf(panel, i)}, for “${data.rows[t]}”`;
       showTip(event.clientX + 12, event.clientY, [scoreLine(panel, i, score)], place);
     });
@@ -485,7 +516,9 @@
 
   for (const root of $$("details.matrix")) {
     const panel = panels[root.dataset.panel];
-    root.addEventListener("toggle", () => root.open && panel.scores.length && openMatrix(panel, root));
+    const open = () => root.open && panel.scores.length && openMatrix(panel, root);
+    root.addEventListener("toggle", open);
+    new ResizeObserver(open).observe(root);
   }
 
   // ---- light and dark

@@ -4,7 +4,7 @@
 >>> model, tokenizer = hf_attrib.embedded.load("keys-llama")
 >>> model = hf_attrib.attach(model, tokenizer)
 >>> prompt = "Ada's key is red. Bob's key is blue. Q: What color is Bob's key? A:"
->>> result = model.explain(prompt, steps=128)
+>>> result = model.explain(prompt)
 >>> "".join(result.response_pieces)
 "Bob's key is blue.</s>"
 """

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Attribution", "Run"]
 
+_OF_ROWS = ("value", "reference_value", "probability", "sum_standard_error", "error_bound")
+
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
@@ -43,6 +45,7 @@ class Attribution:
         columns: N spans that partition the inputs; none given means each token.
         standard_error: of each score, [T, N], or ``None`` if the method draws no samples.
         sum_standard_error: of the completeness residual, [T], likewise.
+        error_bound: :attr:`bound` in units of f, [T], where the method gives one.
     """
 
     scores: Tensor
@@ -56,32 +59,25 @@ class Attribution:
     columns: tuple[Span, ...] = field(default=(), repr=False)
     standard_error: Tensor | None = field(default=None, repr=False)
     sum_standard_error: Tensor | None = field(default=None, repr=False)
+    error_bound: Tensor | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", self.rows or self.response.singles())
         object.__setattr__(self, "columns", self.columns or self.inputs.singles())
-        self._check_spans()
+        if not self.rows:
+            raise ValueError("there are no rows: no generated token was explained")
+        self.inputs.check_partition(self.columns)
+        self.response.check_within(self.rows)
         expected = (len(self.rows), len(self.columns))
         for name in ("scores", "standard_error"):
             self._check_shape(name, expected)
-        for name in ("value", "reference_value", "probability", "sum_standard_error"):
+        for name in _OF_ROWS:
             self._check_shape(name, expected[:1])
         if bool(((self.probability < 0) | (self.probability > 1)).any()):
             raise ValueError("probability reaches beyond 0 to 1")
-        contrast = self.run.contrast_ids
-        if contrast is not None and len(contrast) != len(self.response):
-            raise ValueError(
-                f"there are {len(contrast)} contrasts for {len(self.response)} generated tokens"
-            )
-
-    def _check_spans(self) -> None:
-        if not self.rows:
-            raise ValueError("there are no rows: no generated token was explained")
-        edges = [0, *(span.stop for span in self.columns)]
-        if [span.start for span in self.columns] != edges[:-1] or edges[-1] != len(self.inputs):
-            raise ValueError(f"columns do not partition the {len(self.inputs)} inputs")
-        if not all(0 <= span.start < span.stop <= len(self.response) for span in self.rows):
-            raise ValueError(f"rows reach beyond the {len(self.response)} generated tokens")
+        contrasts = len(self.response if self.run.contrast_ids is None else self.run.contrast_ids)
+        if contrasts != len(self.response):
+            raise ValueError(f"there are {contrasts} contrasts for {len(self.response)} tokens")
 
     def _check_shape(self, name: str, expected: tuple[int, ...]) -> None:
         given = getattr(self, name)
@@ -141,9 +137,9 @@ class Attribution:
         :math:`\Delta_t = f_t(x) - f_t(x_\mathrm{ref})` and r the target's resolution;
         NaN where the method has no reference.
         """
-        difference = (self.value - self.reference_value).double()
-        residual = self.scores.double().sum(-1) - difference
-        return residual.abs() / difference.abs().clamp_min(self.run.resolution)
+        change = (self.value - self.reference_value).double()
+        residual = self.scores.double().sum(-1) - change
+        return residual.abs() / change.abs().clamp_min(self.run.resolution)
 
     @property
     def converged(self) -> Tensor:
@@ -151,23 +147,32 @@ class Attribution:
         return self.gap <= self.run.tolerance
 
     @property
+    def bound(self) -> Tensor | None:
+        r"""Bound on the error of each row, [T], relative as :attr:`gap` is.
+
+        With :math:`A^*` the exact scores :math:`\sum_n |A_{t,n} - A^*_{t,n}|` lies below it in at
+        least 99 % of cases; ``None`` where the method gives none.
+        """
+        if self.error_bound is None:
+            return None
+        change = (self.value - self.reference_value).double().abs()
+        return self.error_bound.double() / change.clamp_min(self.run.resolution)
+
+    @property
     def total(self) -> Tensor:
         """Scores summed over the response, [N]."""
         return self.scores.sum(0)
 
     def __len__(self) -> int:
-        """Return T, the number of rows."""
         return len(self.rows)
 
     def __iter__(self) -> Iterator[Attribution]:
-        """Yield each row as a result of its own."""
         return (self[t] for t in range(len(self)))
 
     def __getitem__(self, key: int | slice | str) -> Attribution:
         """Return a result of some rows: ``r[3]``, ``r[3:5]``, or ``r["Paris"]``.
 
-        A text stands for the rows that spell it, white space around it aside; it must have been
-        generated once.
+        A text stands for the rows that spell it, white space around it aside.
 
         Raises:
             InputError: there are no such rows, or several runs of rows spell the text.
@@ -179,13 +184,12 @@ class Attribution:
     def group(self, by: Grouping | None = None, response: Grouping | None = None) -> Attribution:
         """Join columns, and rows if asked to, so that every sum stays what it was.
 
-        Scores are added, so that strengths without sign stay strengths; f is added over rows, and
-        the probability multiplied. Standard errors are added as well, which bounds those of the
-        sums from above. What is already joined stays so.
+        Scores are added, f is added over rows, and the probability multiplied. Errors are added
+        as well, which bounds those of the sums from above. What is already joined stays so.
 
         Args:
-            by: ``"word"``, ``"sentence"``, or parts of the inputs: names with a range of tokens or
-                a text that occurs once, or a list of such; what lies between is grouped by role.
+            by: ``"word"``, ``"sentence"``, or parts: names with a range of tokens or a text that
+                occurs once, or a list of such; what lies between is grouped by role.
             response: how to join rows, likewise.
 
         Raises:
@@ -198,18 +202,14 @@ class Attribution:
     def top(self, k: int = 10) -> Ranking:
         """Return the k columns with the largest magnitude of :attr:`total`, strongest first.
 
-        Columns that scored nothing are left out; scores that are not finite come first. Standard
-        errors of the rows are added, which bounds those of the totals from above.
+        Columns that scored nothing are left out; scores that are not finite come first.
         """
         from hf_attrib import tables
 
         return tables.top(self, k)
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """Return a record for each of the T · N scores, rows first: its row, its column, both.
-
-        What the result does not have, such as standard errors, is ``None``.
-        """
+        """Return a record for each of the T · N scores; what the result lacks is ``None``."""
         from hf_attrib import tables
 
         return tables.to_rows(self)

@@ -81,6 +81,8 @@ class EmbeddingField(Field):
         self.sites = sites
         self.batch = batch
         self.target = target
+        self.resolution = target.resolution
+        self.precision = torch.finfo(model.dtype).eps
         self.device = model.device
         accepted = inspect.signature(model.forward).parameters
         self._selects_logits = "logits_to_keep" in accepted
@@ -109,6 +111,10 @@ class EmbeddingField(Field):
                 f"{tuple(self.batch.movable[sequence].shape)} (sequences, tokens) were expected."
             )
         return x[:, None].to(_precise(x.dtype)), value, probability
+
+    def valid(self) -> Tensor:
+        """Return which targets are no padding of the batch, [B, T] bool."""
+        return self.batch.valid
 
     def reads(self) -> Tensor:
         """Return which inputs each target can depend on, [B, T, N]: none behind its position."""

@@ -103,11 +103,11 @@ class Engine:
         scored = question.scored(sequences[0])
         field.space = space_of(self.model, sites, batch, reference, seen.x, scored)
         baseline = field.space.reference(0, 0)
-        decomposition = question.method(field, seen.x, baseline)
+        found = question.method(field, seen.x, baseline)
         seconds = (time.perf_counter() - started) / len(sequences)
         run = self._run(question, reference.name, field, seconds, verdict.notes)
         return [
-            _freeze(s, question, _Outcome(i, batch, seen, decomposition), self._own(run, s, c))
+            _freeze(s, question, self._own(run, s, c), _Outcome(i, field, batch, seen, found))
             for i, (s, c) in enumerate(zip(sequences, asked, strict=True))
         ]
 
@@ -147,14 +147,14 @@ class Engine:
             signed=claims.signed,
             identity=claims.identity,
             resolution=question.target.resolution,
-            tolerance=_TOLERANCE,
+            tolerance=getattr(question.method, "tolerance", None) or _TOLERANCE,
             model=config.name_or_path or type(self.model).__name__,
             model_revision=getattr(config, "_commit_hash", None),
             dtype=str(self.model.dtype).removeprefix("torch."),
             versions={name: version(name) for name in _PACKAGES},
             seconds=seconds,
-            forward_rows=field.forward_rows,
-            backward_rows=field.backward_rows,
+            forward_rows=0,  # each sequence has its own
+            backward_rows=0,
             notes=notes,
         )
 
@@ -178,6 +178,7 @@ class _Outcome:
     """The numbers of a batch, and which sequence of it is meant."""
 
     index: int
+    field: Field
     batch: Batch
     seen: Observation
     decomposition: Decomposition
@@ -190,11 +191,13 @@ def _check_contrasts(contrasts: Sequence[Tensor], size: int) -> None:
 
 
 def _freeze(
-    sequence: TokenSequence, question: Question, outcome: _Outcome, run: Run
+    sequence: TokenSequence, question: Question, run: Run, outcome: _Outcome
 ) -> Attribution:
     """Cut one sequence out of a batch and bring it to the CPU."""
     rows, scored = question.rows(sequence), question.scored(sequence)
     seen, decomposition = outcome.seen, outcome.decomposition
+    spent = outcome.field.forward_rows[outcome.index], outcome.field.backward_rows[outcome.index]
+    run = replace(run, forward_rows=int(spent[0]), backward_rows=int(spent[1]))
 
     def cut(by_target: Tensor) -> Tensor:
         return by_target[outcome.index, : len(rows)].cpu()
@@ -221,6 +224,7 @@ def _freeze(
         rows=rows,
         standard_error=None if error is None else cut(error)[:, columns],
         sum_standard_error=None if sum_error is None else cut(sum_error),
+        error_bound=None if decomposition.bound is None else cut(decomposition.bound),
     )
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from hf_attrib.decomposition import Decomposition, Linearisation, Sample
 from hf_attrib.paths import Path, constant
 from hf_attrib.quadrature import Rule
 from hf_attrib.space import Space
@@ -46,55 +46,6 @@ def dot(gradient: Tensor, velocity: Tensor) -> Tensor:
     return (gradient * velocity).sum(-1)
 
 
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """A field along a path.
-
-    Args:
-        value: F, [K, B, T].
-        gradient: the contracted gradient, [K, B, T, N] (or [K, B, T, N, D] if kept whole).
-    """
-
-    value: Tensor
-    gradient: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Decomposition:
-    r"""What a method returns: scores, and the value of F at the input they are relative to.
-
-    Methods that claim completeness promise
-    :math:`\sum_n \mathrm{scores}_{b,t,n} = F_{b,t}(x) - \mathrm{reference}_{b,t}`.
-
-    Args:
-        scores: [B, T, N].
-        reference: F at the reference input, [B, T], or ``None`` if the method has none.
-        value: what stands for F(x) in the sum, [B, T], where it is not F(x) itself.
-        standard_error: of each score, [B, T, N], where the method draws samples.
-        sum_standard_error: of the sum's distance from what it claims, [B, T], likewise.
-    """
-
-    scores: Tensor
-    reference: Tensor | None
-    value: Tensor | None = None
-    standard_error: Tensor | None = None
-    sum_standard_error: Tensor | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Linearisation:
-    """F at R rows, and its gradient in any direction of the targets.
-
-    Args:
-        value: F of C targets for each row, [R, C].
-        pullback: maps weights [R, C], on the CPU, to the gradient of each row's weighted sum of
-            values, [R, N, D], in one backward pass.
-    """
-
-    value: Tensor
-    pullback: Callable[[Tensor], Tensor]
-
-
 class Field(ABC):
     """F and its gradient for B sequences with T targets each.
 
@@ -107,9 +58,13 @@ class Field(ABC):
 
     Attributes:
         space: the embedding space; whoever makes the field puts it there.
+        resolution: change of F that is too small to matter.
+        precision: relative rounding error of F.
     """
 
     space: Space
+    resolution: float = 1e-3
+    precision: float = torch.finfo(torch.float32).eps
 
     def __init__(
         self,
@@ -124,8 +79,8 @@ class Field(ABC):
         self.movable = movable
         self.row_budget = row_budget
         self.progress = progress
-        self.forward_rows = 0  # per sequence
-        self.backward_rows = 0  # per sequence
+        self.forward_rows = torch.zeros(sequences, dtype=torch.int64)
+        self.backward_rows = torch.zeros(sequences, dtype=torch.int64)
 
     @abstractmethod
     def evaluate(self, points: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
@@ -143,6 +98,10 @@ class Field(ABC):
     @abstractmethod
     def linearise(self, points: Tensor, sequence: Tensor, target: Tensor) -> Linearisation:
         """Return F and its pullback; arguments as for :meth:`evaluate`."""
+
+    def valid(self) -> Tensor:
+        """Return which targets are no padding of the batch, [B, T] bool."""
+        return torch.ones(self.sequences, self.targets, dtype=torch.bool)
 
     def reads(self) -> Tensor:
         """Return which inputs a target can depend on, broadcastable to [B, T, N], bool."""
@@ -223,6 +182,35 @@ class Field(ABC):
             self._by_target(torch.cat(values), points),
             self._by_target(torch.cat(gradients), points),
         )
+
+    def pairs(
+        self, points: Tensor, sequence: Tensor, wanted: Tensor, velocity: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return F, and its contracted gradient for some (row, target) pairs.
+
+        Args:
+            points: rows of embeddings, [R, N, D], within the row budget.
+            sequence: which of the B sequences each row belongs to, [R], on the CPU.
+            wanted: targets whose gradient is asked for, [R, T] bool, on the CPU.
+            velocity: [R, N, D].
+
+        Returns:
+            F [R, T] and gradients [R, T, N], 0 where not asked for.
+        """
+        count, every = wanted.sum(1), torch.arange(self.targets).expand(len(wanted), -1)
+        linear = self.linearise(points, sequence, every)
+        fixed = ~self.movable[sequence][..., None].to(points.device)
+        order = wanted.int().argsort(dim=1, descending=True, stable=True)
+        found = torch.zeros(*wanted.shape, points.shape[1]).to(points)
+        for turn in range(int(count.max())):
+            rows = (count > turn).nonzero()[:, 0]
+            weights = torch.zeros(wanted.shape)
+            weights[rows, order[rows, turn]] = 1
+            gradient = linear.pullback(weights).masked_fill(fixed, 0)
+            found[rows, order[rows, turn]] = dot(gradient, velocity)[rows]
+        self.forward_rows += torch.bincount(sequence, minlength=self.sequences)
+        self.backward_rows += torch.bincount(sequence, count.double(), self.sequences).long()
+        return linear.value, found
 
     def _rows(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Flatten points [K, B, T or 1, N, D] to rows [R, N, D] with their owners."""

@@ -28,6 +28,8 @@ class FunctionField(Field):
     torch.Size([1, 1, 1, 2, 3])
     """
 
+    precision = torch.finfo(torch.float64).eps
+
     def __init__(
         self,
         function: Callable[[Tensor], Tensor],

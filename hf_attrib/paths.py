@@ -8,7 +8,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-__all__ = ["Path", "constant", "monotone", "polyline", "straight"]
+__all__ = ["Path", "constant", "graded", "monotone", "polyline", "straight"]
 
 #: Maps k positions in [0, 1] to points, [k, B, T or 1, N, D], and to the velocity there, of a
 #: shape that broadcasts to the points'. A T axis of size 1: all targets share the path.
@@ -30,6 +30,21 @@ def straight(start: Tensor, end: Tensor) -> Path:
         return (1 - alpha) * start + alpha * end, velocity[None]
 
     return path
+
+
+def graded(path: Path, power: int) -> Path:
+    r"""Return a path run as :math:`\alpha = u^p`, which lingers at its start.
+
+    For paths that start at the zero embedding: RMSNorm is scale invariant, so f depends on
+    :math:`\log\alpha` there.
+    """
+
+    def slow(u: Tensor) -> tuple[Tensor, Tensor]:
+        points, velocity = path(u**power)
+        pace = (power * u ** (power - 1)).to(points).reshape(-1, *[1] * (points.dim() - 1))
+        return points, velocity * pace
+
+    return slow
 
 
 def constant(points: Tensor, velocity: Tensor) -> Path:

@@ -18,7 +18,7 @@ from hf_attrib.tokens import Span, Tokens
 __all__ = ["group", "join", "select", "take"]
 
 #: Of T rows each.
-_OF_ROWS = ("value", "reference_value", "sum_standard_error")
+_OF_ROWS = ("value", "reference_value", "sum_standard_error", "error_bound")
 #: Generated tokens that an error names at most.
 _NAMED = 40
 

@@ -72,4 +72,5 @@ class Run:
         """Name of the method's field that brings scores closer to their identity, if any."""
         if "steps=" in str(self.method_fields.get("inner", "")):
             return "the steps of inner, or samples"  # what the inner method misses, none mend
-        return next((n for n in ("samples", "steps", "nodes") if n in self.method_fields), None)
+        names = ("samples", "steps", "max_points", "nodes")
+        return next((n for n in names if self.method_fields.get(n) is not None), None)

@@ -26,6 +26,11 @@ class SpanField(Field):
         self.tokens = tokens
         self.members = members
         self.forward_rows = tokens.forward_rows
+        self.resolution, self.precision = tokens.resolution, tokens.precision
+
+    def valid(self) -> Tensor:
+        """Return which spans are no padding of the batch, [B, S] bool."""
+        return self.members.any(-1)
 
     def reads(self) -> Tensor:
         """Return which inputs any token of each span can depend on, [B, S, N]."""

@@ -56,6 +56,7 @@ class StepwiseField(Field):
         self.sites = sites
         self.batch = batch
         self.target = target
+        self.resolution, self.precision = target.resolution, self._steps[0].precision
 
     def observe(self) -> Observation:
         """Run every step as it is; the last one reads all N inputs."""
@@ -101,6 +102,13 @@ class StepwiseField(Field):
             return gradient
 
         return Linearisation(_placed([linear.value for linear, *_ in parts], target), pullback)
+
+    def pairs(
+        self, points: Tensor, sequence: Tensor, wanted: Tensor, velocity: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return F and contracted gradients of some pairs; each row takes a pass per target."""
+        self.forward_rows += len(points) * (self.targets - 1)
+        return super().pairs(points, sequence, wanted, velocity)
 
     def _sample(self, points: Tensor, velocity: Tensor, contract: Contraction) -> Sample:
         return super()._sample(self._own(points), velocity, contract)

@@ -25,7 +25,7 @@ _FORMAT = "hf_attrib.attribution"
 _FORMAT_VERSION = 1
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _TENSORS = ("scores", "value", "reference_value", "probability")
-_ERRORS = ("standard_error", "sum_standard_error")
+_ERRORS = ("standard_error", "sum_standard_error", "error_bound")
 
 
 def write_atomically(path: Path, content: str) -> None:
@@ -150,6 +150,7 @@ def _from_json(file: Value) -> Attribution:
         columns=columns,
         standard_error=file.field("standard_error").optional(matrix),
         sum_standard_error=file.field("sum_standard_error").optional(vector),
+        error_bound=file.field("error_bound").optional(vector),
     )
 
 

@@ -87,6 +87,17 @@ class Tokens:
         """Return each token as a span of its own."""
         return tuple(Span(i, i + 1) for i in range(len(self)))
 
+    def check_within(self, spans: Sequence[Span]) -> None:
+        """Refuse spans of other tokens than these."""
+        if not all(0 <= span.start < span.stop <= len(self) for span in spans):
+            raise ValueError(f"spans reach beyond the {len(self)} tokens")
+
+    def check_partition(self, spans: Sequence[Span]) -> None:
+        """Refuse spans that leave tokens out or have them twice."""
+        edges = [0, *(span.stop for span in spans)]
+        if [span.start for span in spans] != edges[:-1] or edges[-1] != len(self):
+            raise ValueError(f"spans do not partition the {len(self)} tokens")
+
     def piece(self, span: Span) -> str:
         """Return the name of a span, or its text."""
         if span.name is not None:

@@ -239,7 +239,7 @@ def test_a_held_method_is_written_as_it_is_read():
     assert str(NoiseAverage("idgi(steps=8)").inner) == "idgi(steps=8)"
     nested = NoiseAverage(BaselineAverage("integrated_gradients(rule='midpoint', steps=3)"))
     assert NoiseAverage(inner=str(nested.inner)) == nested
-    assert NoiseAverage("integrated_gradients(rule=midpoint)").inner.rule == "midpoint"
+    assert NoiseAverage("integrated_gradients(steps=3, rule=midpoint)").inner.rule == "midpoint"
 
 
 def test_gradient_shap_moves_the_input_too():

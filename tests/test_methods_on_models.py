@@ -79,8 +79,10 @@ def test_batched_equals_single(models, family, name):
     together = explainer.explain(prompts, response=responses, method=quick(name), baseline="mean")
     for prompt, response, found in zip(prompts, responses, together, strict=True):
         single = explainer.explain(prompt, response=response, method=quick(name), baseline="mean")
-        size = float(single.scores.abs().max())
-        torch.testing.assert_close(found.scores, single.scores, rtol=1e-3, atol=2e-5 * size)
+        size = 2e-5 * float(single.scores.abs().max())
+        if found.error_bound is not None:  # rounding may tip a decision to spend a gradient more
+            size = max(size, float(found.error_bound.max()))
+        torch.testing.assert_close(found.scores, single.scores, rtol=1e-3, atol=size)
         fixed = [role in ("special", "template") for role in found.roles]
         assert any(fixed)
         assert not found.scores[:, fixed].any()

@@ -19,6 +19,7 @@ import hf_attrib
 from hf_attrib import embedded
 from hf_attrib.cli import main
 from hf_attrib.errors import AttributionWarning
+from hf_attrib.methods import IntegratedGradients
 from hf_attrib.tokens import Span, Tokens
 
 PROMPT = "Ada's key is red. Bob's key is blue. Q: What color is Bob's key? A:"
@@ -720,7 +721,7 @@ def test_a_comparison_shows_both_results_of_a_selection(show, pair):
     assert page.title() == "Comparison · hf_attrib"
     assert "target log_prob" in page.locator("header .facts").inner_text()
     assert [p.inner_text() for p in page.locator(".panel .facts").all()] == [
-        "integrated_gradients(steps=64, rule=auto)", "saliency",
+        str(IntegratedGradients()), "saliency",
     ]  # fmt: skip
     page.locator("#rows .row").nth(3).click()
     a, b = pair.a.scores[pair.rows[3][0]].tolist(), pair.b.scores[pair.rows[3][1]].tolist()

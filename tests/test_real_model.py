@@ -55,6 +55,13 @@ def fingerprint(model) -> list[object]:
     return state
 
 
+def test_default_settings_converge_on_a_real_model(explainer):
+    """From the mean embedding, where the 16 nodes of the other tests are far from enough."""
+    found = explainer.explain(PROMPT, max_new_tokens=2)
+    assert found.converged.all()
+    assert (found.bound < 0.2).all()
+
+
 def test_the_answer_comes_from_its_place_in_the_context(answer):
     assert answer.response_pieces[0] == " London"
     best = answer.scores[0].topk(3).indices.tolist()

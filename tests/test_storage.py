@@ -43,7 +43,7 @@ def load(tmp_path, text):
         (["rows", 0], [True, 1, None], r"rows\[0\]\[0\] is true"),
         (["rows", 0], [0, 1], "has 2 entries, expected 3"),
         (["rows", 0], [0, 1, ["a", "b"]], "is a list, expected a text"),
-        (["columns", 0, 1], 2, "columns do not partition"),
+        (["columns", 0, 1], 2, "spans do not partition"),
         (["scores", 0, 0], True, r"its scores\[0\]\[0\] is true, expected a number"),
         (["scores", 0, 0], "1e5", "expected a number"),
         (["scores", 0, 0], "nan", "expected a number"),
@@ -131,7 +131,7 @@ def test_parts_check_themselves():
         replace(RUN, resolution=0.0)
     with pytest.raises(ValueError, match="differ in length"):
         replace(RUN, contrast_ids=(1,), contrast_pieces=())
-    with pytest.raises(ValueError, match="there are 2 contrasts for 1 generated tokens"):
+    with pytest.raises(ValueError, match="there are 2 contrasts for 1 tokens"):
         attribution([[1.0]], tokens(["a"]), ["b"], contrast_ids=(1, 2), contrast_pieces=("x", "y"))
 
 

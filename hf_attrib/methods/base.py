@@ -82,8 +82,8 @@ class Method(ABC):
         _REGISTRY[name] = cls
 
     def __str__(self) -> str:
-        given = ", ".join(f"{f.name}={getattr(self, f.name)}" for f in fields(self))
-        return f"{self.name}({given})"
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        return f"{self.name}({', '.join(f'{k}={v}' for k, v in given.items() if v is not None)})"
 
     def promises(self) -> Claims:
         """Return what this very method claims; a method that holds another asks that one."""

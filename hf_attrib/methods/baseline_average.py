@@ -50,7 +50,7 @@ class BaselineAverage(Method, name="baseline_average"):
         baseline="vocabulary",
     )
     inner: str | Method = field(
-        default="integrated_gradients",
+        default="integrated_gradients(steps=64)",
         metadata={"help": "The method to average, as NAME or 'NAME(FIELD=VALUE)'."},
     )
     samples: int = field(default=10, metadata={"help": "Samples S."})

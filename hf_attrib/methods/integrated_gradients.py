@@ -7,13 +7,19 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from hf_attrib.adaptive import Budget, integrate
 from hf_attrib.errors import InputError
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method, at_least
-from hf_attrib.paths import straight
+from hf_attrib.methods.base import Claims, Method, at_least, positive
+from hf_attrib.paths import graded, straight
 from hf_attrib.quadrature import MOST_GAUSS_NODES, RULES
 
 __all__ = ["IntegratedGradients"]
+
+#: Exponent of the path from the zero embedding, where f changes over orders of magnitude.
+_GRADING = 4
+#: Relative error, and gradients for each target, unless the caller says so.
+_TOLERANCE, _POINTS = 0.02, 400
 
 
 @dataclass(frozen=True)
@@ -23,16 +29,22 @@ class IntegratedGradients(Method, name="integrated_gradients"):
     .. math:: A_{t,n} = \sum_d (x_{nd} - x'_{nd})
         \int_0^1 \frac{\partial f_t}{\partial x_{nd}}(x' + \alpha(x - x'))\,d\alpha
 
+    Without ``steps`` the nodes are placed where f changes, for each target alone, until scores
+    are certain to the tolerance: see :mod:`hf_attrib.adaptive`.
+
     Args:
-        steps: number of nodes K.
-        rule: a rule of :data:`hf_attrib.quadrature.RULES`, or ``"auto"``: Gauss–Legendre, graded
-            towards the start if the path starts at the zero embedding.
+        steps: number of nodes K of a fixed rule, the same for all targets.
+        rule: of :data:`hf_attrib.quadrature.RULES`, or ``"auto"``: Gauss–Legendre, graded towards
+            the start if the path starts at the zero embedding.
+        tolerance: relative error to reach without ``steps``.
+        max_points: nodes to spend on each target without ``steps``, at most.
 
     Returns:
-        scores [B, T, N], summing to f(x) - f(x') as K grows (units of f).
+        scores [B, T, N], summing to f(x) - f(x') within the tolerance, or as K grows (units of
+        f).
 
     Raises:
-        InputError: ``steps`` is not positive or ``rule`` is unknown.
+        InputError: a field is out of range, or a rule comes without steps.
 
     Source: arXiv:1703.01365.
 
@@ -48,16 +60,44 @@ class IntegratedGradients(Method, name="integrated_gradients"):
         signed=True,
         identity="f(x) - f(x')",
         stochastic=False,
-        cost="K + 2 forward rows, K * T backward rows",
+        cost="K + 2 forward rows, K * T backward rows; K as needed, mostly 20 to 60, if not given",
         axioms=frozenset({"completeness", "dummy", "linearity", "sensitivity"}),
     )
-    steps: int = field(default=64, metadata={"help": "Nodes of the quadrature rule."})
-    rule: str = field(default="auto", metadata={"help": f"auto, {', '.join(RULES)}."})
+    steps: int | None = field(default=None, metadata={"help": "Nodes of a fixed rule."})
+    rule: str | None = field(
+        default=None, metadata={"help": f"With steps: auto, {', '.join(RULES)}."}
+    )
+    tolerance: float | None = field(
+        default=None, metadata={"help": f"Without steps: relative error, {_TOLERANCE}."}
+    )
+    max_points: int | None = field(
+        default=None, metadata={"help": f"Without steps: nodes at most, {_POINTS}."}
+    )
 
     def __post_init__(self) -> None:
-        at_least(2 if self.rule == "trapezoid" else 1, steps=self.steps)
-        if self.rule not in ("auto", *RULES):
+        if self.rule not in (None, "auto", *RULES):
             raise InputError(f"rule {self.rule!r} is unknown; expected auto, {', '.join(RULES)}.")
+        adaptive = self.steps is None
+        for name in ["rule"] if adaptive else ["tolerance", "max_points"]:
+            if getattr(self, name) is not None:
+                raise InputError(
+                    f"{name} goes {'with' if adaptive else 'without'} steps: a fixed rule has "
+                    "steps and a rule, an adaptive one a tolerance and max_points."
+                )
+        defaults = (
+            {"tolerance": _TOLERANCE, "max_points": _POINTS} if adaptive else {"rule": "auto"}
+        )
+        for name, value in defaults.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        if self.steps is None:
+            positive(tolerance=self.tolerance or 0)
+            at_least(17, max_points=self.max_points or 0)
+            return
+        at_least(2 if self.rule == "trapezoid" else 1, steps=self.steps)
         if self.steps > MOST_GAUSS_NODES and self.rule not in ("midpoint", "trapezoid"):
             raise InputError(
                 f"steps is {self.steps}; Gauss–Legendre rules have at most {MOST_GAUSS_NODES}. "
@@ -66,10 +106,15 @@ class IntegratedGradients(Method, name="integrated_gradients"):
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Attribute along the straight line."""
-        graded = _starts_at_zero(x, baseline)
-        auto = "graded_gauss_legendre" if graded else "gauss_legendre"
-        rule = RULES[auto if self.rule == "auto" else self.rule](self.steps)
-        return field.line_integral(straight(baseline, x), rule)
+        line, from_zero = straight(baseline, x), _starts_at_zero(x, baseline)
+        if self.steps is None:
+            path = graded(line, _GRADING) if from_zero else line
+            return integrate(
+                field, path, Budget(self.tolerance or _TOLERANCE, self.max_points or _POINTS)
+            )
+        auto = "graded_gauss_legendre" if from_zero else "gauss_legendre"
+        rule = RULES[auto if self.rule in (None, "auto") else self.rule](self.steps)
+        return field.line_integral(line, rule)
 
 
 def _starts_at_zero(x: Tensor, baseline: Tensor) -> bool:

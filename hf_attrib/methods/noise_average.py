@@ -46,7 +46,7 @@ class NoiseAverage(Method, name="noise_average"):
         axioms=frozenset({"dummy", "linearity"}),
     )
     inner: str | Method = field(
-        default="integrated_gradients",
+        default="integrated_gradients(steps=64)",
         metadata={"help": "The method to average, as NAME or 'NAME(FIELD=VALUE)'."},
     )
     samples: int = field(default=10, metadata={"help": "Samples S."})

@@ -1,0 +1,61 @@
+"""What fields and methods return: values, gradients, scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+__all__ = ["Decomposition", "Linearisation", "Sample"]
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A field along a path.
+
+    Args:
+        value: F, [K, B, T].
+        gradient: the contracted gradient, [K, B, T, N] (or [K, B, T, N, D] if kept whole).
+    """
+
+    value: Tensor
+    gradient: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Decomposition:
+    r"""What a method returns: scores, and the value of F at the input they are relative to.
+
+    Methods that claim completeness promise
+    :math:`\sum_n \mathrm{scores}_{b,t,n} = F_{b,t}(x) - \mathrm{reference}_{b,t}`.
+
+    Args:
+        scores: [B, T, N].
+        reference: F at the reference input, [B, T], or ``None`` if the method has none.
+        value: what stands for F(x) in the sum, [B, T], where it is not F(x) itself.
+        standard_error: of each score, [B, T, N], where the method draws samples.
+        sum_standard_error: of the sum's distance from what it claims, [B, T], likewise.
+        bound: on the summed error of a target's scores, [B, T], where the method knows one.
+    """
+
+    scores: Tensor
+    reference: Tensor | None
+    value: Tensor | None = None
+    standard_error: Tensor | None = None
+    sum_standard_error: Tensor | None = None
+    bound: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Linearisation:
+    """F at R rows, and its gradient in any direction of the targets.
+
+    Args:
+        value: F of C targets for each row, [R, C].
+        pullback: maps weights [R, C], on the CPU, to the gradient of each row's weighted sum of
+            values, [R, N, D], in one backward pass.
+    """
+
+    value: Tensor
+    pullback: Callable[[Tensor], Tensor]

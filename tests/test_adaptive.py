@@ -1,0 +1,172 @@
+"""Adaptive path integrals: they converge, they know how well, and they pay where it counts."""
+
+import pytest
+import torch
+from problems import PROBLEMS
+from reference import Case, line
+
+import hf_attrib
+from hf_attrib.adaptive import Budget, integrate
+from hf_attrib.errors import InputError
+from hf_attrib.function_field import FunctionField
+from hf_attrib.methods import IntegratedGradients
+from hf_attrib.paths import graded, straight
+
+SEEDS = range(25)
+
+
+def along(function, positions=1, targets=1, budget=None, row_budget=8, path=None):
+    """Integrate from 0 to 1 in every position."""
+    field = FunctionField(function, targets, positions, row_budget)
+    ends = torch.zeros(1, 1, positions, 1), torch.ones(1, 1, positions, 1)
+    path = path or straight(*(end.double() for end in ends))
+    return field, integrate(field, path, budget or Budget(0.02, 400))
+
+
+@pytest.mark.parametrize("degree", range(1, 6))
+def test_polynomials_up_to_degree_five_cost_the_first_nodes_alone(degree):
+    """Boole's rule integrates their gradients exactly."""
+    field, found = along(lambda z: z[:, 0] ** degree, budget=Budget(1e-2, 400))
+    torch.testing.assert_close(found.scores.squeeze(), torch.tensor(1.0).double())
+    assert field.backward_rows.tolist() == [17]
+
+
+def step(z, at=0.3, width=0.01):
+    return torch.sigmoid((z - at) / width)
+
+
+def test_nodes_go_where_the_function_moves():
+    seen = []
+
+    def watched(z):
+        seen.append(z.detach().flatten())
+        return step(z[:, :, 0])
+
+    field, found = along(watched)
+    exact = float(step(torch.tensor(1.0)) - step(torch.tensor(0.0)))
+    assert float(found.scores) == pytest.approx(exact, rel=0.02)
+    points = torch.cat(seen)
+    assert ((points - 0.3).abs() < 0.1).float().mean() > 0.4  # evenly spread, it would be 0.2
+    assert field.backward_rows.item() < 60
+
+
+def test_each_target_pays_for_itself():
+    """One is linear and done with the first nodes, the other is a step."""
+    field, found = along(lambda z: torch.cat([z[:, 0], step(z[:, 0])], 1), targets=2)
+    alone, _ = along(lambda z: step(z[:, 0]))
+    assert field.backward_rows.item() == 17 + alone.backward_rows.item()
+    assert field.forward_rows == alone.forward_rows
+    torch.testing.assert_close(found.scores[0, 0, 0], torch.tensor(1.0).double())
+
+
+def test_a_jump_ends_with_the_budget_and_says_so():
+    field, found = along(lambda z: z[:, 0] + (z[:, 0] > 0.4).double(), budget=Budget(0.02, 90))
+    assert field.backward_rows.item() <= 90
+    assert float(found.bound) > 1  # the jump itself
+
+
+def test_cancelling_errors_do_not_count_as_none():
+    """Two inputs whose errors cancel in the sum: only the disagreement of the rules sees them."""
+
+    def opposed(z):
+        bump = torch.sin(40 * z[:, 0] * z[:, 1])
+        return bump + z[:, 0] - bump.detach() * 0 + 3 * z[:, 1]
+
+    field = FunctionField(opposed, 1, 2)
+    x, start = torch.tensor([[[[1.0], [-1.0]]]]).double(), torch.tensor([[[[0.2], [0.3]]]]).double()
+    found = integrate(field, straight(start, x), Budget(0.02, 400)).scores[0, 0]
+    fine = integrate(field, straight(start, x), Budget(1e-7, 4000)).scores[0, 0]
+    assert (found - fine).abs().sum() < 0.05 * fine.abs().sum()
+
+
+@pytest.mark.parametrize("row_budget", [1, 3, 1000])
+def test_row_budget_changes_nothing(row_budget):
+    _, whole = along(lambda z: step(z[:, 0]))
+    _, found = along(lambda z: step(z[:, 0]), row_budget=row_budget)
+    torch.testing.assert_close(found.scores, whole.scores, rtol=1e-12, atol=0)
+
+
+def test_a_graded_path_never_asks_for_the_gradient_at_its_start():
+    """The square root has none there."""
+    path = graded(straight(torch.zeros(1, 1, 1, 1).double(), torch.ones(1, 1, 1, 1).double()), 4)
+    _, found = along(lambda z: z[:, 0].sqrt(), path=path)
+    assert float(found.scores) == pytest.approx(1, rel=1e-3)
+
+
+@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda p: p.name)
+def test_tight_tolerances_are_kept(problem):
+    made = IntegratedGradients(tolerance=1e-8, max_points=4000)
+    found = made(problem.field(), problem.x, problem.baseline).scores[0]
+    for target in range(len(found)):
+        expected = line(Case(problem, target), problem.x[0, 0], problem.baseline[0, 0])
+        torch.testing.assert_close(found[target], expected, rtol=1e-7, atol=1e-7)
+
+
+def rough(seed):
+    """A random function of four inputs with two targets, as steep as a confident model."""
+    generator = torch.Generator().manual_seed(seed)
+    mix = 4 * torch.randn(4, 16, generator=generator).double()
+    head = 2 * torch.randn(16, 5, generator=generator).double()
+
+    def function(z):
+        return (torch.tanh(z[..., 0] @ mix) @ head).log_softmax(-1)[:, :2]
+
+    return function, torch.randn(1, 1, 4, 1, generator=generator).double()
+
+
+def test_the_bound_is_honest_and_not_idle():
+    """The true error lies below it in 99 % of cases; here in all of them."""
+    ratios = []
+    for seed in SEEDS:
+        function, x = rough(seed)
+        field = FunctionField(function, 2, 4, 64)
+        path = straight(-x, x)
+        found, fine = (integrate(field, path, Budget(t, n)) for t, n in ((0.02, 400), (1e-9, 9000)))
+        error = (found.scores - fine.scores).abs().sum(-1)
+        ratios.append((error / found.bound).flatten())
+    ratios = torch.cat(ratios)
+    assert ratios.max() <= 1
+    assert ratios.max() > 0.02
+
+
+@pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
+@pytest.mark.parametrize("baseline", ["mean", "zero", "unk"])
+def test_the_embedded_model_converges_by_default(keys, baseline):
+    explainer = hf_attrib.Explainer(*keys)
+    prompt = "Ada's key is red. Bob's key is blue. Q: What color is Bob's key? A:"
+    found = explainer.explain(prompt, baseline=baseline)
+    assert found.converged.all()
+    assert (found.bound < 0.2).all()
+    fine = explainer.explain(
+        prompt, response_ids=found.response_ids, baseline=baseline, tolerance=2e-3, max_points=4000
+    )
+    error = (found.scores - fine.scores).abs().sum(-1)
+    assert (error <= found.error_bound + 1e-5).all()
+    assert found.backward_rows < 60 * len(found.rows)
+
+
+@pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
+def test_spans_and_batches_are_integrated_alike(keys):
+    explainer = hf_attrib.Explainer(*keys)
+    prompts = ["Ada's key is red. Q: What color is Ada's key? A:", "Bob's key is blue. Q: ? A:"]
+    together = explainer.explain(prompts, spans="word", max_new_tokens=4)
+    for prompt, found in zip(prompts, together, strict=True):
+        single = explainer.explain(prompt, spans="word", max_new_tokens=4)
+        assert found.backward_rows == single.backward_rows
+        assert found.forward_rows == single.forward_rows
+        size = float(single.scores.abs().max())
+        torch.testing.assert_close(found.scores, single.scores, rtol=1e-3, atol=1e-4 * size)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"tolerance": 0}, "tolerance is 0"),
+        ({"max_points": 3}, "max_points is 3; expected at least 17"),
+        ({"rule": "midpoint"}, "rule goes with steps"),
+        ({"steps": 3, "tolerance": 0.1}, "tolerance goes without steps"),
+    ],
+)
+def test_bad_fields_are_refused(fields, message):
+    with pytest.raises(InputError, match=message):
+        IntegratedGradients(**fields)

@@ -175,6 +175,9 @@ def integrate(field: Field, path: Path, budget: Budget) -> Decomposition:
         fresh = []
         for b in range(field.sequences):
             fresh += _halved([leaf for leaf in leaves if leaf.sequence == b], nodes, budget)
+        halved = {(s.sequence, t) for s in fresh for t in s.targets.nonzero()[:, 0].tolist()}
+        total = field.sequences * field.targets
+        field.progress(total - len(halved), total)
         leaves = [leaf for leaf in leaves if leaf.targets.any()] + fresh
     return _sum(leaves, nodes, field)
 

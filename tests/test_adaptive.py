@@ -59,6 +59,16 @@ def test_each_target_pays_for_itself():
     torch.testing.assert_close(found.scores[0, 0, 0], torch.tensor(1.0).double())
 
 
+def test_progress_counts_the_targets_that_are_done():
+    seen = []
+    field = FunctionField(lambda z: torch.cat([z[:, 0], step(z[:, 0])], 1), 2, 1)
+    field.progress = lambda done, total: seen.append((done, total))
+    ends = torch.zeros(1, 1, 1, 1).double(), torch.ones(1, 1, 1, 1).double()
+    integrate(field, straight(*ends), Budget(0.02, 400))
+    assert seen[0] == (1, 2)
+    assert seen[-1] == (2, 2)
+
+
 def test_a_jump_ends_with_the_budget_and_says_so():
     field, found = along(lambda z: z[:, 0] + (z[:, 0] > 0.4).double(), budget=Budget(0.02, 90))
     assert field.backward_rows.item() <= 90

@@ -150,8 +150,8 @@ class Attribution:
     def bound(self) -> Tensor | None:
         r"""Bound on the error of each row, [T], relative as :attr:`gap` is.
 
-        With :math:`A^*` the exact scores :math:`\sum_n |A_{t,n} - A^*_{t,n}|` lies below it in at
-        least 99 % of cases; ``None`` where the method gives none.
+        With :math:`A^*` the exact scores :math:`\sum_n |A_{t,n} - A^*_{t,n}|` lay below it wherever
+        it was measured on models; it is an estimate, no proof. ``None`` where there is none.
         """
         if self.error_bound is None:
             return None

@@ -18,10 +18,6 @@ from torch import Tensor
 from hf_attrib.methods import DiscretizedIG, methods
 from hf_attrib.sampling import generator
 
-#: d f_target / d z at one input z [N, D].
-Gradient = Callable[[Tensor], Tensor]
-Value = Callable[[Tensor], float]
-
 
 class Case:
     """One target of a problem: x and baseline [N, D], f and its gradient at points [N, D]."""

@@ -29,8 +29,8 @@ class IntegratedGradients(Method, name="integrated_gradients"):
     .. math:: A_{t,n} = \sum_d (x_{nd} - x'_{nd})
         \int_0^1 \frac{\partial f_t}{\partial x_{nd}}(x' + \alpha(x - x'))\,d\alpha
 
-    Without ``steps`` the nodes are placed where f changes, for each target alone, until scores
-    are certain to the tolerance: see :mod:`hf_attrib.adaptive`.
+    Without ``steps`` the nodes are placed where f changes, for each target alone, until the
+    estimated error is within the tolerance: see :mod:`hf_attrib.adaptive`.
 
     Args:
         steps: number of nodes K of a fixed rule, the same for all targets.

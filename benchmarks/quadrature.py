@@ -12,6 +12,7 @@ import argparse
 import json
 import platform
 import sys
+import time
 import warnings
 from collections.abc import Mapping
 from itertools import islice
@@ -29,13 +30,24 @@ RESULTS = Path(__file__).parent / "results"
 RULES: Mapping[str, Mapping[str, Any]] = {
     "adaptive (default)": {},
     "Gauss-Legendre 16": {"steps": 16},
+    "Gauss-Legendre 24": {"steps": 24},
     "Gauss-Legendre 32": {"steps": 32},
+    "Gauss-Legendre 40": {"steps": 40},
     "Gauss-Legendre 50 (captum's default)": {"steps": 50},
     "trapezoid 50 (inseq's default)": {"steps": 50, "rule": "trapezoid"},
     "Gauss-Legendre 64": {"steps": 64},
+    "Gauss-Legendre 80": {"steps": 80},
+    "Gauss-Legendre 100": {"steps": 100},
     "Gauss-Legendre 128": {"steps": 128},
 }
-TRUTH = {"tolerance": 1e-3, "max_points": 4000}
+#: Gradients of the real model cost so much that it is compared with fewer rules.
+FEWER = (
+    "adaptive (default)",
+    "Gauss-Legendre 32",
+    "Gauss-Legendre 50 (captum's default)",
+    "trapezoid 50 (inseq's default)",
+    "Gauss-Legendre 100",
+)
 BASELINES = ("mean", "zero", "pad", "token")
 
 #: A base model goes on writing; of questions with a known answer it is at least sure.
@@ -44,6 +56,26 @@ QUESTIONS = (
     "Alice moved from Oslo to Rome because she loved the food. Alice now lives in",
     "Monday, Tuesday, Wednesday,",
     "Water boils at one hundred degrees and freezes at",
+    "The opposite of hot is",
+    "She opened the umbrella because it was",
+    "Two plus two equals",
+    "The largest planet in the solar system is",
+    "A baby cat is called a",
+    "The doctor washed his hands before the",
+    "Once upon a time there was a",
+    "Red, orange, yellow, green,",
+    "He put the milk back into the",
+    "The sun rises in the",
+    "Romeo and",
+    "In winter the lake was covered with",
+    "To be or not to be, that is the",
+    "The author of Hamlet is William",
+    "One, two, three, four,",
+    "My dog loves to chase",
+    "She plays the piano and he plays the",
+    "Paris is in France and Berlin is in",
+    "The train was late, so they missed the",
+    "Please turn off the",
 )
 
 
@@ -58,6 +90,8 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", hf_attrib.AttributionWarning)
     explainer, prompts, word = subject(options.model, options.prompts)
+    rules = {name: RULES[name] for name in (FEWER if options.model == "gemma" else RULES)}
+    truth = {"tolerance": 2e-3 if options.model == "gemma" else 1e-3, "max_points": 4000}
     report = {
         "model": options.model,
         "prompts": len(prompts),
@@ -67,12 +101,14 @@ def main() -> None:
     }
     for name in options.baselines:
         baseline = {"token": f"token:{word}", "pad": pad(explainer)}.get(name, name)
-        rows = [one(explainer, p, baseline, options.new_tokens) for p in prompts]
+        question = {"baseline": baseline, "max_new_tokens": options.new_tokens}
+        rows = [one(explainer, p, question, rules, truth) for p in prompts]
         report["baselines"][name] = {rule: joined([r[rule] for r in rows]) for rule in rows[0]}
         print(markdown({**report, "baselines": {name: report["baselines"][name]}}), flush=True)
-    stem = RESULTS / f"quadrature-{options.model}"
-    stem.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    stem.with_suffix(".md").write_text(markdown(report), encoding="utf-8")
+        # After each baseline, since the real model takes hours.
+        stem = RESULTS / f"quadrature-{options.model}"
+        stem.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        stem.with_suffix(".md").write_text(markdown(report), encoding="utf-8")
 
 
 def subject(name: str, count: int) -> tuple[hf_attrib.Explainer, list[str], str]:
@@ -93,20 +129,28 @@ def pad(explainer: hf_attrib.Explainer) -> str:
 
 
 def one(
-    explainer: hf_attrib.Explainer, prompt: str, baseline: str, new: int
+    explainer: hf_attrib.Explainer,
+    prompt: str,
+    question: Mapping[str, Any],
+    rules: Mapping[str, Mapping[str, Any]],
+    fine: Mapping[str, Any],
 ) -> dict[str, dict[str, list[float]]]:
     """Return the errors, gaps and costs of every rule on the answer to one prompt."""
-    options = {"prompt": prompt, "baseline": baseline}
-    truth = explainer.explain(**options, **TRUTH, max_new_tokens=new)
+    truth = explainer.explain(prompt, **question, **fine)
     size = truth.scores.double().abs().sum(-1)
+    asked = {"baseline": question["baseline"], "response_ids": truth.response_ids}
     found = {}
-    for rule, fields in RULES.items():
-        result = explainer.explain(**options, response_ids=truth.response_ids, **fields)
+    for rule, fields in rules.items():
+        started = time.process_time()
+        result = explainer.explain(prompt, **asked, **fields)
+        seconds = time.process_time() - started
         missed = (result.scores - truth.scores).double().abs().sum(-1)
         found[rule] = {
             "error": (missed / size).tolist(),
             "gap": result.gap.tolist(),
+            "flagged": (~result.converged).float().tolist(),
             "gradients": [result.backward_rows / len(result.rows)],
+            "seconds": [seconds / len(result.rows)],
         }
         if result.error_bound is not None:
             found[rule]["under_bound"] = (missed <= result.error_bound).float().tolist()
@@ -121,8 +165,11 @@ def joined(rows: list[dict[str, list[float]]]) -> dict[str, float]:
         "gradients per token": float(every["gradients"].mean()),
         "gap <= 2 %": float((every["gap"] <= 0.02).float().mean()),
     }
+    if "seconds" in every:
+        figures["CPU seconds per token"] = float(every["seconds"].mean())
     if "error" in every:
         figures["median error"] = float(every["error"].median())
+        figures["mean error"] = float(every["error"].mean())
         figures["95 % error"] = float(every["error"].quantile(0.95))
     if "under_bound" in every:
         figures["error under bound"] = float(every["under_bound"].mean())
@@ -151,6 +198,8 @@ def written(head: str, value: float | None) -> str:
     """Write one figure."""
     if value is None:
         return ""
+    if head == "CPU seconds per token":
+        return f"{value:.3f}"
     return f"{value:.1f}" if head == "gradients per token" else f"{100 * value:.1f} %"
 
 

@@ -96,6 +96,9 @@ class _Nodes:
         self.gradients: dict[tuple[int, float], Tensor] = {}
         self.known: dict[tuple[int, float], Tensor] = {}
         self.like = torch.zeros(())
+        # Where a path sets out from rest its gradient does not count, even if it is not finite.
+        _, velocity = path(torch.zeros(1, dtype=torch.float64))
+        self.rests = ~(velocity != 0).flatten(2).any(2)[0].cpu().expand(field.sequences)
 
     def require(self, segments: Iterable[_Segment]) -> None:
         """Run the nodes of segments for the targets that lack a gradient there."""
@@ -109,29 +112,31 @@ class _Nodes:
                     wanted[key] = wanted.get(key, none) | lacking
         # Rows with equally many targets run together, so that few wait for others.
         keys = sorted(wanted, key=lambda key: int(wanted[key].sum()))
-        for part in range(0, len(keys), self.field.row_budget):
-            self._run(keys[part : part + self.field.row_budget], wanted)
+        if keys:
+            self._run(keys, torch.stack([wanted[key] for key in keys]))
 
-    def _run(
-        self, keys: Sequence[tuple[int, float]], wanted: dict[tuple[int, float], Tensor]
-    ) -> None:
+    def _run(self, keys: Sequence[tuple[int, float]], lacking: Tensor) -> None:
         nodes = torch.tensor([node for _, node in keys], dtype=torch.float64)
         sequence = torch.tensor([b for b, _ in keys])
-        rows = torch.arange(len(keys))
-        points, velocity = self.path(nodes)
-        velocity = velocity.expand(points.shape)[rows, sequence, 0]
-        lacking = torch.stack([wanted[key] for key in keys])
-        # Where the path stands still its gradient does not count, even if it is not finite.
-        still = ~(velocity != 0).flatten(1).any(1).cpu()
-        found = lacking & ~still[:, None]
-        value, gradient = self.field.pairs(points[rows, sequence, 0], sequence, found, velocity)
-        self.like = value  # whose type and device results are brought back to
+
+        def locate(rows: Tensor) -> tuple[Tensor, Tensor]:
+            points, velocity = self.path(nodes[rows])
+            own = torch.arange(len(rows)), sequence[rows], 0
+            return points[own], velocity.expand(points.shape)[own]
+
+        wanted = lacking & ~(self.rests[sequence] & (nodes == 0))[:, None]
+        found = self.field.pairs(locate, sequence, lacking, wanted)
+        self.like = found[0]  # whose type and device results are brought back to
+        value, gradient = (tensor.double().cpu() for tensor in found)
         for row, key in enumerate(keys):
-            self.values[key] = value[row].double().cpu()
-            old, new = self.gradients.get(key), gradient[row].double().cpu()
             here = lacking[row]
-            self.gradients[key] = new if old is None else torch.where(here[:, None], new, old)
-            self.known[key] = here if old is None else here | self.known[key]
+            if key in self.known:
+                self.values[key] = torch.where(here, value[row], self.values[key])
+                self.gradients[key] = torch.where(here[:, None], gradient[row], self.gradients[key])
+                self.known[key] = here | self.known[key]
+            else:
+                self.values[key], self.gradients[key] = value[row], gradient[row]
+                self.known[key] = here
 
     def measure(self, segment: _Segment) -> None:
         """Integrate over a segment and tell how far off that is."""
@@ -141,7 +146,8 @@ class _Nodes:
         simpson = segment.length * torch.einsum("q,qtn->tn", _SIMPSON, gradients)
         residual = segment.integral.sum(-1) - (self.values[keys[4]] - self.values[keys[0]])
         disagreement = (segment.integral - simpson).abs().sum(-1)
-        segment.error = torch.maximum(residual.abs(), disagreement)
+        # Of other targets the values are unknown.
+        segment.error = torch.maximum(residual.abs(), disagreement).where(segment.targets, 0)
 
     def spent(self, sequence: int) -> Tensor:
         """Return how many gradients each target of a sequence has had, [T]."""

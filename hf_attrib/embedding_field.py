@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hf_attrib.batch import Batch
 from hf_attrib.errors import UnsupportedModelError
 from hf_attrib.field import Field, Linearisation, Progress, silent
+from hf_attrib.forward import Forward, inputs_of, select
 from hf_attrib.inject import Sites, captured, injected
+from hf_attrib.pairs import Pairs
+from hf_attrib.rows import RowRunner
 from hf_attrib.targets import TARGETS, Target
 
 __all__ = ["EmbeddingField", "Observation"]
 
 #: Tokens in flight when no batch size is given: some GB of activations on a 7B model.
 _TOKENS_AT_ONCE = 1024
+
+#: Blocks of targets must save a tenth by the model of their cost, which is only a model.
+_WORTH = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +65,7 @@ class EmbeddingField(Field):
         sites: its embedding modules.
         batch: B sequences.
         target: the scalar to explain.
-        batch_size: rows run at once; by default as many as hold about 1,024 tokens.
+        runner: runs rows; by default as many at once as hold about 1,024 tokens.
         progress: called with (nodes done, nodes in all).
     """
 
@@ -71,40 +75,37 @@ class EmbeddingField(Field):
         sites: Sites,
         batch: Batch,
         target: Target,
-        batch_size: int | None = None,
+        runner: RowRunner | None = None,
         progress: Progress = silent,
     ) -> None:
         count, width = batch.movable.shape
-        rows = batch_size or max(1, _TOKENS_AT_ONCE // width)
-        super().__init__(count, batch.targets.shape[1], batch.movable, rows, progress)
+        runner = runner or RowRunner(max(1, _TOKENS_AT_ONCE // width))
+        super().__init__(count, batch.targets.shape[1], batch.movable, runner, progress)
         self.model = model
         self.sites = sites
         self.batch = batch
         self.target = target
         self.resolution = target.resolution
         self.precision = torch.finfo(model.dtype).eps
-        self.device = model.device
-        accepted = inspect.signature(model.forward).parameters
-        self._selects_logits = "logits_to_keep" in accepted
-        self._takes_positions = "position_ids" in accepted and sites.encoder is None
+        self.forward = Forward(model, sites, batch)
 
     def observe(self) -> Observation:
         """Run the batch as it is."""
-        rows = torch.arange(self.sequences).split(self.row_budget)
-        parts = zip(*(self._observe(some) for some in rows), strict=True)
+        seen = self.runner.map(self.sequences, self._observe)
         self.forward_rows += 1
-        return Observation(*(torch.cat(some) for some in parts))
+        return Observation(*seen)
 
     def _observe(self, sequence: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         target = torch.arange(self.targets).expand(len(sequence), -1)
         found: dict[str, Tensor] = {}
+        whole = self.batch.decoder_ids.shape[1]
         with torch.no_grad(), captured(self.sites, found):
-            logits, index = self._logits(sequence, target)
+            logits, index = self.forward.logits(sequence, target, whole)
             value = self._value(logits, index, sequence, target)
             ids = self.batch.targets[sequence].to(logits.device)
-            chosen = _select(logits, index).to(_precise(logits.dtype))
+            chosen = select(logits, index).to(_precise(logits.dtype))
             probability = TARGETS["prob"](chosen, ids, None)
-        x = self._pack(found)
+        x = self.forward.join(found)
         if x.shape[:2] != self.batch.movable[sequence].shape:
             raise UnsupportedModelError(
                 f"the embeddings of {type(self.model).__name__} are {tuple(x.shape)} where "
@@ -122,21 +123,40 @@ class EmbeddingField(Field):
         behind = torch.arange(decoder) > self.batch.positions[..., None]
         return torch.nn.functional.pad(~behind, (encoder, 0), value=True)
 
+    def blocks(self, pairs: Pairs) -> Iterable[Tensor]:
+        """Return blocks of targets, each of them run no further than it reads, if that is cheaper.
+
+        A pass costs about the same forward as backward, and as much as the positions it covers.
+        """
+        columns = torch.arange(pairs.target.shape[1])
+        reach = self.batch.encoder_ids.shape[1] + self.forward.reach(pairs.sequence, pairs.target)
+
+        def cost(count: int) -> float:
+            blocks = columns.tensor_split(count)
+            passes = (1 + int(pairs.wanted[:, block].sum(1).max()) for block in blocks)
+            return sum(int(reach[b].max()) * p for b, p in zip(blocks, passes, strict=True))
+
+        counts = [2**k for k in range(len(columns).bit_length())]
+        best = min(counts, key=cost)
+        return columns.tensor_split(best if cost(best) < _WORTH * cost(1) else 1)
+
     def evaluate(self, points: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
         """Return F at injected embeddings, [R, C]."""
-        with torch.no_grad(), injected(self.sites, self._unpack(points)):
-            return self._value(*self._logits(sequence, target), sequence, target)
+        length = int(self.forward.reach(sequence, target).max())
+        with torch.no_grad(), injected(self.sites, self.forward.split(points, length)):
+            return self._value(*self.forward.logits(sequence, target, length), sequence, target)
 
     def linearise(self, points: Tensor, sequence: Tensor, target: Tensor) -> Linearisation:
         """Return F at injected embeddings and its pullback."""
         leaf = points.detach().requires_grad_()
+        length = int(self.forward.reach(sequence, target).max())
         cut: list[Tensor] = []
         with (
             torch.enable_grad(),
-            injected(self.sites, self._unpack(leaf)),
-            _inputs_of(self.sites.head, cut),
+            injected(self.sites, self.forward.split(leaf, length)),
+            inputs_of(self.sites.head, cut),
         ):
-            logits, index = self._logits(sequence, target)
+            logits, index = self.forward.logits(sequence, target, length)
             value = self._value(logits, index, sequence, target)
         # Where hidden states do not pass through one head, the graph is cut at the logits.
         hidden = [h for h in cut if h.requires_grad and h.shape[:-1] == logits.shape[:-1]]
@@ -152,36 +172,9 @@ class EmbeddingField(Field):
 
         return Linearisation(value.detach(), pullback)
 
-    def _logits(self, sequence: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Run rows forward; return logits [R, M, V] and the place of each target in M, [R, C]."""
-        batch, rows = self.batch, sequence
-        positions = batch.positions[sequence].gather(1, target)
-        keep, index = positions.unique(return_inverse=True)
-        length = batch.decoder_ids.shape[1]
-        inputs = {"input_ids": batch.decoder_ids[rows], "attention_mask": batch.decoder_mask[rows]}
-        if self.sites.encoder is not None:
-            inputs = {f"decoder_{name}": value for name, value in inputs.items()}
-            inputs["input_ids"] = batch.encoder_ids[rows]
-            inputs["attention_mask"] = batch.encoder_mask[rows]
-        if self._takes_positions:
-            # As generate() passes them; the RoBERTa family counts differently by itself.
-            inputs["position_ids"] = torch.arange(length).expand(len(rows), -1)
-        if self._selects_logits:
-            inputs["logits_to_keep"] = keep
-        inputs = {name: value.to(self.device) for name, value in inputs.items()}
-        logits = self.model(**inputs, use_cache=False, return_dict=True).logits
-        if logits.shape[1] == length:  # all of them came, or all were asked for
-            index = positions
-        elif logits.shape[1] != len(keep):
-            raise UnsupportedModelError(
-                f"{type(self.model).__name__} returned logits for {logits.shape[1]} positions; "
-                f"expected {len(keep)} selected ones or all {length}."
-            )
-        return logits, index
-
     def _value(self, logits: Tensor, index: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
         """Return F from logits [R, M, V], [R, C]; 0 for targets that only pad the batch."""
-        chosen = _select(logits, index)
+        chosen = select(logits, index)
 
         def pick(table: Tensor) -> Tensor:
             return table[sequence].gather(1, target).to(logits.device)
@@ -191,45 +184,7 @@ class EmbeddingField(Field):
         value = self.target(chosen.to(_precise(chosen.dtype)), pick(self.batch.targets), contrast)
         return value.masked_fill(~pick(self.batch.valid), 0)
 
-    def _pack(self, embeddings: dict[str, Tensor]) -> Tensor:
-        """Join the sites' embeddings to [R, N, D]."""
-        sides = [embeddings[site].to(self.device) for site in self.sites.modules]
-        if len({side.shape[-1] for side in sides}) > 1:
-            raise UnsupportedModelError(
-                f"{type(self.model).__name__} embeds encoder and decoder tokens in different "
-                f"widths, {[side.shape[-1] for side in sides]}; one width is needed."
-            )
-        return torch.cat(sides, 1)
-
-    def _unpack(self, points: Tensor) -> dict[str, Tensor]:
-        """Split points [R, N, D] into the sites' embeddings."""
-        length = self.batch.encoder_ids.shape[1]
-        if self.sites.encoder is None:
-            return {"decoder": points}
-        return {"encoder": points[:, :length], "decoder": points[:, length:]}
-
-
-def _select(logits: Tensor, index: Tensor) -> Tensor:
-    """Return logits [R, C, V] at places [R, C] (on the CPU) of [R, M, V]."""
-    rows = len(index)
-    if torch.equal(index, torch.arange(logits.shape[1]).expand(rows, -1)):
-        return logits  # all of them in order: no copy of the largest tensor of the run
-    return logits[torch.arange(rows)[:, None].to(logits.device), index.to(logits.device)]
-
 
 def _precise(dtype: torch.dtype) -> torch.dtype:
     """Return the type to compute in: float64 for float64, float32 for the rest."""
     return torch.promote_types(dtype, torch.float32)
-
-
-@contextmanager
-def _inputs_of(head: nn.Module | None, into: list[Tensor]) -> Iterator[None]:
-    """Collect what a module is called with inside the context."""
-    if head is None:
-        yield
-        return
-    handle = head.register_forward_pre_hook(lambda module, args: into.extend(args[:1]))
-    try:
-        yield
-    finally:
-        handle.remove()

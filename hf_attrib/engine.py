@@ -22,6 +22,7 @@ from hf_attrib.field import Decomposition, Field, Progress
 from hf_attrib.inject import sites_of, vocabulary
 from hf_attrib.methods import Method
 from hf_attrib.question import Question
+from hf_attrib.rows import RowRunner
 from hf_attrib.self_check import Verdict
 from hf_attrib.sequence import TokenSequence
 from hf_attrib.span_field import SpanField
@@ -88,8 +89,9 @@ class Engine:
         batch = collate(sequences, moves, contrasts or None, int(sequences[0].prompt.ids[0]))
         started = time.perf_counter()
         kind = StepwiseField if verdict.looks_ahead else EmbeddingField
+        runner = None if self.batch_size is None else RowRunner(self.batch_size)
         field: Field
-        field = kind(self.model, sites, batch, question.target, self.batch_size, self.progress)
+        field = kind(self.model, sites, batch, question.target, runner, self.progress)
         seen, rows = field.observe(), [question.rows(s) for s in sequences]
         if question.spans is not None:
             if verdict.looks_ahead:

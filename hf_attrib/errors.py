@@ -5,6 +5,7 @@
     HFAttribError
     ├── InputError(ValueError)     the call: change an argument
     ├── UnsupportedModelError      the model: its gradient or its inputs cannot be trusted
+    ├── MemoryLimitError(MemoryError) the machine: one sequence alone does not fit
     └── ResultFileError(ValueError) the file: not a result this version can read
 
 Every message says what came, what was expected and what to do. A warning of class
@@ -15,6 +16,7 @@ __all__ = [
     "AttributionWarning",
     "HFAttribError",
     "InputError",
+    "MemoryLimitError",
     "ResultFileError",
     "UnsupportedModelError",
 ]
@@ -30,6 +32,10 @@ class InputError(HFAttribError, ValueError):
 
 class UnsupportedModelError(HFAttribError):
     """The model cannot be explained faithfully; the message names the module and the reason."""
+
+
+class MemoryLimitError(HFAttribError, MemoryError):
+    """A single sequence takes more memory than there is, or than the call allows."""
 
 
 class ResultFileError(HFAttribError, ValueError):

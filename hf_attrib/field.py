@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 
 from hf_attrib.decomposition import Decomposition, Linearisation, Sample
+from hf_attrib.pairs import Contraction, Pairs, differentiate, dot
 from hf_attrib.paths import Path, constant
 from hf_attrib.quadrature import Rule
+from hf_attrib.rows import RowRunner
 from hf_attrib.space import Space
 
 __all__ = [
@@ -29,9 +31,8 @@ __all__ = [
     "silent",
 ]
 
-#: Maps a gradient [R, N, D] and a velocity, broadcastable to it, to what a method keeps of them,
-#: usually [R, N]. It is applied at once, so that no K x T x N x D tensor ever exists.
-Contraction: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+#: Maps numbers of rows, [r], to their points and velocities, [r, N, D] each.
+Locate: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 #: Called with (nodes done, nodes in all) along a path.
 Progress: TypeAlias = Callable[[int, int], None]
@@ -41,11 +42,6 @@ def silent(done: int, total: int) -> None:
     """Report no progress."""
 
 
-def dot(gradient: Tensor, velocity: Tensor) -> Tensor:
-    """Return the inner product over the embedding width, [..., N]."""
-    return (gradient * velocity).sum(-1)
-
-
 class Field(ABC):
     """F and its gradient for B sequences with T targets each.
 
@@ -53,7 +49,7 @@ class Field(ABC):
         sequences: B.
         targets: T.
         movable: where the input may move, [B, N] bool; the gradient is 0 elsewhere.
-        row_budget: rows run at once.
+        runner: runs rows, some at once.
         progress: called with (nodes done, nodes in all) along a path.
 
     Attributes:
@@ -71,13 +67,13 @@ class Field(ABC):
         sequences: int,
         targets: int,
         movable: Tensor,
-        row_budget: int,
+        runner: RowRunner,
         progress: Progress = silent,
     ) -> None:
         self.sequences = sequences
         self.targets = targets
         self.movable = movable
-        self.row_budget = row_budget
+        self.runner = runner
         self.progress = progress
         self.forward_rows = torch.zeros(sequences, dtype=torch.int64)
         self.backward_rows = torch.zeros(sequences, dtype=torch.int64)
@@ -103,6 +99,10 @@ class Field(ABC):
         """Return which targets are no padding of the batch, [B, T] bool."""
         return torch.ones(self.sequences, self.targets, dtype=torch.bool)
 
+    def blocks(self, pairs: Pairs) -> Iterable[Tensor]:
+        """Return columns of pairs that share a forward pass; together, all of them."""
+        return [torch.arange(pairs.target.shape[1])]
+
     def reads(self) -> Tensor:
         """Return which inputs a target can depend on, broadcastable to [B, T, N], bool."""
         return torch.ones(1, 1, 1, dtype=torch.bool)
@@ -110,11 +110,13 @@ class Field(ABC):
     def value(self, points: Tensor) -> Tensor:
         """Return F at points [K, B, T or 1, N, D], [K, B, T]."""
         rows, sequence, target = self._rows(points)
-        chunks = [
-            self.evaluate(rows[part], sequence[part], target[part]) for part in self._parts(rows)
-        ]
+
+        def compute(part: Tensor) -> tuple[Tensor, ...]:
+            return (self.evaluate(rows[part.to(rows.device)], sequence[part], target[part]),)
+
+        (value,) = self.runner.map(len(rows), compute)
         self.forward_rows += len(rows) // self.sequences
-        return self._by_target(torch.cat(chunks), points)
+        return self._by_target(value, points)
 
     def __call__(self, points: Tensor) -> Sample:
         """Return F and its whole gradient at points [K, B, T or 1, N, D]."""
@@ -147,7 +149,7 @@ class Field(ABC):
         return torch.cat([self.value(path(chunk)[0]) for chunk in self._chunks(nodes)])
 
     def _chunks(self, nodes: Tensor) -> Iterable[Tensor]:
-        chunks: tuple[Tensor, ...] = nodes.split(max(1, self.row_budget // self.sequences))
+        chunks: tuple[Tensor, ...] = nodes.split(max(1, self.runner.window // self.sequences))
         return chunks
 
     def line_integral(self, path: Path, rule: Rule) -> Decomposition:
@@ -167,50 +169,56 @@ class Field(ABC):
         """Sample points [k, B, T or 1, N, D], whatever their number, within the row budget."""
         rows, sequence, target = self._rows(points)
         velocity = velocity.expand(points.shape).flatten(0, 2)
-        values, gradients = [], []
-        for part in self._parts(rows):
-            linear = self.linearise(rows[part], sequence[part], target[part])
-            fixed = ~self.movable[sequence[part]][..., None].to(rows.device)
-            ones = torch.eye(target.shape[1])[:, None].expand(-1, *target[part].shape)
-            by_target = (linear.pullback(one).masked_fill(fixed, 0) for one in ones)
-            columns = [contract(gradient, velocity[part]) for gradient in by_target]
-            values.append(linear.value)
-            gradients.append(torch.stack(columns, 1))
-        self.forward_rows += len(rows) // self.sequences
-        self.backward_rows += target.numel() // self.sequences
-        return Sample(
-            self._by_target(torch.cat(values), points),
-            self._by_target(torch.cat(gradients), points),
-        )
+        every = torch.ones(target.shape, dtype=torch.bool)
+
+        def pairs(part: Tensor) -> Pairs:
+            here = part.to(rows.device)
+            where = sequence[part], target[part], every[part], every[part]
+            return Pairs(rows[here], velocity[here], *where)
+
+        value, gradient = self._differentiate(pairs, sequence, every, contract)
+        return Sample(self._by_target(value, points), self._by_target(gradient, points))
 
     def pairs(
-        self, points: Tensor, sequence: Tensor, wanted: Tensor, velocity: Tensor
+        self, locate: Locate, sequence: Tensor, needed: Tensor, wanted: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return F, and its contracted gradient for some (row, target) pairs.
+        """Return F, and its contracted gradient, for some (row, target) pairs.
 
         Args:
-            points: rows of embeddings, [R, N, D], within the row budget.
+            locate: maps numbers of rows, [r], to their points and velocities, [r, N, D] each.
             sequence: which of the B sequences each row belongs to, [R], on the CPU.
-            wanted: targets whose gradient is asked for, [R, T] bool, on the CPU.
-            velocity: [R, N, D].
+            needed: targets whose F is asked for, [R, T] bool, on the CPU.
+            wanted: those whose gradient is, too, [R, T] bool, on the CPU.
 
         Returns:
-            F [R, T] and gradients [R, T, N], 0 where not asked for.
+            F [R, T] and gradients [R, T, N], where they were asked for.
         """
-        count, every = wanted.sum(1), torch.arange(self.targets).expand(len(wanted), -1)
-        linear = self.linearise(points, sequence, every)
-        fixed = ~self.movable[sequence][..., None].to(points.device)
-        order = wanted.int().argsort(dim=1, descending=True, stable=True)
-        found = torch.zeros(*wanted.shape, points.shape[1]).to(points)
-        for turn in range(int(count.max())):
-            rows = (count > turn).nonzero()[:, 0]
-            weights = torch.zeros(wanted.shape)
-            weights[rows, order[rows, turn]] = 1
-            gradient = linear.pullback(weights).masked_fill(fixed, 0)
-            found[rows, order[rows, turn]] = dot(gradient, velocity)[rows]
-        self.forward_rows += torch.bincount(sequence, minlength=self.sequences)
-        self.backward_rows += torch.bincount(sequence, count.double(), self.sequences).long()
-        return linear.value, found
+        every = torch.arange(self.targets).expand(len(wanted), -1)
+
+        def pairs(part: Tensor) -> Pairs:
+            where = sequence[part], every[part], needed[part], wanted[part]
+            return Pairs(*locate(part), *where)
+
+        return self._differentiate(pairs, sequence, wanted, dot)
+
+    def _differentiate(
+        self,
+        pairs: Callable[[Tensor], Pairs],
+        sequence: Tensor,
+        wanted: Tensor,
+        contract: Contraction,
+    ) -> tuple[Tensor, Tensor]:
+        """Return F [R, C] and contracted gradients [R, C, ...] of rows, and count them."""
+
+        def compute(part: Tensor) -> tuple[Tensor, ...]:
+            some = pairs(part)
+            found = differentiate(self.linearise, some, self.blocks(some), self.movable, contract)
+            return found.value, found.gradient, found.forward
+
+        value, gradient, forward = self.runner.map(len(sequence), compute)
+        self.forward_rows.index_add_(0, sequence, forward)
+        self.backward_rows.index_add_(0, sequence, wanted.sum(1))
+        return value, gradient
 
     def _rows(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Flatten points [K, B, T or 1, N, D] to rows [R, N, D] with their owners."""
@@ -227,9 +235,6 @@ class Field(ABC):
         else:
             target = torch.arange(own).expand(grid).reshape(-1, 1)
         return points.flatten(0, 2), sequence, target
-
-    def _parts(self, rows: Tensor) -> Iterator[slice]:
-        return (slice(i, i + self.row_budget) for i in range(0, len(rows), self.row_budget))
 
     def _by_target(self, by_row: Tensor, points: Tensor) -> Tensor:
         """Bring [K * B * (T or 1), T or 1, ...] to [K, B, T, ...]."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.field import Field, Linearisation
+from hf_attrib.rows import RowRunner
 from hf_attrib.space import Space
 
 __all__ = ["FunctionField"]
@@ -38,7 +39,8 @@ class FunctionField(Field):
         row_budget: int = 8,
         space: Space | None = None,
     ) -> None:
-        super().__init__(1, targets, torch.ones(1, positions, dtype=torch.bool), row_budget)
+        movable = torch.ones(1, positions, dtype=torch.bool)
+        super().__init__(1, targets, movable, RowRunner(row_budget))
         self.function = function
         if space is not None:
             self.space = space

@@ -20,9 +20,7 @@ class SpanField(Field):
 
     def __init__(self, tokens: Field, members: Tensor) -> None:
         spans = members.shape[1]
-        super().__init__(
-            tokens.sequences, spans, tokens.movable, tokens.row_budget, tokens.progress
-        )
+        super().__init__(tokens.sequences, spans, tokens.movable, tokens.runner, tokens.progress)
         self.tokens = tokens
         self.members = members
         self.forward_rows = tokens.forward_rows

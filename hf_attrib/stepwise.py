@@ -7,7 +7,7 @@ that costs T forward rows where other models take one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +18,10 @@ from transformers import GenerationConfig
 from hf_attrib.batch import Batch, collate
 from hf_attrib.embedding_field import EmbeddingField, Observation
 from hf_attrib.errors import UnsupportedModelError
-from hf_attrib.field import Contraction, Field, Linearisation, Progress, Sample, silent
+from hf_attrib.field import Field, Linearisation, Progress, Sample, silent
 from hf_attrib.inject import Sites
+from hf_attrib.pairs import Contraction, Pairs
+from hf_attrib.rows import RowRunner
 from hf_attrib.sequence import TokenSequence
 from hf_attrib.targets import TARGETS, Target
 
@@ -34,7 +36,7 @@ class StepwiseField(Field):
         sites: its embedding modules.
         batch: one sequence; several would share nothing.
         target: the scalar to explain.
-        batch_size: rows run at once; by default as many as hold about 1,024 tokens.
+        runner: runs rows; by default as many at once as hold about 1,024 tokens.
         progress: called with (nodes done, nodes in all).
     """
 
@@ -44,14 +46,14 @@ class StepwiseField(Field):
         sites: Sites,
         batch: Batch,
         target: Target,
-        batch_size: int | None = None,
+        runner: RowRunner | None = None,
         progress: Progress = silent,
     ) -> None:
         targets = batch.targets.shape[1]
         self._steps = [
-            EmbeddingField(model, sites, batch.step(t), target, batch_size) for t in range(targets)
+            EmbeddingField(model, sites, batch.step(t), target, runner) for t in range(targets)
         ]
-        super().__init__(1, targets, batch.movable, self._steps[-1].row_budget, progress)
+        super().__init__(1, targets, batch.movable, self._steps[-1].runner, progress)
         self.model = model
         self.sites = sites
         self.batch = batch
@@ -103,12 +105,9 @@ class StepwiseField(Field):
 
         return Linearisation(_placed([linear.value for linear, *_ in parts], target), pullback)
 
-    def pairs(
-        self, points: Tensor, sequence: Tensor, wanted: Tensor, velocity: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return F and contracted gradients of some pairs; each row takes a pass per target."""
-        self.forward_rows += len(points) * (self.targets - 1)
-        return super().pairs(points, sequence, wanted, velocity)
+    def blocks(self, pairs: Pairs) -> Iterable[Tensor]:
+        """Return the columns one by one: each takes a pass of its own."""
+        return [torch.tensor([column]) for column in range(pairs.target.shape[1])]
 
     def _sample(self, points: Tensor, velocity: Tensor, contract: Contraction) -> Sample:
         return super()._sample(self._own(points), velocity, contract)

@@ -1,0 +1,124 @@
+"""Gradients of pairs of a point and a target: which forward serves which, one pullback for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from hf_attrib.decomposition import Linearisation
+
+__all__ = ["Contraction", "Found", "Linearise", "Pairs", "differentiate", "dot"]
+
+#: Maps a gradient [R, N, D] and a velocity, broadcastable to it, to what a method keeps of them,
+#: usually [R, N]. It is applied at once, so that no K x T x N x D tensor ever exists.
+Contraction: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+
+#: Maps points [R, N, D], their sequences [R] and targets [R, C] to F and its pullback.
+Linearise: TypeAlias = Callable[[Tensor, Tensor, Tensor], Linearisation]
+
+
+def dot(gradient: Tensor, velocity: Tensor) -> Tensor:
+    """Return the inner product over the embedding width, [..., N]."""
+    return (gradient * velocity).sum(-1)
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Rows, and the targets of each that are asked for.
+
+    Args:
+        points: embeddings, [R, N, D].
+        velocity: what gradients are contracted with, [R, N, D].
+        sequence: which of the B sequences each row belongs to, [R], on the CPU.
+        target: which of its T targets each column means, [R, C], on the CPU.
+        needed: where F is asked for, [R, C] bool, on the CPU.
+        wanted: where the gradient is, too, [R, C] bool, on the CPU.
+    """
+
+    points: Tensor
+    velocity: Tensor
+    sequence: Tensor
+    target: Tensor
+    needed: Tensor
+    wanted: Tensor
+
+    def part(self, rows: Tensor, columns: Tensor) -> Pairs:
+        """Return some columns of some rows."""
+        here = rows.to(self.points.device)
+        tables = (t[rows][:, columns] for t in (self.target, self.needed, self.wanted))
+        return Pairs(self.points[here], self.velocity[here], self.sequence[rows], *tables)
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What was found for R rows of C targets.
+
+    Args:
+        value: F, [R, C]; not a number where it was not asked for.
+        gradient: the contracted gradient, [R, C, ...]; 0 where it was not asked for.
+        forward: how often each row was run forward, [R].
+    """
+
+    value: Tensor
+    gradient: Tensor
+    forward: Tensor
+
+
+def differentiate(
+    linearise: Linearise,
+    pairs: Pairs,
+    blocks: Iterable[Tensor],
+    movable: Tensor,
+    contract: Contraction,
+) -> Found:
+    """Return F and contracted gradients of pairs.
+
+    Args:
+        linearise: runs rows forward.
+        pairs: what is asked for.
+        blocks: columns that share a forward pass; together, all of them.
+        movable: where inputs may move, [B, N] bool; gradients are 0 elsewhere.
+        contract: what to keep of a gradient.
+    """
+    value = torch.full(pairs.target.shape, torch.nan).to(pairs.points)
+    gradient: Tensor | None = None
+    forward = torch.zeros(len(pairs.points), dtype=torch.int64)
+    for columns in blocks:
+        rows = pairs.needed[:, columns].any(1).nonzero()[:, 0]
+        if not len(rows):
+            continue
+        some = pairs.part(rows, columns)
+        linear = linearise(some.points, some.sequence, some.target)
+        found = linear.value.masked_fill(~some.needed.to(value.device), torch.nan)
+        value[rows[:, None], columns] = found.to(value)
+        fixed = ~movable[some.sequence][..., None].to(some.points.device)
+        for these, column, weights in _turns(some.wanted):
+            pulled = linear.pullback(weights).masked_fill(fixed, 0)
+            kept = contract(pulled, some.velocity)[these]
+            if gradient is None:
+                gradient = torch.zeros(*pairs.target.shape, *kept.shape[1:]).to(kept)
+            gradient[rows[these], columns[column]] = kept
+        forward[rows] += 1
+        del linear  # its graph, before the next block makes another
+    if gradient is None:  # only values were asked for
+        gradient = torch.zeros(*pairs.target.shape, pairs.points.shape[1]).to(value)
+    return Found(value, gradient, forward)
+
+
+def _turns(wanted: Tensor) -> Iterable[tuple[Tensor, Tensor, Tensor]]:
+    """Yield rows, one wanted column of each, and both as weights [R, C], until none is left.
+
+    Rows take turns together, so that as many pullbacks are run as the busiest row has columns.
+    """
+    count = wanted.sum(1)
+    order = wanted.int().argsort(dim=1, descending=True, stable=True)
+    for turn in range(int(count.max())):
+        rows = (count > turn).nonzero()[:, 0]
+        column = order[rows, turn]
+        weights = torch.zeros(wanted.shape)
+        weights[rows, column] = 1
+        yield rows, column, weights

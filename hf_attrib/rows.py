@@ -1,0 +1,68 @@
+"""How rows are run: some at once, and fewer when memory ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from torch import Tensor
+
+from hf_attrib.errors import MemoryLimitError
+
+__all__ = ["Compute", "RowRunner"]
+
+#: Maps numbers of rows, [r], to tensors that have r entries each.
+Compute: TypeAlias = Callable[[Tensor], tuple[Tensor, ...]]
+
+
+class RowRunner:
+    """Runs any number of rows, no more than fit at once.
+
+    Args:
+        limit: rows run at once; halved, for good, whenever memory ends.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        #: Rows for which callers may prepare points at once. It stays, whatever memory allows.
+        self.window = limit
+
+    def map(self, count: int, compute: Compute) -> tuple[Tensor, ...]:
+        """Return what ``compute`` finds for rows 0 to count - 1, joined.
+
+        Raises:
+            MemoryLimitError: a single row takes more memory than there is.
+        """
+        found: list[tuple[Tensor, ...]] = []
+        done = 0
+        while done < count:
+            rows = torch.arange(done, min(done + self.limit, count))
+            part = self._attempt(rows, compute)
+            if part is not None:
+                found.append(part)
+                done += len(rows)
+        return tuple(torch.cat(column) for column in zip(*found, strict=True))
+
+    def _attempt(self, rows: Tensor, compute: Compute) -> tuple[Tensor, ...] | None:
+        """Run rows, or if memory ends lower the limit and return nothing."""
+        try:
+            return compute(rows)
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+            if len(rows) == 1:
+                raise MemoryLimitError(
+                    f"memory ended although only one sequence was run at once ({error}). Shorten "
+                    "the prompt or the response, load the model in a smaller type, or use a "
+                    "device with more memory."
+                ) from error
+        # Outside of the handler, whose error holds on to the tensors of the attempt.
+        self.limit = max(1, len(rows) // 2)
+        clear_device_cache(garbage_collection=True)
+        return None
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or should_reduce_batch_size(error)

@@ -48,6 +48,7 @@ ORDER = [
     "tables",
     "agreement",
     "compare",
+    "record",
     "engine",
     "explainer",
     "render",

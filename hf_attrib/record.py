@@ -1,0 +1,130 @@
+"""From the numbers of a batch to the result of each of its sequences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hf_attrib.attribution import Attribution, Run
+from hf_attrib.batch import Batch
+from hf_attrib.embedding_field import Observation
+from hf_attrib.field import Decomposition, Field
+from hf_attrib.methods import Method
+from hf_attrib.question import Question
+from hf_attrib.sequence import TokenSequence
+from hf_attrib.tokens import detokenize
+
+__all__ = ["Outcome", "attribution", "record", "with_own"]
+
+#: Relative completeness gap up to which a target counts as converged.
+_TOLERANCE = 0.02
+
+_PACKAGES = ("hf_attrib", "torch", "transformers")
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a run found for a batch.
+
+    Args:
+        batch: B sequences.
+        field: what was run, with its counts.
+        seen: what the model does with the batch as it is.
+        decomposition: scores and references.
+    """
+
+    batch: Batch
+    field: Field
+    seen: Observation
+    decomposition: Decomposition
+
+
+def record(
+    model: Any, question: Question, baseline: str, seconds: float, notes: tuple[str, ...]
+) -> Run:
+    """Record what the sequences of a batch have in common."""
+    config, claims = model.config, question.method.promises()
+    return Run(
+        method=question.method.name,
+        method_fields=_plain_fields(question.method),
+        target=question.target.name,
+        contrast_ids=None,
+        contrast_pieces=None,
+        attribute_to=question.attribute_to,
+        movable=question.movable if isinstance(question.movable, str) else "given",
+        baseline=baseline,
+        signed=claims.signed,
+        identity=claims.identity,
+        resolution=question.target.resolution,
+        tolerance=getattr(question.method, "tolerance", None) or _TOLERANCE,
+        model=config.name_or_path or type(model).__name__,
+        model_revision=getattr(config, "_commit_hash", None),
+        dtype=str(model.dtype).removeprefix("torch."),
+        versions={name: version(name) for name in _PACKAGES},
+        seconds=seconds,
+        forward_rows=0,  # each sequence has its own
+        backward_rows=0,
+        notes=notes,
+    )
+
+
+def _plain_fields(method: Method) -> dict[str, Any]:
+    """Return hyperparameters as JSON can say them; a method that is held, as text."""
+    given = {f.name: getattr(method, f.name) for f in fields(method)}
+    return {k: str(v) if isinstance(v, Method) else v for k, v in given.items()}
+
+
+def with_own(run: Run, sequence: TokenSequence, contrast: Tensor | None, tokenizer: Any) -> Run:
+    """Add what one sequence alone has: its contrast, and words that the model never saw."""
+    if contrast is not None:
+        pieces = tuple(detokenize(tokenizer, [i])[2] for i in contrast.tolist())
+        run = replace(run, contrast_ids=tuple(contrast.tolist()), contrast_pieces=pieces)
+    unknown = None if tokenizer is None else tokenizer.unk_token_id
+    if unknown is None or unknown == tokenizer.eos_token_id:
+        return run
+    count = int((sequence.prompt.ids == unknown).sum())
+    many = "token is" if count == 1 else "tokens are"
+    note = f"{count} prompt {many} unknown to the tokenizer."
+    return replace(run, notes=(*run.notes, note)) if count else run
+
+
+def attribution(
+    outcome: Outcome, index: int, sequence: TokenSequence, question: Question, run: Run
+) -> Attribution:
+    """Cut one sequence out of a batch and bring it to the CPU."""
+    rows, scored = question.rows(sequence), question.scored(sequence)
+    seen, decomposition = outcome.seen, outcome.decomposition
+    spent = outcome.field.forward_rows[index], outcome.field.backward_rows[index]
+    run = replace(run, forward_rows=int(spent[0]), backward_rows=int(spent[1]))
+
+    def cut(by_target: Tensor) -> Tensor:
+        return by_target[index, : len(rows)].cpu()
+
+    columns = outcome.batch.columns(index)[:scored]
+    scores = cut(decomposition.scores)[:, columns]
+    error, sum_error = decomposition.standard_error, decomposition.sum_standard_error
+    value = cut(seen.value if decomposition.value is None else decomposition.value)
+    if decomposition.reference is None:
+        reference = torch.full_like(value, torch.nan)
+    else:
+        reference = cut(decomposition.reference)
+    if not bool(torch.isfinite(scores).all()):
+        note = "Some scores are not finite: the model overflows. Load it in float32."
+        run = replace(run, notes=(*run.notes, note))
+    return Attribution(
+        scores=scores,
+        inputs=sequence.prompt if scored == len(sequence.prompt) else sequence.inputs,
+        response=sequence.response,
+        value=value,
+        reference_value=reference,
+        probability=cut(seen.probability),
+        run=run,
+        rows=rows,
+        standard_error=None if error is None else cut(error)[:, columns],
+        sum_standard_error=None if sum_error is None else cut(sum_error),
+        error_bound=None if decomposition.bound is None else cut(decomposition.bound),
+    )

@@ -15,6 +15,7 @@ from hf_attrib.field import Field, Linearisation, Progress, silent
 from hf_attrib.forward import Forward, inputs_of, select
 from hf_attrib.inject import Sites, captured, injected
 from hf_attrib.pairs import Pairs
+from hf_attrib.prefix import unmoving
 from hf_attrib.rows import RowRunner
 from hf_attrib.targets import TARGETS, Target
 
@@ -22,6 +23,9 @@ __all__ = ["EmbeddingField", "Observation"]
 
 #: Tokens in flight when no batch size is given: some GB of activations on a 7B model.
 _TOKENS_AT_ONCE = 1024
+
+#: A prefix of this share of the positions is worth keeping.
+_LONG = 1 / 3
 
 #: Blocks of targets must save a tenth by the model of their cost, which is only a model.
 _WORTH = 0.9
@@ -94,6 +98,28 @@ class EmbeddingField(Field):
         seen = self.runner.map(self.sequences, self._observe)
         self.forward_rows += 1
         return Observation(*seen)
+
+    def reuse_prefix(self, seen: Observation) -> None:
+        """Run what comes before every position that moves only once, if that is proven exact.
+
+        Args:
+            seen: what :meth:`observe` returned, which the field must still give.
+        """
+        decoder = self.movable[:, self.batch.encoder_ids.shape[1] :]
+        length = unmoving(decoder, self.batch.positions)
+        if length < _LONG * decoder.shape[1]:
+            return
+        self.forward.reuse(length)
+        if self.forward.prefix is None:
+            return
+        self.forward_rows += 1
+        target = torch.arange(self.targets).expand(self.sequences, -1)
+        (value,) = self.runner.map(
+            self.sequences, lambda b: (self.evaluate(seen.x[b.to(seen.x.device), 0], b, target[b]),)
+        )
+        error = (value - seen.value).abs().max() / (1 + seen.value.abs().max())
+        if not float(error) <= self.precision**0.75:  # some models continue wrongly, silently
+            self.forward.prefix = None
 
     def _observe(self, sequence: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         target = torch.arange(self.targets).expand(len(sequence), -1)

@@ -84,6 +84,8 @@ class Engine:
         field: Field
         field = kind(self.model, sites, batch, question.target, runner, self.progress)
         seen, rows = field.observe(), [question.rows(s) for s in sequences]
+        if isinstance(field, EmbeddingField):
+            field.reuse_prefix(seen)
         if question.spans is not None:
             if verdict.looks_ahead:
                 raise InputError(

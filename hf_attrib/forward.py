@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from hf_attrib.batch import Batch
 from hf_attrib.errors import UnsupportedModelError
 from hf_attrib.inject import Sites
+from hf_attrib.prefix import Prefix
 
 __all__ = ["Forward", "inputs_of", "select"]
 
@@ -34,6 +35,20 @@ class Forward:
         accepted = inspect.signature(model.forward).parameters
         self._selects_logits = "logits_to_keep" in accepted
         self._takes_positions = "position_ids" in accepted and sites.encoder is None
+        self._takes_cache = "past_key_values" in accepted and sites.encoder is None
+        #: Positions that are not run again, if any.
+        self.prefix: Prefix | None = None
+
+    @property
+    def skipped(self) -> int:
+        """How many positions the prefix stands for."""
+        return 0 if self.prefix is None else self.prefix.length
+
+    def reuse(self, length: int) -> None:
+        """Run the first positions of all sequences once for all rows, where the model allows it."""
+        if self._takes_cache:
+            every = torch.arange(len(self.batch.decoder_ids))
+            self.prefix = Prefix.of(self.model, self._inputs(every, length))
 
     def reach(self, sequence: Tensor, target: Tensor) -> Tensor:
         """Return how many decoder positions must run for each column of targets [R, C], [C]."""
@@ -44,30 +59,39 @@ class Forward:
 
         Nothing behind the first ``length`` decoder positions is run.
         """
-        batch, rows = self.batch, sequence
-        positions = batch.positions[sequence].gather(1, target)
+        positions = self.batch.positions[sequence].gather(1, target) - self.skipped
         keep, index = positions.unique(return_inverse=True)
-        ids, mask = batch.decoder_ids[rows, :length], batch.decoder_mask[rows, :length]
-        inputs = {"input_ids": ids, "attention_mask": mask}
+        inputs: dict[str, Any] = self._inputs(sequence, length)
+        if self._selects_logits:
+            inputs["logits_to_keep"] = keep.to(self.device)
+        if self.prefix is not None:
+            inputs["past_key_values"] = self.prefix.rows(sequence)
+        cached = self.prefix is not None
+        logits = self.model(**inputs, use_cache=cached, return_dict=True).logits
+        if logits.shape[1] == length - self.skipped:  # all of them came, or all were asked for
+            index = positions
+        elif logits.shape[1] != len(keep):
+            raise UnsupportedModelError(
+                f"{type(self.model).__name__} returned logits for {logits.shape[1]} positions; "
+                f"expected {len(keep)} selected ones or all {length - self.skipped}."
+            )
+        return logits, index
+
+    def _inputs(self, rows: Tensor, length: int) -> dict[str, Tensor]:
+        """Return what the model is called with for rows [R] up to a decoder position."""
+        batch, run = self.batch, slice(self.skipped, length)
+        inputs = {
+            "input_ids": batch.decoder_ids[rows, run],
+            "attention_mask": batch.decoder_mask[rows, :length],
+        }
         if self.sites.encoder is not None:
             inputs = {f"decoder_{name}": value for name, value in inputs.items()}
             inputs["input_ids"] = batch.encoder_ids[rows]
             inputs["attention_mask"] = batch.encoder_mask[rows]
         if self._takes_positions:
             # As generate() passes them; the RoBERTa family counts differently by itself.
-            inputs["position_ids"] = torch.arange(length).expand(len(rows), -1)
-        if self._selects_logits:
-            inputs["logits_to_keep"] = keep
-        inputs = {name: value.to(self.device) for name, value in inputs.items()}
-        logits = self.model(**inputs, use_cache=False, return_dict=True).logits
-        if logits.shape[1] == length:  # all of them came, or all were asked for
-            index = positions
-        elif logits.shape[1] != len(keep):
-            raise UnsupportedModelError(
-                f"{type(self.model).__name__} returned logits for {logits.shape[1]} positions; "
-                f"expected {len(keep)} selected ones or all {length}."
-            )
-        return logits, index
+            inputs["position_ids"] = torch.arange(length)[run].expand(len(rows), -1)
+        return {name: value.to(self.device) for name, value in inputs.items()}
 
     def join(self, embeddings: dict[str, Tensor]) -> Tensor:
         """Join the sites' embeddings to [R, N, D]."""
@@ -80,9 +104,10 @@ class Forward:
         return torch.cat(sides, 1)
 
     def split(self, points: Tensor, length: int) -> dict[str, Tensor]:
-        """Split points [R, N, D] into the sites' embeddings, the decoder's of some length."""
+        """Split points [R, N, D] into the sites' embeddings, the decoder's up to some length."""
         encoder = self.batch.encoder_ids.shape[1]
-        sides = {"encoder": points[:, :encoder], "decoder": points[:, encoder : encoder + length]}
+        run = slice(encoder + self.skipped, encoder + length)
+        sides = {"encoder": points[:, :encoder], "decoder": points[:, run]}
         return {site: sides[site] for site in self.sites.modules}
 
 

@@ -34,6 +34,7 @@ ORDER = [
     "batch",
     "baselines",
     "embedding_space",
+    "prefix",
     "forward",
     "embedding_field",
     "stepwise",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -28,15 +28,14 @@ def rows_at_once(subject: Subject) -> int:
     return max(1, 1024 // (len(subject.prompt_ids) + len(subject.response_ids) - 1))
 
 
-def ours(subject: Subject) -> Callable[[], Tensor]:
+def ours(subject: Subject, **rule: Any) -> Callable[[], Tensor]:
     explainer = Explainer(subject.model)
     question = {
         "input_ids": subject.prompt_ids,
         "response_ids": subject.response_ids,
         "baseline": subject.baseline,
         "movable": "all",
-        "rule": "gauss_legendre",
-        "steps": NODES,
+        **(rule or {"rule": "gauss_legendre", "steps": NODES}),
     }
 
     def run() -> Tensor:
@@ -48,12 +47,12 @@ def ours(subject: Subject) -> Callable[[], Tensor]:
     return run
 
 
-def floor(subject: Subject) -> Callable[[], Tensor]:
+def floor(subject: Subject, count: int = NODES) -> Callable[[], Tensor]:
     """Write by hand what cannot be avoided: N forwards, N T backwards, the logits needed."""
     model = subject.model.requires_grad_(False)
     prompt, targets = len(subject.prompt_ids), torch.tensor(subject.response_ids)
     ids = torch.tensor([subject.prompt_ids + subject.response_ids[:-1]])
-    nodes, weights = map(torch.from_numpy, np.polynomial.legendre.leggauss(NODES))
+    nodes, weights = map(torch.from_numpy, np.polynomial.legendre.leggauss(count))
     nodes, weights = (nodes.float() + 1) / 2, weights.float() / 2
     rows = rows_at_once(subject)
 
@@ -77,7 +76,7 @@ def floor(subject: Subject) -> Callable[[], Tensor]:
     return run
 
 
-def captum(subject: Subject, chunked: bool = False) -> Callable[[], Tensor]:
+def captum(subject: Subject, chunked: bool = False, nodes: int = NODES) -> Callable[[], Tensor]:
     from captum.attr import LayerIntegratedGradients, LLMGradientAttribution, TextTokenInput
 
     layer = LayerIntegratedGradients(subject.model, subject.model.get_input_embeddings())
@@ -88,13 +87,13 @@ def captum(subject: Subject, chunked: bool = False) -> Callable[[], Tensor]:
 
     def run() -> Tensor:
         return method.attribute(
-            question, target=target, n_steps=NODES, internal_batch_size=chunk
+            question, target=target, n_steps=nodes, internal_batch_size=chunk
         ).token_attr
 
     return run
 
 
-def inseq(subject: Subject, chunked: bool = False) -> Callable[[], None]:
+def inseq(subject: Subject, chunked: bool = False, nodes: int = NODES) -> Callable[[], None]:
     """Its own convention: the generated prefix moves too, and is scored."""
     import inseq
 
@@ -105,7 +104,7 @@ def inseq(subject: Subject, chunked: bool = False) -> Callable[[], None]:
         wrapped.attribute(
             subject.prompt,
             subject.prompt + subject.response,
-            n_steps=NODES,
+            n_steps=nodes,
             show_progress=False,
             **chunk,
         )

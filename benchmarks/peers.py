@@ -85,10 +85,10 @@ def work(pipe: Connection, name: str, model: str, threads: int) -> None:
     """Prepare one contestant, then run it whenever told to."""
     import torch
     from contestants import CONTESTANTS
-    from subjects import SUBJECTS
+    from subjects import SUBJECTS, TARGETS
 
     torch.set_num_threads(threads)
-    run = CONTESTANTS[name](SUBJECTS[model]())
+    run = CONTESTANTS[name](SUBJECTS[model](TARGETS))
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     before = memory("VmRSS")

@@ -56,7 +56,9 @@ class Subject:
             raise ValueError("the text does not re-encode to the ids; choose another prompt")
 
 
-def random_llama(prompt_tokens: int = 64, vocabulary: int = 32_000) -> Subject:
+def random_llama(
+    targets: int = TARGETS, prompt_tokens: int = 64, vocabulary: int = 32_000
+) -> Subject:
     """Return a Llama of 6 layers that nobody trained, which costs what a trained one would."""
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -78,7 +80,7 @@ def random_llama(prompt_tokens: int = 64, vocabulary: int = 32_000) -> Subject:
         ("bos_token", "eos_token", "pad_token"), "<eos>"
     )
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=splitting, **special)
-    ids = torch.randint(2, vocabulary, (prompt_tokens + TARGETS,)).tolist()
+    ids = torch.randint(2, vocabulary, (prompt_tokens + targets,)).tolist()
     prompt, response = ids[:prompt_tokens], ids[prompt_tokens:]
     model = LlamaForCausalLM(config).eval()
     text = " ".join(f"w{i}" for i in prompt)
@@ -87,13 +89,13 @@ def random_llama(prompt_tokens: int = 64, vocabulary: int = 32_000) -> Subject:
     )
 
 
-def embedded_llama() -> Subject:
+def embedded_llama(targets: int = TARGETS) -> Subject:
     """Return the small trained Llama that ships with the package."""
     model, tokenizer = embedded.load("keys-llama")
-    return _written(model, tokenizer, _FACTS, tokenizer.unk_token_id)
+    return _written(model, tokenizer, _FACTS, targets)
 
 
-def gemma() -> Subject:
+def gemma(targets: int = TARGETS) -> Subject:
     """Return Gemma 3 270M, converted by the helper of the tests."""
     import sys
 
@@ -101,22 +103,22 @@ def gemma() -> Subject:
     from real_models import gemma as load
 
     model, tokenizer = load()
-    return _written(model, tokenizer, _CONTEXT, tokenizer.unk_token_id)
+    return _written(model, tokenizer, _CONTEXT, targets)
 
 
-def _written(model: Any, tokenizer: Any, prompt: str, baseline: int) -> Subject:
-    """Let a model write exactly T tokens."""
+def _written(model: Any, tokenizer: Any, prompt: str, targets: int) -> Subject:
+    """Let a model write exactly T tokens, and contrast the prompt with unknown words."""
     encoded = tokenizer(prompt, return_tensors="pt")
-    lengths = {"min_new_tokens": TARGETS, "max_new_tokens": TARGETS}
+    lengths = {"min_new_tokens": targets, "max_new_tokens": targets}
     ids = encoded["input_ids"][0].tolist()
     output = model.generate(**encoded, **lengths, do_sample=False)[0].tolist()
     full = tokenizer.decode(output, skip_special_tokens=True)
-    return Subject(
-        model, tokenizer, prompt, full.removeprefix(prompt), ids, output[len(ids) :], baseline
-    )
+    response, unknown = full.removeprefix(prompt), tokenizer.unk_token_id
+    return Subject(model, tokenizer, prompt, response, ids, output[len(ids) :], unknown)
 
 
-SUBJECTS: dict[str, Callable[[], Subject]] = {
+#: Each takes the number of generated tokens.
+SUBJECTS: dict[str, Callable[[int], Subject]] = {
     "llama6": random_llama,
     "keys-llama": embedded_llama,
     "gemma": gemma,

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -110,9 +111,14 @@ class _Nodes:
                 lacking = segment.targets & ~self.known.get(key, none)
                 if lacking.any():
                     wanted[key] = wanted.get(key, none) | lacking
-        # Rows with equally many targets run together, so that few wait for others.
-        keys = sorted(wanted, key=lambda key: int(wanted[key].sum()))
-        if keys:
+
+        # Rows that run together cost as many pullbacks as the one with the most targets, so those
+        # with up to twice as many stay apart.
+        def busy(key: tuple[int, float]) -> int:
+            return int(wanted[key].sum()).bit_length()
+
+        for _, alike in groupby(sorted(wanted, key=busy), key=busy):
+            keys = list(alike)
             self._run(keys, torch.stack([wanted[key] for key in keys]))
 
     def _run(self, keys: Sequence[tuple[int, float]], lacking: Tensor) -> None:

@@ -50,7 +50,7 @@ def compared(setting: Mapping[str, int]) -> dict[str, float]:
 
 
 def measured(who: str, setting: Mapping[str, int]) -> tuple[float, float]:
-    """Return the CPU seconds of the better of two runs, and the peak of memory on top of a model."""
+    """Return CPU seconds of the better of two runs, and the peak of memory on top of a model."""
     import contestants
     import torch
     from subjects import random_llama

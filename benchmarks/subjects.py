@@ -68,6 +68,7 @@ def random_llama(
         num_hidden_layers=6,
         num_attention_heads=8,
         num_key_value_heads=4,
+        max_position_embeddings=4096,
         initializer_range=0.1,
         bos_token_id=1,
         eos_token_id=1,

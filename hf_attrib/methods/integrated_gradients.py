@@ -62,6 +62,7 @@ class IntegratedGradients(Method, name="integrated_gradients"):
         stochastic=False,
         cost="K + 2 forward rows, K * T backward rows; K as needed, mostly 20 to 60, if not given",
         axioms=frozenset({"completeness", "dummy", "linearity", "sensitivity"}),
+        additive=True,
     )
     steps: int | None = field(default=None, metadata={"help": "Nodes of a fixed rule."})
     rule: str | None = field(

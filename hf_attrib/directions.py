@@ -8,9 +8,10 @@ asked and on nothing else.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from threading import Lock
 from typing import TypeAlias
 
@@ -163,9 +164,18 @@ def derivative(function: Callable[[Tensor], Tensor], points: Tensor, direction: 
     Raises:
         NotImplementedError: an operation in it has no forward-mode derivative.
     """
+    _load()
     # Of the attention kernels only the plain one has a forward-mode derivative.
     with _ONE_AT_A_TIME, sdpa_kernel(SDPBackend.MATH), torch.no_grad(), forward_ad.dual_level():
         output = function(forward_ad.make_dual(points.detach(), direction.to(points)))
         primal, tangent = forward_ad.unpack_dual(output)
         # A copy, since what is known to be 0 comes without memory of its own.
         return torch.zeros_like(primal) if tangent is None else tangent.clone()
+
+
+@cache
+def _load() -> None:
+    """Let torch load what forward mode needs, for which it warns of its own use of TorchScript."""
+    with _ONE_AT_A_TIME, warnings.catch_warnings(), forward_ad.dual_level():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        forward_ad.make_dual(torch.zeros(1), torch.zeros(1))

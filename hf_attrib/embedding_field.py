@@ -30,7 +30,7 @@ _TOKENS_AT_ONCE = 1024
 _LONG = 1 / 3
 
 #: A pass along a direction costs about as much as so many pullbacks: benchmarks/directions.py.
-_DIRECTION = 2.5
+_DIRECTION = 3.0
 
 #: Blocks of targets must save a tenth by the model of their cost, which is only a model.
 _WORTH = 0.9

@@ -188,12 +188,13 @@ class Field(ABC):
         rows, sequence, target = flattened(points, self.sequences, self.targets)
         velocity = velocity.expand(points.shape).flatten(0, 2)
         every = torch.ones(target.shape, dtype=torch.bool)
+        valid = self.valid()[sequence].gather(1, target)
 
         def locate(part: Tensor) -> tuple[Tensor, Tensor]:
             here = part.to(rows.device)
             return rows[here], velocity[here]
 
-        asked = Asked(locate, sequence, target, every, every)
+        asked = Asked(locate, sequence, target, every, valid)
         value, gradient = self._differentiate(asked, contract)
         return Sample(self._by_target(value, points), self._by_target(gradient, points))
 

@@ -2,6 +2,7 @@
 up to; and how it was found depends on the question alone."""
 
 import math
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -464,20 +465,37 @@ def test_directions_leave_no_trace(family, at_cost):
     assert surroundings() == around
 
 
-def test_threads_take_turns(at_cost):
-    at_cost(0)
-    models = [tiny.model("llama", seed=s) for s in range(4)]
-    alone = [explain(m).scores for m in models]
+def test_threads_take_turns():
+    """Forward mode and the choice of kernels belong to the process."""
     around = surroundings()
+
+    def slow(z):
+        time.sleep(0.05)
+        return z**2
+
+    def work(n):
+        return derivative(slow, torch.full((1, 1, 1), float(n)), torch.ones(1, 1, 1)).item()
+
     with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda m: explain(m).scores, models))
-    for a, b in zip(alone, together, strict=True):
-        close(b, a, 1e-5)
+        assert list(pool.map(work, range(4))) == [0, 2, 4, 6]
     assert surroundings() == around
 
 
-def test_the_method_field_is_the_same_object_of_mathematics():
-    """Grouped columns of a polynomial: exact answers, and no model near."""
+@pytest.mark.parametrize("cost", [0, math.inf], ids=["directions", "pullbacks"])
+def test_what_may_not_move_scores_zero_whatever_its_velocity(cost):
+    problem = next(p for p in PROBLEMS if p.x.shape[2] == 4)
+    field = problem.field()
+    field.movable[0, 1] = False
+    field.direction_cost = cost
+    every = field.at(problem.x, torch.ones_like(problem.x)).gradient
+    assert (every[..., 1] == 0).all()
+    field.columns = Columns(torch.tensor([[0, 0, 1, 1]]), field.movable)
+    found = field.at(problem.x, torch.ones_like(problem.x)).gradient
+    torch.testing.assert_close(found[..., 0], every[..., 0])
+    torch.testing.assert_close(found[..., 1], every[..., 2] + every[..., 3])
+
+
+def test_groups_of_a_function_are_sums():
     problem = next(p for p in PROBLEMS if p.x.shape[2] == 4)
     single, joined = problem.field(), problem.field()
     owner = torch.tensor([[0, 0, 1, 1]])

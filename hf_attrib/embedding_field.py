@@ -175,7 +175,7 @@ class EmbeddingField(Field):
     def effort(self, sequence: Tensor, target: Tensor) -> Tensor:
         """Return how many positions must run for each target, [R, C]."""
         positions = self.batch.positions[sequence].gather(1, target)
-        return self.batch.encoder_ids.shape[1] + positions + 1
+        return self.batch.encoder_ids.shape[1] + positions + 1 - self.forward.skipped
 
     def evaluate(self, points: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
         """Return F at injected embeddings, [R, C]."""

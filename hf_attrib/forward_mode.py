@@ -109,8 +109,8 @@ def push(
         except NotImplementedError:
             _LACKING.add(forward.model)
             raise
-        places = forward.batch.positions[sequences].gather(1, targets)
-        if tangent.shape[1] != length:  # only what is asked for was kept
+        places = forward.batch.positions[sequences].gather(1, targets) - forward.skipped
+        if tangent.shape[1] != length - forward.skipped:  # only what is asked for was kept
             places = places.unique(return_inverse=True)[1]
         return (seeds[rows.to(seeds.device)] * _at(tangent, places).to(seeds)).sum(-1)
 

@@ -144,6 +144,27 @@ def test_tangents_survive_half_precision(at_cost):
     close(along.scores, pulled.scores, 0.05)
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3_text", "mistral", "mamba"])
+def test_a_prefix_that_never_moves_is_not_run_again(family, at_cost):
+    model, lengths = tiny.model(family), []
+    options = {"input_ids": tiny.ids(28, seed=1), "movable": [i >= 20 for i in range(28)]}
+    options |= {"groups": [(20, 23), (23, 28)], "baseline": 7}
+    at_cost(0)
+    explain(model, **options)
+    handle = model.get_input_embeddings().register_forward_hook(
+        lambda module, args, output: lengths.append(output.shape[1])
+    )
+    again = explain(model, **options)
+    handle.remove()
+    whole = 28 + len(RESPONSE) - 1
+    # Points, directions, and f at the start; the states of mamba are not reused.
+    assert lengths[-3:] == [whole - 20 * (family != "mamba")] * 3
+    pulled, along = both_ways(at_cost, model, **options)
+    assert along.run.directional_rows == 4 * 2
+    assert torch.equal(along.scores, again.scores)
+    close(along.scores, pulled.scores, 5e-6)
+
+
 # --- the choice
 
 

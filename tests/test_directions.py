@@ -85,7 +85,7 @@ def test_directions_of_functions(problem, asked):
     assert fields[1].directional_rows.item() > 0
 
 
-@pytest.mark.parametrize("size", [1, 3, 64])
+@pytest.mark.parametrize("size", [2, 64])
 def test_chunks_change_nothing(size, at_cost):
     at_cost(0.6)  # some rows go either way
     model = tiny.model("llama")
@@ -276,7 +276,7 @@ def test_groups_are_what_their_tokens_add_up_to(name, cost, at_cost):
     ],
     ids=lambda o: next(iter(o)),
 )
-@pytest.mark.parametrize("family", ["llama", "gpt2", "t5", "bart", "mixtral"])
+@pytest.mark.parametrize("family", ["llama", "t5", "mixtral"])
 def test_groups_go_with_everything_else(family, options, cost, at_cost):
     at_cost(cost)
     model = tiny.model(family)

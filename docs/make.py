@@ -20,7 +20,8 @@ terminal. A claim in this table is a test that runs:
 - *sensitivity*: if x and x' differ in one input and f differs, that input scores non-zero.
 
 Costs count f(x), too, for T explained tokens, K steps, S samples and N inputs that move. A
-forward row serves all T tokens; a backward row serves one.
+forward row serves all T tokens; a backward row serves one. Where directional rows, one for each
+group of inputs, are cheaper than backward rows, they take their place ([how](directions.md)).
 
 """
 

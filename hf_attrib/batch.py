@@ -55,6 +55,15 @@ class Batch:
                 members[b, s, span.start : span.stop] = 1
         return members.bool()
 
+    def owners(self, spans: Sequence[Sequence[Span]]) -> Tensor:
+        """Return which of the spans of its tokens each input is in, [B, N]; 0 for other inputs."""
+        owners = torch.zeros(self.movable.shape, dtype=torch.int64)
+        for b, own in enumerate(spans):
+            sizes = torch.tensor([span.stop - span.start for span in own])
+            places = self.columns(b)[: int(sizes.sum())]
+            owners[b, places] = torch.arange(len(own)).repeat_interleave(sizes)
+        return owners
+
     def step(self, target: int) -> Batch:
         """Return a batch of one sequence cut off where one of its targets is predicted."""
         end = int(self.positions[0, target]) + 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-__all__ = ["Decomposition", "Linearisation", "Sample"]
+__all__ = ["Decomposition", "Linearisation", "Pushforward", "Sample"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,3 +59,17 @@ class Linearisation:
 
     value: Tensor
     pullback: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Pushforward:
+    """F at R rows, and its derivative along any direction of the inputs.
+
+    Args:
+        value: F of C targets for each row, [R, C].
+        along: maps numbers of rows [I], on the CPU, and directions there [I, N, D] to the
+            derivatives of all C targets along them, [I, C], in one forward pass.
+    """
+
+    value: Tensor
+    along: Callable[[Tensor, Tensor], Tensor]

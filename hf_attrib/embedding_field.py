@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,9 @@ from torch import Tensor
 
 from hf_attrib.batch import Batch
 from hf_attrib.errors import UnsupportedModelError
-from hf_attrib.field import Field, Linearisation, Progress, silent
+from hf_attrib.field import Field, Linearisation, Progress, Pushforward, silent
 from hf_attrib.forward import Forward, inputs_of, select
+from hf_attrib.forward_mode import lacks, push
 from hf_attrib.inject import Sites, captured, injected
 from hf_attrib.pairs import Pairs
 from hf_attrib.prefix import unmoving
@@ -26,6 +28,9 @@ _TOKENS_AT_ONCE = 1024
 
 #: A prefix of this share of the positions is worth keeping.
 _LONG = 1 / 3
+
+#: A pass along a direction costs about as much as so many pullbacks: benchmarks/directions.py.
+_DIRECTION = 3.0
 
 #: Blocks of targets must save a tenth by the model of their cost, which is only a model.
 _WORTH = 0.9
@@ -92,6 +97,7 @@ class EmbeddingField(Field):
         self.resolution = target.resolution
         self.precision = torch.finfo(model.dtype).eps
         self.forward = Forward(model, sites, batch)
+        self.direction_cost = math.inf if lacks(model) else _DIRECTION
 
     def observe(self) -> Observation:
         """Run the batch as it is."""
@@ -155,7 +161,7 @@ class EmbeddingField(Field):
         A pass costs about the same forward as backward, and as much as the positions it covers.
         """
         columns = torch.arange(pairs.target.shape[1])
-        reach = self.batch.encoder_ids.shape[1] + self.forward.reach(pairs.sequence, pairs.target)
+        reach = self.effort(pairs.sequence, pairs.target).amax(0)
 
         def cost(count: int) -> float:
             blocks = columns.tensor_split(count)
@@ -165,6 +171,11 @@ class EmbeddingField(Field):
         counts = [2**k for k in range(len(columns).bit_length())]
         best = min(counts, key=cost)
         return columns.tensor_split(best if cost(best) < _WORTH * cost(1) else 1)
+
+    def effort(self, sequence: Tensor, target: Tensor) -> Tensor:
+        """Return how many positions must run for each target, [R, C]."""
+        positions = self.batch.positions[sequence].gather(1, target)
+        return self.batch.encoder_ids.shape[1] + positions + 1 - self.forward.skipped
 
     def evaluate(self, points: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
         """Return F at injected embeddings, [R, C]."""
@@ -197,6 +208,10 @@ class EmbeddingField(Field):
             return torch.autograd.grad(split, leaf, seed, retain_graph=True)[0]
 
         return Linearisation(value.detach(), pullback)
+
+    def pushforward(self, points: Tensor, sequence: Tensor, target: Tensor) -> Pushforward:
+        """Return F at injected embeddings and its pushforward."""
+        return push(self.forward, self._value, points, sequence, target)
 
     def _value(self, logits: Tensor, index: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
         """Return F from logits [R, M, V], [R, C]; 0 for targets that only pad the batch."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from hf_attrib import self_check
 from hf_attrib.attribution import Attribution
 from hf_attrib.batch import collate
+from hf_attrib.directions import Columns
 from hf_attrib.embedding_field import EmbeddingField
 from hf_attrib.embedding_space import space_of
 from hf_attrib.errors import AttributionWarning, InputError
@@ -80,6 +81,7 @@ class Engine:
         batch = collate(sequences, moves, contrasts or None, int(sequences[0].prompt.ids[0]))
         started = time.perf_counter()
         kind = StepwiseField if verdict.looks_ahead else EmbeddingField
+        columns = [question.columns(s) for s in sequences]
         runner = None if self.batch_size is None else RowRunner(self.batch_size)
         field: Field
         field = kind(self.model, sites, batch, question.target, runner, self.progress)
@@ -94,6 +96,8 @@ class Engine:
                 )
             members = batch.members(rows)
             field, seen = SpanField(field, members), seen.of_spans(members)
+        if question.joins:
+            field.columns = Columns(batch.owners(columns), batch.movable)
         reference = question.reference(self.tokenizer)
         scored = question.scored(sequences[0])
         field.space = space_of(self.model, sites, batch, reference, seen.x, scored)

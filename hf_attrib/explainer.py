@@ -79,6 +79,7 @@ class Explainer:
         contrast: str | int | Sequence[int] | None = None,
         baseline: BaselineLike | None = None,
         spans: Grouping | None = None,
+        groups: Grouping | None = None,
         attribute_to: str = "prompt",
         movable: str | Sequence[bool] = "content",
         template_options: Mapping[str, Any] | None = None,
@@ -108,6 +109,8 @@ class Explainer:
             spans: explain sums over parts of the response, at one backward pass each:
                 ``"response"``, ``"word"``, ``"sentence"``, or parts as for
                 :meth:`Attribution.group`; by default each token is explained.
+            groups: join the inputs as :meth:`Attribution.group` does: ``"word"``, ``"sentence"``
+                or parts. Few groups cost much less than tokens, whatever the length of the answer.
             attribute_to: ``"prompt"`` holds the generated prefix fixed; ``"all"`` moves and
                 scores it too.
             movable: ``"content"`` holds special and template tokens at their embeddings, which
@@ -124,7 +127,7 @@ class Explainer:
         """
         chosen, generation = split_arguments(method, arguments)
         question = Question(
-            chosen, target_named(target), contrast, baseline, attribute_to, movable, spans
+            chosen, target_named(target), contrast, baseline, attribute_to, movable, spans, groups
         )
         if isinstance(prompt, list) and not prompt:
             raise InputError("the list of prompts is empty; give at least one.")

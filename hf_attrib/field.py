@@ -2,11 +2,13 @@
 
 A method sees a field and nothing else of the model. Axes: K path points, B sequences, T targets
 (generated tokens), N input positions, D embedding width. A **row** is one sequence run forward;
-a **backward row** is one (sequence, target) pair run backward.
+a **backward row** is one (sequence, target) pair run backward; a **directional row** is one
+(sequence, column) pair run forward with its derivative.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
@@ -14,8 +16,9 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from hf_attrib.decomposition import Decomposition, Linearisation, Sample
-from hf_attrib.pairs import Contraction, Pairs, differentiate, dot
+from hf_attrib.decomposition import Decomposition, Linearisation, Pushforward, Sample
+from hf_attrib.directions import Columns, cheaper, either, follow
+from hf_attrib.pairs import Asked, Contraction, Locate, Pairs, differentiate, dot, flattened
 from hf_attrib.paths import Path, constant
 from hf_attrib.quadrature import Rule
 from hf_attrib.rows import RowRunner
@@ -27,12 +30,10 @@ __all__ = [
     "Field",
     "Linearisation",
     "Progress",
+    "Pushforward",
     "Sample",
     "silent",
 ]
-
-#: Maps numbers of rows, [r], to their points and velocities, [r, N, D] each.
-Locate: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 #: Called with (nodes done, nodes in all) along a path.
 Progress: TypeAlias = Callable[[int, int], None]
@@ -56,11 +57,14 @@ class Field(ABC):
         space: the embedding space; whoever makes the field puts it there.
         resolution: change of F that is too small to matter.
         precision: relative rounding error of F.
+        direction_cost: of a pass along a direction, in pullbacks; infinite where there is none.
+        columns: what scores that are linear in gradients are added up to; by default each input.
     """
 
     space: Space
     resolution: float = 1e-3
     precision: float = torch.finfo(torch.float32).eps
+    direction_cost: float = math.inf
 
     def __init__(
         self,
@@ -77,6 +81,8 @@ class Field(ABC):
         self.progress = progress
         self.forward_rows = torch.zeros(sequences, dtype=torch.int64)
         self.backward_rows = torch.zeros(sequences, dtype=torch.int64)
+        self.directional_rows = torch.zeros(sequences, dtype=torch.int64)
+        self.columns = Columns.single(movable)
 
     @abstractmethod
     def evaluate(self, points: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
@@ -95,6 +101,18 @@ class Field(ABC):
     def linearise(self, points: Tensor, sequence: Tensor, target: Tensor) -> Linearisation:
         """Return F and its pullback; arguments as for :meth:`evaluate`."""
 
+    def pushforward(self, points: Tensor, sequence: Tensor, target: Tensor) -> Pushforward:
+        """Return F and its pushforward; arguments as for :meth:`evaluate`.
+
+        Raises:
+            NotImplementedError: there is none.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no derivatives along directions")
+
+    def effort(self, sequence: Tensor, target: Tensor) -> Tensor:
+        """Return what a pass costs for each target, up to a factor, [R, C]."""
+        return torch.ones(target.shape)
+
     def valid(self) -> Tensor:
         """Return which targets are no padding of the batch, [B, T] bool."""
         return torch.ones(self.sequences, self.targets, dtype=torch.bool)
@@ -109,7 +127,7 @@ class Field(ABC):
 
     def value(self, points: Tensor) -> Tensor:
         """Return F at points [K, B, T or 1, N, D], [K, B, T]."""
-        rows, sequence, target = self._rows(points)
+        rows, sequence, target = flattened(points, self.sequences, self.targets)
 
         def compute(part: Tensor) -> tuple[Tensor, ...]:
             return (self.evaluate(rows[part.to(rows.device)], sequence[part], target[part]),)
@@ -167,16 +185,17 @@ class Field(ABC):
 
     def _sample(self, points: Tensor, velocity: Tensor, contract: Contraction) -> Sample:
         """Sample points [k, B, T or 1, N, D], whatever their number, within the row budget."""
-        rows, sequence, target = self._rows(points)
+        rows, sequence, target = flattened(points, self.sequences, self.targets)
         velocity = velocity.expand(points.shape).flatten(0, 2)
         every = torch.ones(target.shape, dtype=torch.bool)
+        valid = self.valid()[sequence].gather(1, target)
 
-        def pairs(part: Tensor) -> Pairs:
+        def locate(part: Tensor) -> tuple[Tensor, Tensor]:
             here = part.to(rows.device)
-            where = sequence[part], target[part], every[part], every[part]
-            return Pairs(rows[here], velocity[here], *where)
+            return rows[here], velocity[here]
 
-        value, gradient = self._differentiate(pairs, sequence, every, contract)
+        asked = Asked(locate, sequence, target, every, valid)
+        value, gradient = self._differentiate(asked, contract)
         return Sample(self._by_target(value, points), self._by_target(gradient, points))
 
     def pairs(
@@ -191,50 +210,38 @@ class Field(ABC):
             wanted: those whose gradient is, too, [R, T] bool, on the CPU.
 
         Returns:
-            F [R, T] and gradients [R, T, N], where they were asked for.
+            F [R, T] and gradients [R, T, G], where they were asked for.
         """
         every = torch.arange(self.targets).expand(len(wanted), -1)
+        return self._differentiate(Asked(locate, sequence, every, needed, wanted), dot)
 
-        def pairs(part: Tensor) -> Pairs:
-            where = sequence[part], every[part], needed[part], wanted[part]
-            return Pairs(*locate(part), *where)
-
-        return self._differentiate(pairs, sequence, wanted, dot)
-
-    def _differentiate(
-        self,
-        pairs: Callable[[Tensor], Pairs],
-        sequence: Tensor,
-        wanted: Tensor,
-        contract: Contraction,
-    ) -> tuple[Tensor, Tensor]:
+    def _differentiate(self, asked: Asked, contract: Contraction) -> tuple[Tensor, Tensor]:
         """Return F [R, C] and contracted gradients [R, C, ...] of rows, and count them."""
+        sequence, linear = asked.sequence, contract is dot
 
-        def compute(part: Tensor) -> tuple[Tensor, ...]:
-            some = pairs(part)
-            found = differentiate(self.linearise, some, self.blocks(some), self.movable, contract)
+        def along(part: Tensor) -> tuple[Tensor, ...]:
+            found = follow(self.pushforward, asked.at(part), self.columns, self.runner.limit)
             return found.value, found.gradient, found.forward
 
-        value, gradient, forward = self.runner.map(len(sequence), compute)
-        self.forward_rows.index_add_(0, sequence, forward)
-        self.backward_rows.index_add_(0, sequence, wanted.sum(1))
-        return value, gradient
+        def back(part: Tensor) -> tuple[Tensor, ...]:
+            some = asked.at(part)
+            found = differentiate(self.linearise, some, self.blocks(some), self.movable, contract)
+            add_up = self.columns.add_up if linear else lambda by_input, _: by_input
+            return found.value, add_up(found.gradient, some.sequence), found.forward
 
-    def _rows(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Flatten points [K, B, T or 1, N, D] to rows [R, N, D] with their owners."""
-        count, sequences, own = points.shape[:3]
-        if sequences != self.sequences or own not in (1, self.targets):
-            raise ValueError(
-                f"points are {tuple(points.shape)}, expected [K, B, T or 1, N, D] with "
-                f"B = {self.sequences} and T = {self.targets}"
-            )
-        grid = (count, sequences, own)
-        sequence = torch.arange(sequences)[None, :, None].expand(grid).flatten()
-        if own == 1:
-            target = torch.arange(self.targets).expand(len(sequence), -1)
-        else:
-            target = torch.arange(own).expand(grid).reshape(-1, 1)
-        return points.flatten(0, 2), sequence, target
+        effort = self.effort(sequence, asked.target)
+        way = cheaper(asked, effort, self.columns, self.direction_cost) & linear
+        try:
+            value, gradient, forward = either(self.runner, way, along, back)
+        except NotImplementedError:
+            if not way.any():
+                raise
+            self.direction_cost = math.inf  # an operation lacks what directions need
+            return self._differentiate(asked, contract)
+        self.forward_rows.index_add_(0, sequence, forward)
+        self.backward_rows.index_add_(0, sequence, asked.wanted.sum(1) * ~way)
+        self.directional_rows.index_add_(0, sequence, self.columns.moving.sum(1)[sequence] * way)
+        return value, gradient
 
     def _by_target(self, by_row: Tensor, points: Tensor) -> Tensor:
         """Bring [K * B * (T or 1), T or 1, ...] to [K, B, T, ...]."""

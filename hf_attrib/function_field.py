@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from hf_attrib.field import Field, Linearisation
+from hf_attrib.directions import derivative
+from hf_attrib.field import Field, Linearisation, Pushforward
 from hf_attrib.rows import RowRunner
 from hf_attrib.space import Space
 
@@ -60,3 +61,12 @@ class FunctionField(Field):
             return torch.autograd.grad(value, leaf, weights.to(value), retain_graph=True)[0]
 
         return Linearisation(value.detach(), pullback)
+
+    def pushforward(self, points: Tensor, sequence: Tensor, target: Tensor) -> Pushforward:
+        """Return the function's columns and their derivatives along directions."""
+
+        def along(rows: Tensor, direction: Tensor) -> Tensor:
+            here = rows.to(points.device)
+            return derivative(self.function, points[here], direction).gather(1, target[rows])
+
+        return Pushforward(self.evaluate(points, sequence, target), along)

@@ -69,12 +69,17 @@ class Value:
         """Return the error that something else was expected here."""
         return ValueError(f"its {self.where} is {_brief(self.content)}, expected {expected}")
 
-    def field(self, name: str) -> Value:
-        """Return an entry of an object."""
+    def field(self, name: str, missing: Any = None) -> Value:
+        """Return an entry of an object.
+
+        Args:
+            name: its key.
+            missing: what stands for it where it may be missing.
+        """
         content, where = self.mapping(), f"{self.where}.{name}" if self.where else name
-        if name not in content:
+        if name not in content and missing is None:
             raise ValueError(f"it has no {where!r}")
-        return Value(content[name], where)
+        return Value(content.get(name, missing), where)
 
     def entries(self, count: int | None = None) -> list[Value]:
         """Return the entries of a list, of so many if a count is given."""

@@ -11,11 +11,24 @@ from torch import Tensor
 
 from hf_attrib.decomposition import Linearisation
 
-__all__ = ["Contraction", "Found", "Linearise", "Pairs", "differentiate", "dot"]
+__all__ = [
+    "Asked",
+    "Contraction",
+    "Found",
+    "Linearise",
+    "Locate",
+    "Pairs",
+    "differentiate",
+    "dot",
+    "flattened",
+]
 
 #: Maps a gradient [R, N, D] and a velocity, broadcastable to it, to what a method keeps of them,
 #: usually [R, N]. It is applied at once, so that no K x T x N x D tensor ever exists.
 Contraction: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+
+#: Maps numbers of rows, [r], to their points and velocities, [r, N, D] each.
+Locate: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 #: Maps points [R, N, D], their sequences [R] and targets [R, C] to F and its pullback.
 Linearise: TypeAlias = Callable[[Tensor, Tensor, Tensor], Linearisation]
@@ -54,6 +67,30 @@ class Pairs:
 
 
 @dataclass(frozen=True, eq=False)
+class Asked:
+    """What is asked of rows whose points are made when they are run.
+
+    Args:
+        locate: maps numbers of rows to their points and velocities.
+        sequence: as for :class:`Pairs`, and so are the others.
+        target: [R, C].
+        needed: [R, C] bool.
+        wanted: [R, C] bool.
+    """
+
+    locate: Locate
+    sequence: Tensor
+    target: Tensor
+    needed: Tensor
+    wanted: Tensor
+
+    def at(self, rows: Tensor) -> Pairs:
+        """Return some rows with their points."""
+        tables = (self.sequence, self.target, self.needed, self.wanted)
+        return Pairs(*self.locate(rows), *(table[rows] for table in tables))
+
+
+@dataclass(frozen=True, eq=False)
 class Found:
     """What was found for R rows of C targets.
 
@@ -66,6 +103,29 @@ class Found:
     value: Tensor
     gradient: Tensor
     forward: Tensor
+
+
+def flattened(points: Tensor, sequences: int, targets: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return points [K, B, T or 1, N, D] as rows [R, N, D], their sequences [R], targets [R, C].
+
+    Args:
+        points: of all targets, or of each.
+        sequences: B.
+        targets: T.
+    """
+    count, given, own = points.shape[:3]
+    if given != sequences or own not in (1, targets):
+        raise ValueError(
+            f"points are {tuple(points.shape)}, expected [K, B, T or 1, N, D] with "
+            f"B = {sequences} and T = {targets}"
+        )
+    grid = (count, sequences, own)
+    sequence = torch.arange(sequences)[None, :, None].expand(grid).flatten()
+    if own == 1:
+        target = torch.arange(targets).expand(len(sequence), -1)
+    else:
+        target = torch.arange(own).expand(grid).reshape(-1, 1)
+    return points.flatten(0, 2), sequence, target
 
 
 def differentiate(

@@ -17,7 +17,7 @@ from hf_attrib.grouping import Grouping, chosen, partition
 from hf_attrib.methods import Method, method, methods
 from hf_attrib.sequence import TokenSequence
 from hf_attrib.targets import Target
-from hf_attrib.tokens import Span
+from hf_attrib.tokens import Span, Tokens
 
 __all__ = ["Question", "split_arguments"]
 
@@ -37,6 +37,7 @@ class Question:
         attribute_to: ``"prompt"`` or ``"all"``.
         movable: ``"content"``, ``"all"``, or a flag for each input token.
         spans: parts of the response to explain as sums, or ``None`` for each token.
+        groups: how to join the inputs, or ``None`` for each token.
     """
 
     method: Method
@@ -46,6 +47,7 @@ class Question:
     attribute_to: str
     movable: str | Sequence[bool]
     spans: Grouping | None = None
+    groups: Grouping | None = None
 
     def __post_init__(self) -> None:
         if self.contrast is not None and not self.target.of_token:
@@ -93,6 +95,25 @@ class Question:
         if not rows:
             raise InputError("spans are empty; give at least one, or leave them out.")
         return rows
+
+    def inputs(self, sequence: TokenSequence) -> Tokens:
+        """Return the N inputs of a sequence that are scored."""
+        whole = self.scored(sequence) == len(sequence.prompt)
+        return sequence.prompt if whole else sequence.inputs
+
+    def columns(self, sequence: TokenSequence) -> tuple[Span, ...]:
+        """Return the groups of a sequence's inputs, or each of them.
+
+        Raises:
+            InputError: they cannot be grouped so.
+        """
+        inputs = self.inputs(sequence)
+        return inputs.singles() if self.groups is None else partition(inputs, self.groups)
+
+    @property
+    def joins(self) -> bool:
+        """Whether each group is explained as one input, and not the sum of its tokens."""
+        return self.groups is not None and self.method.promises().additive
 
     def scored(self, sequence: TokenSequence) -> int:
         """Return N, how many of a sequence's inputs are scored: they come first."""

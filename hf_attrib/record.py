@@ -96,15 +96,15 @@ def attribution(
     outcome: Outcome, index: int, sequence: TokenSequence, question: Question, run: Run
 ) -> Attribution:
     """Cut one sequence out of a batch and bring it to the CPU."""
-    rows, scored = question.rows(sequence), question.scored(sequence)
+    rows, groups = question.rows(sequence), question.columns(sequence)
     seen, decomposition = outcome.seen, outcome.decomposition
-    spent = outcome.field.forward_rows[index], outcome.field.backward_rows[index]
-    run = replace(run, forward_rows=int(spent[0]), backward_rows=int(spent[1]))
+    run = replace(run, **_spent(outcome.field, index))
 
     def cut(by_target: Tensor) -> Tensor:
         return by_target[index, : len(rows)].cpu()
 
-    columns = outcome.batch.columns(index)[:scored]
+    tokens = outcome.batch.columns(index)[: question.scored(sequence)]
+    columns = torch.arange(len(groups)) if question.joins else tokens
     scores = cut(decomposition.scores)[:, columns]
     error, sum_error = decomposition.standard_error, decomposition.sum_standard_error
     value = cut(seen.value if decomposition.value is None else decomposition.value)
@@ -115,16 +115,26 @@ def attribution(
     if not bool(torch.isfinite(scores).all()):
         note = "Some scores are not finite: the model overflows. Load it in float32."
         run = replace(run, notes=(*run.notes, note))
-    return Attribution(
+    found = Attribution(
         scores=scores,
-        inputs=sequence.prompt if scored == len(sequence.prompt) else sequence.inputs,
+        inputs=question.inputs(sequence),
         response=sequence.response,
         value=value,
         reference_value=reference,
         probability=cut(seen.probability),
         run=run,
         rows=rows,
+        columns=groups if question.joins else (),
         standard_error=None if error is None else cut(error)[:, columns],
         sum_standard_error=None if sum_error is None else cut(sum_error),
         error_bound=None if decomposition.bound is None else cut(decomposition.bound),
     )
+    if question.groups is None or question.joins:
+        return found
+    return found.group(question.groups)
+
+
+def _spent(field: Field, index: int) -> dict[str, Any]:
+    """Return how many rows of each kind one sequence took."""
+    kinds = ("forward_rows", "backward_rows", "directional_rows")
+    return {kind: int(getattr(field, kind)[index]) for kind in kinds}

@@ -35,6 +35,7 @@ class Run:
         forward_rows: sequences run forward.
         backward_rows: (sequence, target) pairs run backward.
         notes: reservations a reader must know.
+        directional_rows: (sequence, column) pairs run forward with their derivative.
     """
 
     method: str
@@ -57,6 +58,7 @@ class Run:
     forward_rows: int
     backward_rows: int
     notes: tuple[str, ...] = ()
+    directional_rows: int = 0
 
     def __post_init__(self) -> None:
         for name, least in (("resolution", math.ulp(0.0)), ("tolerance", 0.0), ("seconds", 0.0)):

@@ -16,6 +16,7 @@ from torch import Tensor
 from hf_attrib.batch import collate
 from hf_attrib.embedding_field import EmbeddingField, Observation
 from hf_attrib.errors import HFAttribError, UnsupportedModelError
+from hf_attrib.forward_mode import verify
 from hf_attrib.inject import Sites, vocabulary
 from hf_attrib.sequence import TokenSequence
 from hf_attrib.stepwise import StepwiseField, check_generation, difference
@@ -81,6 +82,7 @@ def check(model: Any, sites: Sites, start: Tokens) -> Verdict:
         observed = field.observe()
         gradient = _gradient(field, observed.x)
     _check_slope(field, observed.x, gradient)
+    verify(model, field, observed.x, gradient)
     plain = type(field)(model, replace(sites, head=None), batch, field.target)
     alike = torch.allclose(gradient, _gradient(plain, observed.x), rtol=1e-2, atol=1e-6)
     notes = (_looking_ahead(field), _routing(field), _second_path(field, observed))
@@ -245,5 +247,4 @@ def _fine(field: _Field) -> bool:
 
 def _brief(error: Exception) -> str:
     """Return the first line of an error, which may quote pages of shapes."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hf_attrib.field import Field, Linearisation
+from hf_attrib.field import Field, Linearisation, Pushforward
 
 __all__ = ["SpanField"]
 
@@ -25,6 +25,7 @@ class SpanField(Field):
         self.members = members
         self.forward_rows = tokens.forward_rows
         self.resolution, self.precision = tokens.resolution, tokens.precision
+        self.direction_cost = tokens.direction_cost
 
     def valid(self) -> Tensor:
         """Return which spans are no padding of the batch, [B, S] bool."""
@@ -49,6 +50,15 @@ class SpanField(Field):
             return linear.pullback(by_token)
 
         return Linearisation(self._summed(linear.value, sequence, target), pullback)
+
+    def pushforward(self, points: Tensor, sequence: Tensor, target: Tensor) -> Pushforward:
+        """Return F of the spans asked for and its pushforward."""
+        by_token = self.tokens.pushforward(points, sequence, self._every(sequence))
+
+        def along(rows: Tensor, direction: Tensor) -> Tensor:
+            return self._summed(by_token.along(rows, direction), sequence[rows], target[rows])
+
+        return Pushforward(self._summed(by_token.value, sequence, target), along)
 
     def _summed(self, value: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
         return torch.einsum("rt,rct->rc", value, self._members(sequence, target).to(value))

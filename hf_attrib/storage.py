@@ -210,4 +210,6 @@ def _run(value: Value) -> Run:
         forward_rows=value.field("forward_rows").whole(),
         backward_rows=value.field("backward_rows").whole(),
         notes=texts(value.field("notes")),
+        # Files from before there were any lack it.
+        directional_rows=value.field("directional_rows", 0).whole(),
     )

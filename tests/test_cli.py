@@ -208,6 +208,15 @@ def test_tokens_are_shown_in_groups(run, tmp_path, by):
     assert len(result.columns) == len(result.inputs)  # the file keeps all there is
 
 
+def test_what_is_only_looked_at_in_groups_is_explained_in_groups(run, tmp_path):
+    """The same, but for what it took."""
+    arguments = ("explain", PROMPT, *QUICK, "--group", "sentence")
+    _, joined, _ = run(*arguments)
+    _, shown, _ = run(*arguments, "--json", tmp_path / "r.json")
+    assert "of each group" in joined
+    assert re.sub(r"\S+ s\b", "", joined) == re.sub(r"\S+ s\b", "", shown)
+
+
 def test_compare(run, tmp_path):
     paths = [tmp_path / name for name in ("a.json", "b.json")]
     results = [

@@ -117,6 +117,8 @@ def explain(
             attribute_to=question.attribute_to,
             movable=question.movable,
             spans=question.spans,
+            # The file holds every token's score; what is only looked at may be joined at once.
+            groups=view.group if record.json is None else None,
             **answer.options(),
         )
     emit(result, view, record.json)

@@ -51,6 +51,8 @@ class Claims:
         axioms: those of :data:`AXIOMS` that hold.
         many_references: whether the method draws references from a distribution.
         baseline: the reference when the caller names none.
+        additive: whether each input's score is linear in its products of gradient and velocity, so
+            that a group of inputs can be explained as one.
     """
 
     signed: bool
@@ -60,6 +62,7 @@ class Claims:
     axioms: frozenset[str]
     many_references: bool = False
     baseline: str = "mean"
+    additive: bool = False
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ class DiscretizedIG(Method, name="discretized_ig"):
         stochastic=False,
         cost="nodes * (words + 1) + 2 forward rows, nodes * (words + 1) * T backward rows",
         axioms=frozenset({"completeness", "dummy", "linearity", "sensitivity"}),
+        additive=True,
     )
     words: int = field(default=30, metadata={"help": "Anchor words of a path."})
     neighbours: int = field(default=500, metadata={"help": "Candidates for the next word."})

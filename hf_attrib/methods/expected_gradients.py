@@ -49,6 +49,7 @@ class ExpectedGradients(Method, name="expected_gradients"):
         axioms=frozenset({"dummy", "linearity"}),
         many_references=True,
         baseline="vocabulary",
+        additive=True,
     )
     samples: int = field(default=200, metadata={"help": "Samples S."})
     noise: float = field(default=0.0, metadata={"help": "Noise on x, in embedding scales."})

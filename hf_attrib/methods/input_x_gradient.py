@@ -42,6 +42,7 @@ class InputXGradient(Method, name="input_x_gradient"):
         cost="3 forward rows, T backward rows",
         axioms=frozenset({"dummy", "linearity"}),
         baseline="zero",
+        additive=True,
     )
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:

@@ -62,6 +62,7 @@ class IntegratedGradients(Method, name="integrated_gradients"):
         stochastic=False,
         cost="K + 2 forward rows, K * T backward rows; K as needed, mostly 20 to 60, if not given",
         axioms=frozenset({"completeness", "dummy", "linearity", "sensitivity"}),
+        additive=True,
     )
     steps: int | None = field(default=None, metadata={"help": "Nodes of a fixed rule."})
     rule: str | None = field(
@@ -109,9 +110,8 @@ class IntegratedGradients(Method, name="integrated_gradients"):
         line, from_zero = straight(baseline, x), _starts_at_zero(x, baseline)
         if self.steps is None:
             path = graded(line, _GRADING) if from_zero else line
-            return integrate(
-                field, path, Budget(self.tolerance or _TOLERANCE, self.max_points or _POINTS)
-            )
+            budget = Budget(self.tolerance or _TOLERANCE, self.max_points or _POINTS)
+            return integrate(field, path, budget)
         auto = "graded_gauss_legendre" if from_zero else "gauss_legendre"
         rule = RULES[auto if self.rule in (None, "auto") else self.rule](self.steps)
         return field.line_integral(line, rule)

@@ -142,7 +142,8 @@ def cost(run: Run) -> str:
     Args:
         run: the record of the run.
     """
-    rows = f"{run.forward_rows:,} forward and {run.backward_rows:,} backward rows"
+    directional = f", {run.directional_rows:,} directional" if run.directional_rows else ""
+    rows = f"{run.forward_rows:,} forward{directional} and {run.backward_rows:,} backward rows"
     return f"{rows}, {run.seconds:.3g} s"
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.chat import Messages
+from hf_attrib.devices import device_of
 from hf_attrib.encoding import Ids, as_ids, encode_prompt, encode_response, wrap
 from hf_attrib.errors import InputError
 from hf_attrib.inject import sites_of, vocabulary
@@ -187,7 +188,8 @@ class Transcriber:
             )
         config = arguments.get("generation_config") or self.model.generation_config
         self._limit_length(arguments, config, len(prompt))
-        ids = prompt.ids[None].to(self.model.device)
+        reader = next(iter(sites_of(self.model).modules.values()))
+        ids = prompt.ids[None].to(device_of(reader))
         try:
             output = self.model.generate(ids, attention_mask=torch.ones_like(ids), **arguments)
         except IndexError as error:

@@ -29,6 +29,7 @@ ORDER = [
     "grouping",
     "chat",
     "encoding",
+    "devices",
     "inject",
     "sequence",
     "batch",

@@ -19,7 +19,7 @@ from hf_attrib.field import Field, Progress
 from hf_attrib.inject import sites_of, vocabulary
 from hf_attrib.processes import ALONE, Processes
 from hf_attrib.question import Question
-from hf_attrib.record import Outcome, attribution, record, with_own
+from hf_attrib.record import OVERFLOW, Outcome, attribution, record, with_own
 from hf_attrib.rows import RowRunner
 from hf_attrib.self_check import Verdict
 from hf_attrib.sequence import TokenSequence
@@ -143,7 +143,9 @@ def _check_contrasts(contrasts: Sequence[Tensor], size: int) -> None:
 
 
 def _reservation(result: Attribution) -> str | None:
-    """Return what a caller must be warned of: targets whose scores do not add up."""
+    """Return what a caller must be warned of: scores that do not add up."""
+    if OVERFLOW in result.run.notes:
+        return OVERFLOW
     if result.run.identity is None or bool(result.converged.all()):
         return None
     missed = int((~result.converged).sum())

@@ -8,7 +8,7 @@ import pytest
 import tiny
 import torch
 
-from hf_attrib import Explainer, UnsupportedModelError
+from hf_attrib import AttributionWarning, Explainer, UnsupportedModelError
 from hf_attrib.devices import device_of
 from hf_attrib.inject import sites_of
 
@@ -209,3 +209,48 @@ def test_sharded_over_two_accelerators(family, plain):
     devices = {name: i % 2 for i, name in enumerate(parts)}
     found = answer(accelerate.dispatch_model(model, devices))
     torch.testing.assert_close(found.scores, plain(family).scores, rtol=1e-4, atol=1e-5)
+
+
+def rows_off(found, expected):
+    """Relative error of each row, sum over inputs of |difference| over sum of |score|."""
+    return (found.scores - expected.scores).abs().sum(-1) / expected.scores.abs().sum(-1)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bound"), [(torch.bfloat16, 0.02), (torch.float16, 0.0025)], ids=str
+)
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_half_precision_rounds_scores_and_no_more(family, dtype, bound):
+    """Against the same rounded weights in float32; measured medians are a third of the bounds."""
+    ids = {"input_ids": tiny.ids(12), "response_ids": tiny.ids(6, seed=1), "steps": 64}
+    half = Explainer(tiny.model(family).to(dtype)).explain(**ids)
+    full = Explainer(tiny.model(family).to(dtype).float()).explain(**ids)
+    assert half.run.dtype == str(dtype).removeprefix("torch.")
+    assert half.scores.dtype == torch.float32
+    assert float(rows_off(half, full).max()) < bound
+    # The path itself is not rounded: its ends are numbers of the model, and differences exact.
+    sums = (half.scores.sum(-1) - full.scores.sum(-1)).abs()
+    assert float(sums.max()) < bound * float(full.scores.abs().sum(-1).max())
+
+
+def overflowing(factor):
+    """A float16 model whose logits leave its range, at some inputs or at all."""
+    model = tiny.model("llama")
+    with torch.no_grad():
+        model.lm_head.weight.mul_(factor)
+    return Explainer(model.to(torch.float16))
+
+
+def test_overflow_on_the_path_is_said():
+    with pytest.warns(AttributionWarning, match=r"not finite: the model overflows\. Load it"):
+        found = overflowing(300).explain(
+            input_ids=tiny.ids(8), response_ids=tiny.ids(3, seed=1), baseline="zero", steps=4
+        )
+    assert not found.scores.isfinite().all()
+    assert "the model overflows" in " ".join(found.run.notes)
+    assert not found.converged.any()
+
+
+def test_overflow_everywhere_is_refused():
+    with pytest.raises(UnsupportedModelError, match=r"not finite; .* float32 or bfloat16"):
+        overflowing(1e4).explain(input_ids=tiny.ids(8), response_ids=[7])

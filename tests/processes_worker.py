@@ -1,11 +1,13 @@
-"""One of several processes that explain together; ``test_processes.py`` starts them.
+"""Processes that explain together; ``test_processes.py`` starts them.
 
-    python processes_worker.py INDEX COUNT FOLDER
+    python processes_worker.py COUNT FOLDER
 
-It runs every case below and writes what came out of each into FOLDER/INDEX.json.
+Each of them runs every case below and writes what came out of it into FOLDER/INDEX.json. They are
+forks of this one, so that what takes long to import is imported once.
 """
 
 import json
+import multiprocessing
 import sys
 import warnings
 from datetime import timedelta
@@ -139,9 +141,9 @@ def rows_run(case):
     return sum(counts)
 
 
-def main():
+def work(index, count, folder):
+    """Be one of the processes."""
     warnings.simplefilter("ignore")
-    index, count, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     distributed.init_process_group(
         "gloo",
         init_method=f"file://{folder}/store",
@@ -154,6 +156,17 @@ def main():
     found["rows run"] = rows_run(lambda: explain(response=" in the", steps=12))
     (folder / f"{index}.json").write_text(json.dumps(found))
     distributed.destroy_process_group()
+
+
+def main():
+    count, folder = int(sys.argv[1]), Path(sys.argv[2])
+    context = multiprocessing.get_context("fork")
+    started = [context.Process(target=work, args=(i, count, folder)) for i in range(count)]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join()
+    sys.exit(any(process.exitcode for process in started))
 
 
 if __name__ == "__main__":

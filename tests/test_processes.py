@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from itertools import chain
@@ -22,26 +23,25 @@ pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 _PATIENCE = 120
 
 
-def run(commands, **options):
-    """Run commands side by side; return the exit code, output and errors of each."""
+def run(command, **options):
+    """Run a command that starts processes; return its exit code, output and errors."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    started = [subprocess.Popen(command, **pipes, **options) for command in commands]
+    process = subprocess.Popen(command, **pipes, **options, start_new_session=True)
     try:
-        outputs = [process.communicate(timeout=_PATIENCE) for process in started]
-    finally:
-        for process in started:
-            process.kill()
-    return [(p.returncode, *output) for p, output in zip(started, outputs, strict=True)]
+        output, errors = process.communicate(timeout=_PATIENCE)
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)  # all that it has started, too
+        raise
+    return process.returncode, output, errors
 
 
 @pytest.fixture(scope="module", params=[pytest.param(2, marks=pytest.mark.slow), 3])
 def found(request, tmp_path_factory):
     """What came out of each case in each process."""
     folder = tmp_path_factory.mktemp("processes")
-    worker = [sys.executable, processes_worker.__file__]
-    commands = [[*worker, str(i), str(request.param), str(folder)] for i in range(request.param)]
-    for code, _, errors in run(commands):
-        assert code == 0, errors
+    command = [sys.executable, processes_worker.__file__, str(request.param), str(folder)]
+    code, _, errors = run(command)
+    assert code == 0, errors
     return [json.loads((folder / f"{i}.json").read_text()) for i in range(request.param)]
 
 
@@ -170,7 +170,7 @@ def launch(folder, *words, stdin=os.devnull):
     }
     with open(stdin) as given:
         command = [sys.executable, "-m", *launcher, "-m", "hf_attrib", *words]
-        return run([command], cwd=folder, env=environment, stdin=given)[0]
+        return run(command, cwd=folder, env=environment, stdin=given)
 
 
 @pytest.mark.slow

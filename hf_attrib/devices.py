@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any, TypeAlias, cast
 
 import torch
@@ -33,15 +34,13 @@ class _Weight:
     Args:
         module: the module that holds it.
         name: its name there.
-        hook: accelerate's hook.
-        hooked: the module that the hook belongs to.
+        hook: accelerate's hook, on this module or one that holds it.
         key: its name to the hook.
     """
 
     module: nn.Module
     name: str
     hook: Any
-    hooked: nn.Module
     key: str
 
     @property
@@ -72,12 +71,14 @@ def device_of(module: nn.Module) -> Device:
 def parameters_restored(model: nn.Module) -> Iterator[None]:
     """Put back every parameter that hooks have replaced, also where an error stopped them."""
     before = [(weight, weight.parameter) for weight in _offloaded(model)]
+    away = [(module, hook, _away(module, hook)) for module, hook in _offloading(model)]
     try:
         yield
     finally:
+        for module, hook, names in away:
+            if _away(module, hook) != names:  # an error kept it from unloading
+                hook.post_forward(module, None)
         for weight, parameter in before:
-            if weight.parameter.device != parameter.device:  # an error kept it from unloading
-                weight.hook.post_forward(weight.hooked, None)
             weight.module._parameters[weight.name] = parameter
 
 
@@ -129,12 +130,27 @@ def _hooks(module: nn.Module) -> tuple[Any, ...]:
     return tuple(getattr(hook, "hooks", () if hook is None else (hook,)))
 
 
-def _offloaded(model: nn.Module) -> Iterator[_Weight]:
-    for hooked in model.modules():
-        for hook in _hooks(hooked):
+def _offloading(model: nn.Module) -> Iterator[tuple[nn.Module, Any]]:
+    """Yield modules whose tensors are loaded for each call, with the hooks that do it."""
+    for module in model.modules():
+        for hook in _hooks(module):
             if getattr(hook, "offload", False):
-                for key, _ in hooked.named_parameters(
-                    recurse=hook.place_submodules, remove_duplicate=False
-                ):
-                    path, _, name = key.rpartition(".")
-                    yield _Weight(hooked.get_submodule(path), name, hook, hooked, key)
+                yield module, hook
+
+
+def _offloaded(model: nn.Module) -> Iterator[_Weight]:
+    for module, hook in _offloading(model):
+        for key, _ in _parameters(module, hook):
+            path, _, name = key.rpartition(".")
+            yield _Weight(module.get_submodule(path), name, hook, key)
+
+
+def _parameters(module: nn.Module, hook: Any) -> Iterator[tuple[str, nn.Parameter]]:
+    return module.named_parameters(recurse=hook.place_submodules, remove_duplicate=False)
+
+
+def _away(module: nn.Module, hook: Any) -> list[str]:
+    """Return the names of a module's parameters and buffers that are not loaded."""
+    buffers = module.named_buffers(recurse=hook.place_submodules, remove_duplicate=False)
+    tensors = chain(_parameters(module, hook), buffers)
+    return [name for name, tensor in tensors if tensor.device.type == "meta"]

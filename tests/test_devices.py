@@ -48,6 +48,7 @@ MAPS = {
 }
 
 LAYOUTS = {
+    "buffers too": lambda model, folder: accelerate.cpu_offload(model, offload_buffers=True),
     "cpu_offload": lambda model, folder: accelerate.cpu_offload(model),
     "disk_offload": lambda model, folder: accelerate.disk_offload(model, folder),
     "device_map": lambda model, folder: accelerate.dispatch_model(
@@ -83,15 +84,19 @@ def answer(model, **options):
 
 def state(model):
     """All of a model that hooks of accelerate move around, with the objects themselves."""
-    return [
-        (id(p), name, p.device, p.requires_grad, id(p.grad))
-        for module in model.modules()
-        for name, p in (*module._parameters.items(), *module._buffers.items())
-        if p is not None
-    ] + [
-        (len(m._forward_hooks), len(m._forward_pre_hooks), id(getattr(m, "_hf_hook", None)))
-        for m in model.modules()
-    ]
+    return (
+        [
+            (id(p), name, p.device, p.requires_grad, id(p.grad))
+            for module in model.modules()
+            for name, p in module._parameters.items()
+            if p is not None
+        ]
+        + [(name, buffer.device) for name, buffer in model.named_buffers()]
+        + [
+            (len(m._forward_hooks), len(m._forward_pre_hooks), id(getattr(m, "_hf_hook", None)))
+            for m in model.modules()
+        ]
+    )
 
 
 def prepared(family, layout, folder):

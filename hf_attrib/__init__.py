@@ -18,6 +18,7 @@ from hf_attrib.errors import (
     AttributionWarning,
     HFAttribError,
     InputError,
+    ProcessError,
     ResultFileError,
     UnsupportedModelError,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "HFAttribError",
     "InputError",
     "Method",
+    "ProcessError",
     "ResultFileError",
     "UnsupportedModelError",
     "attach",

@@ -18,8 +18,9 @@ from hf_attrib.embedding_space import space_of
 from hf_attrib.errors import AttributionWarning, InputError
 from hf_attrib.field import Field, Progress
 from hf_attrib.inject import sites_of, vocabulary
+from hf_attrib.processes import ALONE, Processes
 from hf_attrib.question import Question
-from hf_attrib.record import Outcome, attribution, record, with_own
+from hf_attrib.record import OVERFLOW, Outcome, attribution, record, with_own
 from hf_attrib.rows import RowRunner
 from hf_attrib.self_check import Verdict
 from hf_attrib.sequence import TokenSequence
@@ -57,21 +58,34 @@ class Engine:
         self._checked_state: object = None
 
     def attribute(
-        self, sequences: Sequence[TokenSequence], question: Question
+        self,
+        sequences: Sequence[TokenSequence],
+        question: Question,
+        processes: Processes = ALONE,
     ) -> list[Attribution]:
-        """Attribute sequences, some at a time in padded batches; the model must be isolated."""
+        """Attribute sequences, some at a time in padded batches; the model must be isolated.
+
+        Args:
+            sequences: what the model read and generated.
+            question: what is asked about it.
+            processes: those that share the rows to run.
+        """
         results, verdict = [], self._check_model(sequences[0])
         # Where each token takes a pass of its own, sequences have nothing to share.
         together = 1 if verdict.looks_ahead else _TOGETHER
         for i in range(0, len(sequences), together):
-            results += self._attribute(sequences[i : i + together], question, verdict)
+            results += self._attribute(sequences[i : i + together], question, verdict, processes)
         for result in results:
             if message := _reservation(result):
                 warnings.warn(message, AttributionWarning, stacklevel=3)
         return results
 
     def _attribute(
-        self, sequences: Sequence[TokenSequence], question: Question, verdict: Verdict
+        self,
+        sequences: Sequence[TokenSequence],
+        question: Question,
+        verdict: Verdict,
+        processes: Processes,
     ) -> list[Attribution]:
         moves = [question.moves(s) for s in sequences]
         asked = [question.contrasts(s, self.tokenizer) for s in sequences]
@@ -85,6 +99,7 @@ class Engine:
         runner = None if self.batch_size is None else RowRunner(self.batch_size)
         field: Field
         field = kind(self.model, sites, batch, question.target, runner, self.progress)
+        field.runner.share(processes)
         seen, rows = field.observe(), [question.rows(s) for s in sequences]
         if isinstance(field, EmbeddingField):
             field.reuse_prefix(seen)
@@ -132,7 +147,9 @@ def _check_contrasts(contrasts: Sequence[Tensor], size: int) -> None:
 
 
 def _reservation(result: Attribution) -> str | None:
-    """Return what a caller must be warned of: targets whose scores do not add up."""
+    """Return what a caller must be warned of: scores that do not add up."""
+    if OVERFLOW in result.run.notes:
+        return OVERFLOW
     if result.run.identity is None or bool(result.converged.all()):
         return None
     missed = int((~result.converged).sum())

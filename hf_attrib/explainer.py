@@ -17,8 +17,10 @@ from hf_attrib.field import Progress, silent
 from hf_attrib.grouping import Grouping
 from hf_attrib.inject import isolated
 from hf_attrib.methods import Method
+from hf_attrib.processes import ALONE, connected
 from hf_attrib.question import Question, split_arguments
 from hf_attrib.sequence import Request, Transcriber
+from hf_attrib.sharing import Sharing
 from hf_attrib.targets import Score
 from hf_attrib.targets import target as target_named
 
@@ -36,9 +38,13 @@ class Explainer:
         batch_size: sequences run at once; by default as many as hold about 1,024 tokens. It
             changes memory and speed only.
         progress: called with (path nodes done, nodes in all) during attribution.
+        distributed: share the work with the other processes that ``accelerate launch`` or
+            ``torchrun`` started. All of them must then make the same calls, and all get the
+            same results; with one process nothing changes.
 
     Raises:
-        InputError: the model is no generative model of transformers.
+        InputError: the model is no generative model of transformers, or processes that a
+            launcher started cannot be connected.
     """
 
     def __init__(
@@ -48,6 +54,7 @@ class Explainer:
         *,
         batch_size: int | None = None,
         progress: Progress = silent,
+        distributed: bool = False,
     ) -> None:
         if not isinstance(model, nn.Module) or not callable(getattr(model, "generate", None)):
             raise InputError(
@@ -60,6 +67,7 @@ class Explainer:
         self.tokenizer = tokenizer
         self._transcriber = Transcriber(model, tokenizer)
         self._engine = Engine(model, tokenizer, batch_size, progress)
+        self._processes = connected() if distributed else ALONE
 
     @overload
     def explain(self, prompt: str | Messages | None = None, **options: Any) -> Attribution: ...
@@ -133,20 +141,26 @@ class Explainer:
             raise InputError("the list of prompts is empty; give at least one.")
         batch = isinstance(prompt, list) and not isinstance(prompt[0], Mapping)
         prompts: list[Any] = prompt if batch else [prompt]  # type: ignore[assignment]
+        requests = [
+            Request(one, input_ids, text, ids)
+            for one, text, ids in zip(
+                prompts,
+                _each(response, "response", batch, len(prompts)),
+                _each(response_ids, "response_ids", batch, len(prompts)),
+                strict=True,
+            )
+        ]
+        sharing = Sharing(self._processes, len(requests))
         # Generation too: dropout left on would write, and explain, another model's answer.
-        with isolated(self.model):
+        with self._processes.together(), isolated(self.model):
+            sharing.check(requests, question)
             sequences = [
-                self._transcriber.transcribe(
-                    Request(one, input_ids, text, ids), template_options or {}, generation
-                )
-                for one, text, ids in zip(
-                    prompts,
-                    _each(response, "response", batch, len(prompts)),
-                    _each(response_ids, "response_ids", batch, len(prompts)),
-                    strict=True,
-                )
+                self._transcriber.transcribe(request, template_options or {}, generation)
+                for request in sharing.own(requests)
             ]
-            results = self._engine.attribute(sequences, question)
+            sequences = sharing.answered(sequences, self._transcriber)
+            results = self._engine.attribute(sequences, question, sharing.of_rows)
+            results = sharing.joined(results)
         return results if batch else results[0]
 
 

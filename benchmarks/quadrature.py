@@ -198,7 +198,21 @@ def markdown(report: Mapping[str, Any]) -> str:
         for rule, figures in rules.items():
             cells = [written(head, figures.get(head)) for head in heads]
             lines.append(f"| {rule} | " + " | ".join(cells) + " |")
+        lines += ["", matched(rules)]
     return "\n".join(lines) + "\n"
+
+
+def matched(rules: Mapping[str, Mapping[str, float]]) -> str:
+    """Say how many nodes Gauss-Legendre rules take to be as good as the default."""
+    ours = rules["adaptive (default)"]
+    gauss = [rule for name, rule in rules.items() if name.startswith("Gauss")]
+    found = []
+    for error in ("median error", "mean error", "95 % error"):
+        enough = [r["gradients per token"] for r in gauss if r[error] <= ours[error]]
+        most = max(rule["gradients per token"] for rule in gauss)
+        nodes = f"{min(enough):.0f}" if enough else f"more than {most:.0f}"
+        found.append(f"{nodes} for the same {error}")
+    return f"Of these, Gauss-Legendre rules need {', '.join(found)}."
 
 
 def written(head: str, value: float | None) -> str:

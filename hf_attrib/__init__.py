@@ -18,10 +18,12 @@ from hf_attrib.errors import (
     AttributionWarning,
     HFAttribError,
     InputError,
+    MemoryLimitError,
     ResultFileError,
     UnsupportedModelError,
 )
-from hf_attrib.explainer import Explainer, attach
+from hf_attrib.estimation import Estimate
+from hf_attrib.explainer import Explainer, attach, estimate
 from hf_attrib.methods import Method, methods
 from hf_attrib.storage import load
 
@@ -29,15 +31,18 @@ __all__ = [
     "Attribution",
     "AttributionWarning",
     "Comparison",
+    "Estimate",
     "Explainer",
     "HFAttribError",
     "InputError",
+    "MemoryLimitError",
     "Method",
     "ResultFileError",
     "UnsupportedModelError",
     "attach",
     "compare",
     "embedded",
+    "estimate",
     "load",
     "methods",
 ]

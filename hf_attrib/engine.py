@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from hf_attrib import self_check
 from hf_attrib.attribution import Attribution
-from hf_attrib.batch import collate
+from hf_attrib.batch import Batch, collate
 from hf_attrib.directions import Columns
-from hf_attrib.embedding_field import EmbeddingField
+from hf_attrib.embedding_field import EmbeddingField, Observation
 from hf_attrib.embedding_space import space_of
 from hf_attrib.errors import AttributionWarning, InputError
+from hf_attrib.estimation import Estimate, Measured, estimated
 from hf_attrib.field import Field, Progress
 from hf_attrib.inject import sites_of, vocabulary
+from hf_attrib.memory import Memory
 from hf_attrib.question import Question
 from hf_attrib.record import Outcome, attribution, record, with_own
-from hf_attrib.rows import RowRunner
 from hf_attrib.self_check import Verdict
 from hf_attrib.sequence import TokenSequence
 from hf_attrib.span_field import SpanField
@@ -38,7 +40,7 @@ class Engine:
     Args:
         model: the model.
         tokenizer: for baselines and contrasts given as text.
-        batch_size: sequences run at once, or ``None`` for the default.
+        memory: decides how many sequences run at once.
         progress: called with (path nodes done, nodes in all).
     """
 
@@ -46,12 +48,12 @@ class Engine:
         self,
         model: Any,
         tokenizer: Any,
-        batch_size: int | None,
+        memory: Memory,
         progress: Progress,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
-        self.batch_size = batch_size
+        self.memory = memory
         self.progress = progress
         self._checked: Verdict | None = None
         self._checked_state: object = None
@@ -70,19 +72,19 @@ class Engine:
                 warnings.warn(message, AttributionWarning, stacklevel=3)
         return results
 
-    def _attribute(
+    def _open(
         self, sequences: Sequence[TokenSequence], question: Question, verdict: Verdict
-    ) -> list[Attribution]:
+    ) -> _Opened:
+        """Run a batch as it is, and find out how many rows fit into memory."""
         moves = [question.moves(s) for s in sequences]
         asked = [question.contrasts(s, self.tokenizer) for s in sequences]
         contrasts = [c for c in asked if c is not None]
         sites = verdict.sites
         _check_contrasts(contrasts, vocabulary(sites.modules["decoder"]))
         batch = collate(sequences, moves, contrasts or None, int(sequences[0].prompt.ids[0]))
-        started = time.perf_counter()
         kind = StepwiseField if verdict.looks_ahead else EmbeddingField
         columns = [question.columns(s) for s in sequences]
-        runner = None if self.batch_size is None else RowRunner(self.batch_size)
+        runner = self.memory.runner(batch.movable.shape[1], self.model.device)
         field: Field
         field = kind(self.model, sites, batch, question.target, runner, self.progress)
         seen, rows = field.observe(), [question.rows(s) for s in sequences]
@@ -98,6 +100,16 @@ class Engine:
             field, seen = SpanField(field, members), seen.of_spans(members)
         if question.joins:
             field.columns = Columns(batch.owners(columns), batch.movable)
+        self.memory.fit(field, seen.x, *_demand(question))
+        return _Opened(batch, asked, field, seen)
+
+    def _attribute(
+        self, sequences: Sequence[TokenSequence], question: Question, verdict: Verdict
+    ) -> list[Attribution]:
+        started = time.perf_counter()
+        opened = self._open(sequences, question, verdict)
+        batch, field, seen = opened.batch, opened.field, opened.seen
+        sites = verdict.sites
         reference = question.reference(self.tokenizer)
         scored = question.scored(sequences[0])
         field.space = space_of(self.model, sites, batch, reference, seen.x, scored)
@@ -107,8 +119,26 @@ class Engine:
         outcome = Outcome(batch, field, seen, found)
         return [
             attribution(outcome, i, s, question, with_own(run, s, c, self.tokenizer))
-            for i, (s, c) in enumerate(zip(sequences, asked, strict=True))
+            for i, (s, c) in enumerate(zip(sequences, opened.contrasts, strict=True))
         ]
+
+    def estimate(self, sequence: TokenSequence, question: Question, at_most: bool) -> Estimate:
+        """Measure one row of a question about a sequence; the model must be isolated.
+
+        Args:
+            sequence: what would be explained.
+            question: what would be asked.
+            at_most: whether the response stands for any that is no longer.
+        """
+        question.reference(self.tokenizer)  # refuses what explain would
+        verdict = self._check_model(sequence)
+        opened = self._open([sequence], question, verdict)
+        field, x = opened.field, opened.seen.x
+        need = sum(self.memory.need(field, x, *_demand(question)).values())
+        inputs = int(opened.batch.movable.sum())
+        least, most = question.method.rows(field.targets, inputs)
+        passes = field.targets if verdict.looks_ahead else 1
+        return estimated(Measured(field, x, passes, need), least, most, at_most)
 
     def _check_model(self, sequence: TokenSequence) -> Verdict:
         """Check the model; remember the verdict as long as its modules stay the same."""
@@ -120,9 +150,26 @@ class Engine:
         if self._checked is None or state != self._checked_state:
             self._checked = self_check.check(self.model, sites, sequence.start)
             self._checked_state = state
+            self.memory.forget()
             for note in self._checked.notes:
                 warnings.warn(note, AttributionWarning, stacklevel=4)
         return self._checked
+
+
+@dataclass(frozen=True, eq=False)
+class _Opened:
+    """A batch, the contrasts of its sequences, its field, and what the model does with it."""
+
+    batch: Batch
+    contrasts: list[Tensor | None]
+    field: Field
+    seen: Observation
+
+
+def _demand(question: Question) -> tuple[Hashable, bool]:
+    """Return what of a question decides over the memory of a row."""
+    kind = question.target.name, question.contrast is None, question.spans is None
+    return kind, question.method.promises().whole_gradients
 
 
 def _check_contrasts(contrasts: Sequence[Tensor], size: int) -> None:

@@ -22,9 +22,15 @@ class RowRunner:
 
     Args:
         limit: rows run at once; halved, for good, whenever memory ends.
+        reduced: called with the limit when it has been halved.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, reduced: Callable[[int], None] = lambda limit: None) -> None:
+        self.reduced = reduced
+        self.resize(limit)
+
+    def resize(self, limit: int) -> None:
+        """Run another number of rows at once from now on."""
         self.limit = limit
         #: Rows for which callers may prepare points at once. It stays, whatever memory allows.
         self.window = limit
@@ -60,6 +66,7 @@ class RowRunner:
                 ) from error
         # Outside of the handler, whose error holds on to the tensors of the attempt.
         self.limit = max(1, len(rows) // 2)
+        self.reduced(self.limit)
         clear_device_cache(garbage_collection=True)
         return None
 

@@ -106,9 +106,11 @@ def explain(
             model,
             tokenizer,
             batch_size=choice.batch_size,
+            max_memory=choice.max_memory,
             progress=lambda done, total: activity.now("Explaining", done, total),
         )
-        result = explainer.explain(
+        run = explainer.estimate if record.dry_run else explainer.explain
+        result: Any = run(
             prompt,
             method=question.method,
             target=question.target.name,
@@ -121,7 +123,10 @@ def explain(
             groups=view.group if record.json is None else None,
             **answer.options(),
         )
-    emit(result, view, record.json)
+    if record.dry_run:
+        put(f"{result}\n")
+    else:
+        emit(result, view, record.json)
 
 
 @app.command()

@@ -1,0 +1,150 @@
+"""What an attribution would cost: rows by arithmetic, memory and time from rows that are run."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from rich.text import Text
+from torch import Tensor
+
+from hf_attrib.decomposition import Rows
+from hf_attrib.field import Field
+from hf_attrib.memory import longest, written
+
+__all__ = ["Estimate", "Measured", "estimated"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What an attribution would cost, as (least, most) where the method decides as it goes.
+
+    Args:
+        tokens: N, how many tokens the model reads.
+        targets: T, how many sums are explained: generated tokens, or spans of them.
+        at_most: whether T is the most that generation could write.
+        rows_at_once: how many rows would run together.
+        forward_rows: sequences run forward.
+        backward_rows: (sequence, target) pairs run backward.
+        seconds: time of these rows, from the quickest and the slowest way they were measured.
+        peak_memory: bytes that the attribution takes at once beyond the model.
+    """
+
+    tokens: int
+    targets: int
+    at_most: bool
+    rows_at_once: int
+    forward_rows: tuple[int, int]
+    backward_rows: tuple[int, int]
+    seconds: tuple[float, float]
+    peak_memory: int
+
+    def __str__(self) -> str:
+        limit = " at most: what generation may write" if self.at_most else ""
+        seconds = " to ".join(dict.fromkeys(f"{s:.2g}" for s in self.seconds))
+        lines = {
+            "input tokens": f"{self.tokens:,}",
+            "targets": f"{self.targets:,}{limit}",
+            "forward rows": _range(self.forward_rows),
+            "backward rows": _range(self.backward_rows),
+            "rows at once": f"{self.rows_at_once:,}",
+            "seconds": f"about {seconds}",
+            "memory": f"{written(self.peak_memory)} beyond the model",
+        }
+        return "\n".join(f"{name:<14} {value}" for name, value in lines.items())
+
+    def __rich__(self) -> Text:
+        """Return the same for a terminal."""
+        return Text(str(self))
+
+
+def _range(ends: tuple[int, int]) -> str:
+    return " to ".join(f"{end:,}" for end in dict.fromkeys(ends))
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A field that stands ready, and what is known of it.
+
+    Args:
+        field: F of one sequence.
+        x: its embeddings, [1, 1, N, D].
+        passes: forward rows that F of all targets takes.
+        need: bytes that a row takes.
+    """
+
+    field: Field
+    x: Tensor
+    passes: int
+    need: float
+
+
+def estimated(measured: Measured, least: Rows, most: Rows, at_most: bool) -> Estimate:
+    """Return what rows of a field would cost.
+
+    Args:
+        measured: the field.
+        least: what is run at least, f(x) aside.
+        most: what is run at most.
+        at_most: whether T is an upper limit.
+    """
+    field = measured.field
+    every = longest(field, measured.x, field.targets)
+    reads = field.reads().expand(1, field.targets, measured.x.shape[-2])[0].sum(-1).double()
+    blocks = [block.tolist() for block in field.blocks(every)]
+    # How far passes of gradients run, next to the longest, forward and backward.
+    spans = [float(reads[block].max() / reads.max()) for block in blocks]
+    back = sum(span * len(block) for span, block in zip(spans, blocks, strict=True))
+    forward, backward = zip(
+        *(_counts(r, measured, len(blocks)) for r in (least, most)), strict=True
+    )
+    at_once = min(field.runner.limit, forward[1])
+    together, alone = _timed(measured, at_once), _timed(measured, 1)
+    quick, slow = [[end(pair) for pair in zip(alone, together, strict=True)] for end in (min, max)]
+    shorter = forward[0] * sum(spans) / len(spans), backward[0] * back / field.targets
+    return Estimate(
+        tokens=measured.x.shape[-2],
+        targets=field.targets,
+        at_most=at_most,
+        rows_at_once=at_once,
+        forward_rows=forward,
+        backward_rows=backward,
+        seconds=(
+            shorter[0] * quick[0] + shorter[1] * quick[1],
+            forward[1] * slow[0] + backward[1] * slow[1],
+        ),
+        peak_memory=round(at_once * measured.need),
+    )
+
+
+def _counts(rows: Rows, measured: Measured, blocks: int) -> tuple[int, int]:
+    """Return forward and backward rows, f(x) included."""
+    forward = (1 + rows.values) * measured.passes + rows.gradients * blocks + rows.own
+    return forward, rows.gradients * measured.field.targets + rows.own
+
+
+def _timed(measured: Measured, count: int) -> tuple[float, float]:
+    """Return the seconds that a row takes forward and in one pullback, of so many together."""
+    field, pairs = measured.field, longest(measured.field, measured.x)
+    (columns,) = [c for c in field.blocks(pairs) if pairs.needed[:, c].any()]
+    spent = [0.0, 0.0]
+
+    def compute(rows: Tensor) -> tuple[Tensor, ...]:
+        some = pairs.part(torch.zeros_like(rows), columns)
+        times = [time.perf_counter()]
+        linear = field.linearise(some.points, some.sequence, some.target)
+        times.append(_done(linear.value))
+        times.append(_done(linear.pullback(some.wanted.float())))
+        for way in (0, 1):
+            spent[way] += times[way + 1] - times[way]
+        return (linear.value,)
+
+    field.runner.map(count, compute)
+    return spent[0] / count, spent[1] / count
+
+
+def _done(found: Tensor) -> float:
+    """Return the time when a tensor is there, for which devices may have to be waited for."""
+    found.sum().item()
+    return time.perf_counter()

@@ -21,6 +21,7 @@ from hf_attrib.estimation import Estimate, Measured, estimated
 from hf_attrib.field import Field, Progress
 from hf_attrib.inject import sites_of, vocabulary
 from hf_attrib.memory import Memory
+from hf_attrib.meter import Meter
 from hf_attrib.question import Question
 from hf_attrib.record import Outcome, attribution, record, with_own
 from hf_attrib.self_check import Verdict
@@ -100,23 +101,22 @@ class Engine:
             field, seen = SpanField(field, members), seen.of_spans(members)
         if question.joins:
             field.columns = Columns(batch.owners(columns), batch.movable)
+        reference = question.reference(self.tokenizer)
+        scored = question.scored(sequences[0])
+        field.space = space_of(self.model, sites, batch, reference, seen.x, scored)
         self.memory.fit(field, seen.x, *_demand(question))
-        return _Opened(batch, asked, field, seen)
+        return _Opened(batch, asked, field, seen, reference.name)
 
     def _attribute(
         self, sequences: Sequence[TokenSequence], question: Question, verdict: Verdict
     ) -> list[Attribution]:
         started = time.perf_counter()
         opened = self._open(sequences, question, verdict)
-        batch, field, seen = opened.batch, opened.field, opened.seen
-        sites = verdict.sites
-        reference = question.reference(self.tokenizer)
-        scored = question.scored(sequences[0])
-        field.space = space_of(self.model, sites, batch, reference, seen.x, scored)
+        field, seen = opened.field, opened.seen
         found = question.method(field, seen.x, field.space.reference(0, 0))
         seconds = (time.perf_counter() - started) / len(sequences)
-        run = record(self.model, question, reference.name, seconds, verdict.notes)
-        outcome = Outcome(batch, field, seen, found)
+        run = record(self.model, question, opened.baseline, seconds, verdict.notes)
+        outcome = Outcome(opened.batch, field, seen, found)
         return [
             attribution(outcome, i, s, question, with_own(run, s, c, self.tokenizer))
             for i, (s, c) in enumerate(zip(sequences, opened.contrasts, strict=True))
@@ -130,15 +130,17 @@ class Engine:
             question: what would be asked.
             at_most: whether the response stands for any that is no longer.
         """
-        question.reference(self.tokenizer)  # refuses what explain would
         verdict = self._check_model(sequence)
         opened = self._open([sequence], question, verdict)
         field, x = opened.field, opened.seen.x
-        need = sum(self.memory.need(field, x, *_demand(question)).values())
+        with Meter() as meter:  # the mean embedding takes the whole table, part by part
+            field.space.reference(0, 0)
+        need = self.memory.need(field, x, *_demand(question))
         inputs = int(opened.batch.movable.sum())
         least, most = question.method.rows(field.targets, inputs)
         passes = field.targets if verdict.looks_ahead else 1
-        return estimated(Measured(field, x, passes, need), least, most, at_most)
+        measured = Measured(field, x, passes, need, sum(meter.peak.values()))
+        return estimated(measured, least, most, at_most)
 
     def _check_model(self, sequence: TokenSequence) -> Verdict:
         """Check the model; remember the verdict as long as its modules stay the same."""
@@ -158,15 +160,16 @@ class Engine:
 
 @dataclass(frozen=True, eq=False)
 class _Opened:
-    """A batch, the contrasts of its sequences, its field, and what the model does with it."""
+    """A batch, the contrasts of its sequences, its field, what it is as it is, and a baseline."""
 
     batch: Batch
     contrasts: list[Tensor | None]
     field: Field
     seen: Observation
+    baseline: str
 
 
-def _demand(question: Question) -> tuple[Hashable, bool]:
+def _demand(question: Question) -> tuple[Hashable, int]:
     """Return what of a question decides over the memory of a row."""
     kind = question.target.name, question.contrast is None, question.spans is None
     return kind, question.method.promises().whole_gradients

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hf_attrib.decomposition import Rows
 from hf_attrib.field import Field
-from hf_attrib.memory import longest, written
+from hf_attrib.memory import Need, longest, written
 
 __all__ = ["Estimate", "Measured", "estimated"]
 
@@ -71,13 +71,15 @@ class Measured:
         field: F of one sequence.
         x: its embeddings, [1, 1, N, D].
         passes: forward rows that F of all targets takes.
-        need: bytes that a row takes.
+        need: what rows take.
+        before: bytes that a reference takes, before rows are run.
     """
 
     field: Field
     x: Tensor
     passes: int
-    need: float
+    need: Need
+    before: int
 
 
 def estimated(measured: Measured, least: Rows, most: Rows, at_most: bool) -> Estimate:
@@ -114,7 +116,7 @@ def estimated(measured: Measured, least: Rows, most: Rows, at_most: bool) -> Est
             shorter[0] * quick[0] + shorter[1] * quick[1],
             forward[1] * slow[0] + backward[1] * slow[1],
         ),
-        peak_memory=round(at_once * measured.need),
+        peak_memory=max(round(measured.need.of(at_once)), measured.before),
     )
 
 

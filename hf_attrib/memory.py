@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Hashable, Mapping
-from functools import partial
-from typing import Any
-from weakref import ref
+from dataclasses import dataclass
 
 import psutil
 import torch
 from accelerate.utils import convert_file_size_to_int
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from hf_attrib.errors import InputError, MemoryLimitError
 from hf_attrib.field import Field
+from hf_attrib.meter import Meter
 from hf_attrib.pairs import Contraction, Pairs, differentiate, dot
 from hf_attrib.rows import RowRunner
 
-__all__ = ["Memory", "Meter", "longest", "size_of", "usual_rows", "written"]
+__all__ = ["Memory", "Need", "longest", "size_of", "usual_rows", "written"]
 
 #: Tokens in flight when memory allows more. CPUs gain nothing from more, accelerators do.
 _TOKENS_ON_CPU, _TOKENS = 1024, 16384
 
 #: Of the memory that is free, what rows may take: allocators round up, and others need some.
 _SHARE = 0.7
+
+#: Rows are measured anew for so many lengths between one and its double, since attention may take
+#: memory that grows faster than length.
+_FINENESS = 4
 
 
 def usual_rows(width: int, device: torch.device) -> int:
@@ -67,41 +67,6 @@ def written(size: float) -> str:
     return f"{size / 2 ** (10 * power):.3g} {('bytes', 'KiB', 'MiB', 'GiB')[power]}"
 
 
-class Meter(TorchDispatchMode):
-    """Counts, for each device, the bytes that live at once of all tensors made inside it.
-
-    It sees every tensor that an operation returns, what autograd keeps and the backward pass
-    makes included, on any device; what a kernel takes and gives back within a call, it does not.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.peak: Counter[torch.device] = Counter()
-        self._now: Counter[torch.device] = Counter()
-        self._live: dict[int, ref[torch.UntypedStorage]] = {}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operation and count what it made."""
-        found = func(*args, **(kwargs or {}))
-        given = {storage._cdata for storage in _storages((args, kwargs))}
-        for storage in _storages(found):
-            key, device, size = storage._cdata, storage.device, storage.nbytes()
-            if key not in given and key not in self._live:
-                self._live[key] = ref(storage, partial(self._freed, key, device, size))
-                self._now[device] += size
-                self.peak[device] = max(self.peak[device], self._now[device])
-        return found
-
-    def _freed(self, key: int, device: torch.device, size: int, _: object) -> None:
-        self._now[device] -= size
-        del self._live[key]
-
-
-def _storages(found: Any) -> list[torch.UntypedStorage]:
-    tensors = (leaf for leaf in tree_leaves(found) if isinstance(leaf, Tensor))
-    return [t.untyped_storage() for t in tensors if t.layout is torch.strided]
-
-
 def longest(field: Field, x: Tensor, wanted: int = 1) -> Pairs:
     """Return one row, of all targets, whose gradient is wanted for those that read the most.
 
@@ -117,6 +82,23 @@ def longest(field: Field, x: Tensor, wanted: int = 1) -> Pairs:
     asked[0, read[b].argsort(descending=True)[:wanted]] = True
     columns = torch.arange(field.targets)[None]
     return Pairs(x[b], torch.zeros_like(x[b]), torch.tensor([b]), columns, asked, asked)
+
+
+@dataclass(frozen=True)
+class Need:
+    """What rows take beyond the model, in bytes.
+
+    Args:
+        row: each of those that run at once, on each device.
+        held: whatever their number.
+    """
+
+    row: Mapping[torch.device, float]
+    held: int
+
+    def of(self, rows: int) -> float:
+        """Return what so many rows at once take in all."""
+        return rows * sum(self.row.values()) + self.held
 
 
 class Memory:
@@ -158,7 +140,7 @@ class Memory:
         proven = self._ceiling.get(device, asked * width) // width
         return max(1, min(asked, proven))
 
-    def fit(self, field: Field, x: Tensor, kind: Hashable, whole: bool) -> None:
+    def fit(self, field: Field, x: Tensor, kind: Hashable, whole: int) -> None:
         """Let a field run as many rows at once as fit; arguments as for :meth:`need`.
 
         Raises:
@@ -169,24 +151,22 @@ class Memory:
         need = self.need(field, x, kind, whole)
         rows = self._most(x.shape[-2], x.device)
         if self.batch_size is None:
-            free = [_SHARE * _available(device) / size for device, size in need.items()]
-            rows = min(rows, int(min(free)))
+            free = {device: _SHARE * _available(device) for device in need.row}
+            free[x.device] -= need.held
+            rows = min(rows, *(int(free[device] / size) for device, size in need.row.items()))
         if self.max_memory is not None:
-            total = sum(need.values())
-            if total > self.max_memory:
+            if need.of(1) > self.max_memory:
                 raise MemoryLimitError(
                     f"one sequence of {x.shape[-2]} tokens with {field.targets} targets takes "
-                    f"{written(total)} beyond the model, but max_memory is "
+                    f"{written(need.of(1))} beyond the model, but max_memory is "
                     f"{written(self.max_memory)}. Raise max_memory, or shorten the prompt or the "
                     "response."
                 )
-            rows = min(rows, int(self.max_memory / total))
+            rows = min(rows, int((self.max_memory - need.held) / (need.of(1) - need.held)))
         field.runner.resize(max(1, rows))
 
-    def need(
-        self, field: Field, x: Tensor, kind: Hashable, whole: bool
-    ) -> Mapping[torch.device, float]:
-        """Return the bytes that a row takes on each device, measured or remembered.
+    def need(self, field: Field, x: Tensor, kind: Hashable, whole: int) -> Need:
+        """Return what rows take, measured or remembered.
 
         Rows of about the same length and number of targets take about the same for each token.
 
@@ -194,15 +174,17 @@ class Memory:
             field: F and its gradient.
             x: embeddings, [B, 1, N, D].
             kind: what else of the question decides over memory.
-            whole: whether gradients are kept whole.
+            whole: how many gradients of all targets are held whole.
         """
         width, targets = x.shape[-2], field.targets
-        key = (kind, whole, x.device, width.bit_length(), targets.bit_length())
+        size = (round(_FINENESS * math.log2(n)) for n in (width, targets))
+        key = (kind, whole > 0, x.device, *size)
         if key not in self._measured:
-            self._measured[key] = (width, targets, _measured(field, x, whole))
+            self._measured[key] = (width, targets, _measured(field, x, whole > 0))
         before = self._measured[key]
         longer = max(1.0, width / before[0], targets / before[1])
-        return {device: size * longer for device, size in before[2].items()}
+        row = {device: taken * longer for device, taken in before[2].items()}
+        return Need(row, whole * targets * x.nbytes)
 
 
 def _measured(field: Field, x: Tensor, whole: bool) -> Mapping[torch.device, float]:
@@ -218,9 +200,10 @@ def _measured(field: Field, x: Tensor, whole: bool) -> Mapping[torch.device, flo
 
     (kept,) = field.runner.map(1, compute)
     peak = meter.peak
-    # Points and velocities are copied on their way, and gradients where they are joined and used.
-    peak[x.device] = max(peak[x.device] + 4 * pairs.points.nbytes, 3 * kept.nbytes)
-    return dict(peak)
+    # Points and velocities are copied on their way. Gradients are copied where they are joined, and
+    # those of the rows before are in use until the next have come.
+    peak[x.device] = max(peak[x.device] + 4 * pairs.points.nbytes + kept.nbytes, 3 * kept.nbytes)
+    return {device: taken for device, taken in peak.items() if taken}
 
 
 def _available(device: torch.device) -> int:

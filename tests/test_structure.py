@@ -20,6 +20,7 @@ ORDER = [
     "pairs",
     "directions",
     "field",
+    "meter",
     "memory",
     "adaptive",
     "span_field",

@@ -26,7 +26,7 @@ from hf_attrib.cli.output import (
 )
 from hf_attrib.cli.results import Pair, Saved
 from hf_attrib.cli.source import Source
-from hf_attrib.errors import HFAttribError
+from hf_attrib.errors import HFAttribError, InputError
 from hf_attrib.explainer import Explainer
 from hf_attrib.loading import load_model
 
@@ -95,13 +95,16 @@ def explain(
 ) -> None:
     """Generate an answer to a prompt and show what each token of it came from."""
     check_distinct(record.json, view.svg, view.html)
+    if record.dry_run and any((record.json, view.svg, view.html)):
+        raise InputError("--dry-run explains nothing, so there is nothing to write into a file.")
     question = asked.question(asked.made_method(fields, answer.seed))
     prompt = source.read()
     with Activity(f"Loading {choice.model}") as activity, quiet():
         model, tokenizer = load_model(choice.model, **choice.options())
         if answer.seed is not None:
             torch.manual_seed(answer.seed)
-        activity.now("Generating" if answer.response is None else "Explaining")
+        generating = answer.response is None and not record.dry_run
+        activity.now("Generating" if generating else "Explaining")
         explainer = Explainer(
             model,
             tokenizer,

@@ -55,7 +55,8 @@ class Claims:
         baseline: the reference when the caller names none.
         additive: whether each input's score is linear in its products of gradient and velocity, so
             that a group of inputs can be explained as one.
-        whole_gradients: whether they are kept, N x D numbers for each target of a row.
+        whole_gradients: how many gradients of all targets, [T, N, D], are held whole at the most,
+            those of the rows that run aside; 0 where gradients are contracted at once.
     """
 
     signed: bool
@@ -66,7 +67,7 @@ class Claims:
     many_references: bool = False
     baseline: str = "mean"
     additive: bool = False
-    whole_gradients: bool = False
+    whole_gradients: int = 0
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ class GuidedIG(Method, name="guided_ig"):
         stochastic=False,
         cost="T * (K + 1) + 1 forward rows, T * (K + 1) backward rows",
         axioms=frozenset({"completeness", "dummy", "sensitivity"}),
-        whole_gradients=True,
+        whole_gradients=14,
     )
     steps: int = field(default=200, metadata={"help": "Steps of the walk."})
     fraction: float = field(default=0.25, metadata={"help": "Coordinates moved together."})

@@ -47,7 +47,7 @@ class VarGrad(Method, name="var_grad"):
         stochastic=True,
         cost="S + 1 forward rows, S * T backward rows",
         axioms=frozenset({"dummy"}),
-        whole_gradients=True,
+        whole_gradients=4,
     )
     samples: int = field(default=50, metadata={"help": "Samples S."})
     sigma: float = field(default=0.15, metadata={"help": "Noise, in embedding scales."})

@@ -132,14 +132,14 @@ class Engine:
         """
         verdict = self._check_model(sequence)
         opened = self._open([sequence], question, verdict)
-        field, x = opened.field, opened.seen.x
+        field, x, spent = opened.field, opened.seen.x, int(opened.field.forward_rows[0])
         with Meter() as meter:  # the mean embedding takes the whole table, part by part
             field.space.reference(0, 0)
         need = self.memory.need(field, x, *_demand(question))
         inputs = int(opened.batch.movable.sum())
         least, most = question.method.rows(field.targets, inputs)
         passes = field.targets if verdict.looks_ahead else 1
-        measured = Measured(field, x, passes, need, sum(meter.peak.values()))
+        measured = Measured(field, x, spent, passes, need, sum(meter.peak.values()))
         return estimated(measured, least, most, at_most)
 
     def _check_model(self, sequence: TokenSequence) -> Verdict:

@@ -70,6 +70,7 @@ class Measured:
     Args:
         field: F of one sequence.
         x: its embeddings, [1, 1, N, D].
+        spent: forward rows that it took to see what the model does with them.
         passes: forward rows that F of all targets takes.
         need: what rows take.
         before: bytes that a reference takes, before rows are run.
@@ -77,6 +78,7 @@ class Measured:
 
     field: Field
     x: Tensor
+    spent: int
     passes: int
     need: Need
     before: int
@@ -122,8 +124,8 @@ def estimated(measured: Measured, least: Rows, most: Rows, at_most: bool) -> Est
 
 def _counts(rows: Rows, measured: Measured, blocks: int) -> tuple[int, int]:
     """Return forward and backward rows, f(x) included."""
-    forward = (1 + rows.values) * measured.passes + rows.gradients * blocks + rows.own
-    return forward, rows.gradients * measured.field.targets + rows.own
+    forward = rows.values * measured.passes + rows.gradients * blocks + rows.own
+    return measured.spent + forward, rows.gradients * measured.field.targets + rows.own
 
 
 def _timed(measured: Measured, count: int) -> tuple[float, float]:

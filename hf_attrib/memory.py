@@ -117,8 +117,8 @@ class Memory:
     def forget(self) -> None:
         """Forget what was learnt, since the model has changed."""
         self._ceiling: dict[torch.device, int] = {}
-        #: Of rows measured: N, T and the bytes on each device.
-        self._measured: dict[Hashable, tuple[int, int, Mapping[torch.device, float]]] = {}
+        #: Of rows measured: their lengths, and the bytes on each device.
+        self._measured: dict[Hashable, tuple[tuple[int, ...], Mapping[torch.device, float]]] = {}
 
     def runner(self, width: int, device: torch.device) -> RowRunner:
         """Return what runs rows of N tokens, until :meth:`fit` knows more.
@@ -176,15 +176,15 @@ class Memory:
             kind: what else of the question decides over memory.
             whole: how many gradients of all targets are held whole.
         """
-        width, targets = x.shape[-2], field.targets
-        size = (round(_FINENESS * math.log2(n)) for n in (width, targets))
-        key = (kind, whole > 0, x.device, *size)
+        moving = x.shape[-2] - int(field.movable.any(0).nonzero()[0])
+        sizes = (x.shape[-2], moving, field.targets)  # what comes before may be run once for all
+        key = (kind, whole > 0, x.device, *(round(_FINENESS * math.log2(n)) for n in sizes))
         if key not in self._measured:
-            self._measured[key] = (width, targets, _measured(field, x, whole > 0))
-        before = self._measured[key]
-        longer = max(1.0, width / before[0], targets / before[1])
-        row = {device: taken * longer for device, taken in before[2].items()}
-        return Need(row, whole * targets * x.nbytes)
+            self._measured[key] = (sizes, _measured(field, x, whole > 0))
+        before, taken = self._measured[key]
+        longer = max(1.0, *(now / then for now, then in zip(sizes, before, strict=True)))
+        row = {device: size * longer for device, size in taken.items()}
+        return Need(row, whole * field.targets * x.nbytes)
 
 
 def _measured(field: Field, x: Tensor, whole: bool) -> Mapping[torch.device, float]:

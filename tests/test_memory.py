@@ -343,6 +343,9 @@ def test_rows_of_the_adaptive_rule_are_within_the_estimate(family):
     assert_within(explainer, **long, max_points=21, baseline="zero")
     assert_within(explainer, **long, steps=3, exact=True)
     assert_within(explainer, **long, method="saliency", exact=True)
+    late = {"input_ids": tiny.ids(30), "movable": [False] * 25 + [True] * 5}  # a prefix, run once
+    estimate = assert_within(explainer, **late, response_ids=RESPONSE, steps=3, exact=True)
+    assert estimate.forward_rows[0] == 5 + (family == "llama")
 
 
 @pytest.mark.usefixtures("looking_ahead")

@@ -139,7 +139,9 @@ class Engine:
         inputs = int(opened.batch.movable.sum())
         least, most = question.method.rows(field.targets, inputs)
         passes = field.targets if verdict.looks_ahead else 1
-        measured = Measured(field, x, spent, passes, need, sum(meter.peak.values()))
+        linear = question.method.promises().additive
+        before = sum(meter.peak.values())
+        measured = Measured(field, x, spent, passes, linear, need, before)
         return estimated(measured, least, most, at_most)
 
     def _check_model(self, sequence: TokenSequence) -> Verdict:

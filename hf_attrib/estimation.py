@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -10,8 +11,10 @@ from rich.text import Text
 from torch import Tensor
 
 from hf_attrib.decomposition import Rows
+from hf_attrib.directions import cheaper
 from hf_attrib.field import Field
 from hf_attrib.memory import Need, longest, written
+from hf_attrib.pairs import Asked, Pairs
 
 __all__ = ["Estimate", "Measured", "estimated"]
 
@@ -27,6 +30,7 @@ class Estimate:
         rows_at_once: how many rows would run together.
         forward_rows: sequences run forward.
         backward_rows: (sequence, target) pairs run backward.
+        directional_rows: (sequence, column) pairs run forward with their derivative.
         seconds: time of these rows, from the quickest and the slowest way they were measured.
         peak_memory: bytes that the attribution takes at once beyond the model.
     """
@@ -37,6 +41,7 @@ class Estimate:
     rows_at_once: int
     forward_rows: tuple[int, int]
     backward_rows: tuple[int, int]
+    directional_rows: tuple[int, int]
     seconds: tuple[float, float]
     peak_memory: int
 
@@ -48,6 +53,7 @@ class Estimate:
             "targets": f"{self.targets:,}{limit}",
             "forward rows": _range(self.forward_rows),
             "backward rows": _range(self.backward_rows),
+            "directions": _range(self.directional_rows),
             "rows at once": f"{self.rows_at_once:,}",
             "seconds": f"about {seconds}",
             "memory": f"{written(self.peak_memory)} beyond the model",
@@ -72,6 +78,7 @@ class Measured:
         x: its embeddings, [1, 1, N, D].
         spent: forward rows that it took to see what the model does with them.
         passes: forward rows that F of all targets takes.
+        linear: whether derivatives along directions would do for gradients.
         need: what rows take.
         before: bytes that a reference takes, before rows are run.
     """
@@ -80,6 +87,7 @@ class Measured:
     x: Tensor
     spent: int
     passes: int
+    linear: bool
     need: Need
     before: int
 
@@ -96,16 +104,17 @@ def estimated(measured: Measured, least: Rows, most: Rows, at_most: bool) -> Est
     field = measured.field
     every = longest(field, measured.x, field.targets)
     reads = field.reads().expand(1, field.targets, measured.x.shape[-2])[0].sum(-1).double()
-    blocks = [block.tolist() for block in field.blocks(every)]
+    along = _along(measured, every)
+    blocks = [every.target[0]] if along else list(field.blocks(every))
     # How far passes of gradients run, next to the longest, forward and backward.
     spans = [float(reads[block].max() / reads.max()) for block in blocks]
     back = sum(span * len(block) for span, block in zip(spans, blocks, strict=True))
-    forward, backward = zip(
-        *(_counts(r, measured, len(blocks)) for r in (least, most)), strict=True
-    )
+    counts = [_counts(rows, measured, len(blocks), along) for rows in (least, most)]
+    forward, backward, directional = zip(*counts, strict=True)
     at_once = min(field.runner.limit, forward[1])
     together, alone = _timed(measured, at_once), _timed(measured, 1)
     quick, slow = [[end(pair) for pair in zip(alone, together, strict=True)] for end in (min, max)]
+    cost = field.direction_cost if max(directional) else 0
     shorter = forward[0] * sum(spans) / len(spans), backward[0] * back / field.targets
     return Estimate(
         tokens=measured.x.shape[-2],
@@ -114,18 +123,38 @@ def estimated(measured: Measured, least: Rows, most: Rows, at_most: bool) -> Est
         rows_at_once=at_once,
         forward_rows=forward,
         backward_rows=backward,
+        directional_rows=directional,
         seconds=(
-            shorter[0] * quick[0] + shorter[1] * quick[1],
-            forward[1] * slow[0] + backward[1] * slow[1],
+            shorter[0] * quick[0] + (shorter[1] + cost * directional[0]) * quick[1],
+            forward[1] * slow[0] + (backward[1] + cost * directional[1]) * slow[1],
         ),
         peak_memory=max(round(measured.need.of(at_once)), measured.before),
     )
 
 
-def _counts(rows: Rows, measured: Measured, blocks: int) -> tuple[int, int]:
-    """Return forward and backward rows, f(x) included."""
+def _along(measured: Measured, every: Pairs) -> bool:
+    """Tell whether the gradients of all targets come from directions of the inputs."""
+    field, where = measured.field, (every.sequence, every.target)
+    asked = Asked(lambda _: (every.points, every.velocity), *where, every.needed, every.wanted)
+    cost = field.direction_cost if measured.linear else math.inf
+    if not bool(cheaper(asked, field.effort(*where), field.columns, cost)):
+        return False
+    try:
+        field.pushforward(every.points, *where).along(torch.tensor([0]), every.velocity)
+    except NotImplementedError:  # as the run would find out
+        field.direction_cost = math.inf
+        return False
+    return True
+
+
+def _counts(rows: Rows, measured: Measured, blocks: int, along: bool) -> tuple[int, int, int]:
+    """Return forward, backward and directional rows, f(x) included."""
+    field, columns = measured.field, int(measured.field.columns.moving.sum())
     forward = rows.values * measured.passes + rows.gradients * blocks + rows.own
-    return measured.spent + forward, rows.gradients * measured.field.targets + rows.own
+    backward = rows.own + (0 if along else rows.gradients * field.targets)
+    # Rows that ask for some targets take directions where these are fewer.
+    some = rows.own if measured.linear and math.isfinite(field.direction_cost) else 0
+    return measured.spent + forward, backward, some + (rows.gradients * columns if along else 0)
 
 
 def _timed(measured: Measured, count: int) -> tuple[float, float]:

@@ -79,7 +79,7 @@ class ExpectedGradients(Method, name="expected_gradients"):
         within = torch.rand(self.samples, generator=draw, dtype=torch.float64)
         alpha = (strata + within) / self.samples
         numbers = torch.arange(self.samples)
-        scores, sums = Running(), []
+        scores, residual, sums = Running(), Running(), []
         for sample in field.along(self._lines(field, x, alpha), numbers):
             scores.add(sample.gradient)
             sums.append(sample.gradient.sum(-1))
@@ -87,7 +87,6 @@ class ExpectedGradients(Method, name="expected_gradients"):
         end = torch.zeros_like(start)  # the same f(x) for all samples, unless there is noise
         if self.noise:
             end = field.values(self._lines(field, x, torch.ones_like(alpha)), numbers)
-        residual = Running()
         residual.add(torch.cat(sums) - (end - start))
         value = end.mean(0) if self.noise else None
         return Decomposition(

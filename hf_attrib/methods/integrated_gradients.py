@@ -113,8 +113,7 @@ class IntegratedGradients(Method, name="integrated_gradients"):
         """Attribute along the straight line."""
         line, from_zero = straight(baseline, x), _starts_at_zero(x, baseline)
         if self.steps is None:
-            path = graded(line, _GRADING) if from_zero else line
-            return integrate(field, path, self._budget())
+            return integrate(field, graded(line, _GRADING) if from_zero else line, self._budget())
         auto = "graded_gauss_legendre" if from_zero else "gauss_legendre"
         rule = RULES[auto if self.rule in (None, "auto") else self.rule]
         return field.line_integral(line, rule(self.steps))

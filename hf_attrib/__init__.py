@@ -19,6 +19,7 @@ from hf_attrib.errors import (
     HFAttribError,
     InputError,
     MemoryLimitError,
+    ProcessError,
     ResultFileError,
     UnsupportedModelError,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "InputError",
     "MemoryLimitError",
     "Method",
+    "ProcessError",
     "ResultFileError",
     "UnsupportedModelError",
     "attach",

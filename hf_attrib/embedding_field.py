@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.batch import Batch
+from hf_attrib.devices import device_of
 from hf_attrib.errors import UnsupportedModelError
 from hf_attrib.field import Field, Linearisation, Progress, Pushforward, silent
 from hf_attrib.forward import Forward, inputs_of, select
@@ -86,7 +87,9 @@ class EmbeddingField(Field):
         progress: Progress = silent,
     ) -> None:
         count, width = batch.movable.shape
-        runner = runner or RowRunner(usual_rows(width, model.device))
+        runner = runner or RowRunner(
+            usual_rows(width, torch.device(device_of(sites.modules["decoder"])))
+        )
         super().__init__(count, batch.targets.shape[1], batch.movable, runner, progress)
         self.model = model
         self.sites = sites

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hf_attrib.baselines import Baseline, Draw
 from hf_attrib.batch import Batch
+from hf_attrib.devices import device_of
 from hf_attrib.errors import InputError
 from hf_attrib.inject import Sites, vocabulary
 from hf_attrib.space import Space, Table
@@ -17,13 +18,13 @@ from hf_attrib.space import Space, Table
 __all__ = ["space_of", "table_of"]
 
 
-def table_of(module: nn.Module, device: torch.device) -> Table:
+def table_of(module: nn.Module) -> Table:
     """Look embeddings up through the hooked module itself, so that its scaling is included.
 
     Args:
         module: a token embedding module.
-        device: where its ids belong.
     """
+    device = device_of(module)
 
     def embed(ids: Tensor) -> Tensor:
         with torch.no_grad():
@@ -51,7 +52,7 @@ def space_of(
     """
     if baseline.given is not None:
         _check_given(baseline.given, x, scored)
-    tables = tuple(table_of(module, model.device) for module in sites.modules.values())
+    tables = tuple(table_of(module) for module in sites.modules.values())
     encoder, decoder = batch.encoder_ids.shape[1], batch.decoder_ids.shape[1]
     owner = torch.tensor([0] * encoder + [len(tables) - 1] * decoder)
     places = _Places(batch, baseline, tables, owner, x, model.dtype)

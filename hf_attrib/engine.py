@@ -8,11 +8,13 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from hf_attrib import self_check
 from hf_attrib.attribution import Attribution
 from hf_attrib.batch import Batch, collate
+from hf_attrib.devices import device_of
 from hf_attrib.directions import Columns
 from hf_attrib.embedding_field import EmbeddingField, Observation
 from hf_attrib.embedding_space import space_of
@@ -22,8 +24,9 @@ from hf_attrib.field import Field, Progress
 from hf_attrib.inject import sites_of, vocabulary
 from hf_attrib.memory import Memory
 from hf_attrib.meter import Meter
+from hf_attrib.processes import ALONE, Processes
 from hf_attrib.question import Question
-from hf_attrib.record import Outcome, attribution, record, with_own
+from hf_attrib.record import OVERFLOW, Outcome, attribution, record, with_own
 from hf_attrib.self_check import Verdict
 from hf_attrib.sequence import TokenSequence
 from hf_attrib.span_field import SpanField
@@ -60,21 +63,34 @@ class Engine:
         self._checked_state: object = None
 
     def attribute(
-        self, sequences: Sequence[TokenSequence], question: Question
+        self,
+        sequences: Sequence[TokenSequence],
+        question: Question,
+        processes: Processes = ALONE,
     ) -> list[Attribution]:
-        """Attribute sequences, some at a time in padded batches; the model must be isolated."""
+        """Attribute sequences, some at a time in padded batches; the model must be isolated.
+
+        Args:
+            sequences: what the model read and generated.
+            question: what is asked about it.
+            processes: those that share the rows to run.
+        """
         results, verdict = [], self._check_model(sequences[0])
         # Where each token takes a pass of its own, sequences have nothing to share.
         together = 1 if verdict.looks_ahead else _TOGETHER
         for i in range(0, len(sequences), together):
-            results += self._attribute(sequences[i : i + together], question, verdict)
+            results += self._attribute(sequences[i : i + together], question, verdict, processes)
         for result in results:
             if message := _reservation(result):
                 warnings.warn(message, AttributionWarning, stacklevel=3)
         return results
 
     def _open(
-        self, sequences: Sequence[TokenSequence], question: Question, verdict: Verdict
+        self,
+        sequences: Sequence[TokenSequence],
+        question: Question,
+        verdict: Verdict,
+        processes: Processes,
     ) -> _Opened:
         """Run a batch as it is, and find out how many rows fit into memory."""
         moves = [question.moves(s) for s in sequences]
@@ -85,9 +101,12 @@ class Engine:
         batch = collate(sequences, moves, contrasts or None, int(sequences[0].prompt.ids[0]))
         kind = StepwiseField if verdict.looks_ahead else EmbeddingField
         columns = [question.columns(s) for s in sequences]
-        runner = self.memory.runner(batch.movable.shape[1], self.model.device)
+        runner = self.memory.runner(
+            batch.movable.shape[1], torch.device(device_of(sites.modules["decoder"]))
+        )
         field: Field
         field = kind(self.model, sites, batch, question.target, runner, self.progress)
+        field.runner.share(processes)
         seen, rows = field.observe(), [question.rows(s) for s in sequences]
         if isinstance(field, EmbeddingField):
             field.reuse_prefix(seen)
@@ -108,10 +127,14 @@ class Engine:
         return _Opened(batch, asked, field, seen, reference.name)
 
     def _attribute(
-        self, sequences: Sequence[TokenSequence], question: Question, verdict: Verdict
+        self,
+        sequences: Sequence[TokenSequence],
+        question: Question,
+        verdict: Verdict,
+        processes: Processes,
     ) -> list[Attribution]:
         started = time.perf_counter()
-        opened = self._open(sequences, question, verdict)
+        opened = self._open(sequences, question, verdict, processes)
         field, seen = opened.field, opened.seen
         found = question.method(field, seen.x, field.space.reference(0, 0))
         seconds = (time.perf_counter() - started) / len(sequences)
@@ -131,7 +154,7 @@ class Engine:
             at_most: whether the response stands for any that is no longer.
         """
         verdict = self._check_model(sequence)
-        opened = self._open([sequence], question, verdict)
+        opened = self._open([sequence], question, verdict, ALONE)
         field, x, spent = opened.field, opened.seen.x, int(opened.field.forward_rows[0])
         with Meter() as meter:  # the mean embedding takes the whole table, part by part
             field.space.reference(0, 0)
@@ -184,7 +207,9 @@ def _check_contrasts(contrasts: Sequence[Tensor], size: int) -> None:
 
 
 def _reservation(result: Attribution) -> str | None:
-    """Return what a caller must be warned of: targets whose scores do not add up."""
+    """Return what a caller must be warned of: scores that do not add up."""
+    if OVERFLOW in result.run.notes:
+        return OVERFLOW
     if result.run.identity is None or bool(result.converged.all()):
         return None
     missed = int((~result.converged).sum())

@@ -6,6 +6,7 @@
     ├── InputError(ValueError)     the call: change an argument
     ├── UnsupportedModelError      the model: its gradient or its inputs cannot be trusted
     ├── MemoryLimitError(MemoryError) the machine: one sequence alone does not fit
+    ├── ProcessError               another process: it failed, or does something else
     └── ResultFileError(ValueError) the file: not a result this version can read
 
 Every message says what came, what was expected and what to do. A warning of class
@@ -17,6 +18,7 @@ __all__ = [
     "HFAttribError",
     "InputError",
     "MemoryLimitError",
+    "ProcessError",
     "ResultFileError",
     "UnsupportedModelError",
 ]
@@ -36,6 +38,10 @@ class UnsupportedModelError(HFAttribError):
 
 class MemoryLimitError(HFAttribError, MemoryError):
     """A single sequence takes more memory than there is, or than the call allows."""
+
+
+class ProcessError(HFAttribError, RuntimeError):
+    """A process that shares the work has failed, or does not do the same as the others."""
 
 
 class ResultFileError(HFAttribError, ValueError):

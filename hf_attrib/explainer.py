@@ -20,9 +20,11 @@ from hf_attrib.grouping import Grouping
 from hf_attrib.inject import isolated
 from hf_attrib.memory import Memory, size_of
 from hf_attrib.methods import Method
+from hf_attrib.processes import ALONE, connected
 from hf_attrib.question import Question, split_arguments
 from hf_attrib.rehearsal import Rehearsal
 from hf_attrib.sequence import Request, Transcriber
+from hf_attrib.sharing import Sharing
 from hf_attrib.targets import Score
 from hf_attrib.targets import target as target_named
 
@@ -42,9 +44,13 @@ class Explainer:
         max_memory: what an attribution may take beyond the model, as ``"2GiB"``, ``"500MB"`` or
             in bytes; by default a share of what is free.
         progress: called with (path nodes done, nodes in all) during attribution.
+        distributed: share the work with the other processes that ``accelerate launch`` or
+            ``torchrun`` started. All of them must then make the same calls, and all get the
+            same results; with one process nothing changes.
 
     Raises:
-        InputError: the model is no generative model of transformers.
+        InputError: the model is no generative model of transformers, or processes that a
+            launcher started cannot be connected.
     """
 
     def __init__(
@@ -55,6 +61,7 @@ class Explainer:
         batch_size: int | None = None,
         max_memory: str | int | None = None,
         progress: Progress = silent,
+        distributed: bool = False,
     ) -> None:
         if not isinstance(model, nn.Module) or not callable(getattr(model, "generate", None)):
             raise InputError(
@@ -66,8 +73,10 @@ class Explainer:
         self.model: Any = model
         self.tokenizer = tokenizer
         memory = Memory(batch_size, None if max_memory is None else size_of(max_memory))
-        self._transcriber: Transcriber | Rehearsal = Transcriber(model, tokenizer)
-        self._engine: Engine | Rehearsal = Engine(model, tokenizer, memory, progress)
+        # Or a rehearsal of both, while costs are estimated.
+        self._transcriber: Any = Transcriber(model, tokenizer)
+        self._engine: Any = Engine(model, tokenizer, memory, progress)
+        self._processes = connected() if distributed else ALONE
 
     @overload
     def explain(self, prompt: str | Messages | None = None, **options: Any) -> Attribution: ...
@@ -141,20 +150,26 @@ class Explainer:
             raise InputError("the list of prompts is empty; give at least one.")
         batch = isinstance(prompt, list) and not isinstance(prompt[0], Mapping)
         prompts: list[Any] = prompt if batch else [prompt]  # type: ignore[assignment]
+        requests = [
+            Request(one, input_ids, text, ids)
+            for one, text, ids in zip(
+                prompts,
+                _each(response, "response", batch, len(prompts)),
+                _each(response_ids, "response_ids", batch, len(prompts)),
+                strict=True,
+            )
+        ]
+        sharing = Sharing(self._processes, len(requests))
         # Generation too: dropout left on would write, and explain, another model's answer.
-        with isolated(self.model):
+        with self._processes.together(), isolated(self.model):
+            sharing.check(requests, question)
             sequences = [
-                self._transcriber.transcribe(
-                    Request(one, input_ids, text, ids), template_options or {}, generation
-                )
-                for one, text, ids in zip(
-                    prompts,
-                    _each(response, "response", batch, len(prompts)),
-                    _each(response_ids, "response_ids", batch, len(prompts)),
-                    strict=True,
-                )
+                self._transcriber.transcribe(request, template_options or {}, generation)
+                for request in sharing.own(requests)
             ]
-            results: list[Any] = self._engine.attribute(sequences, question)
+            sequences = sharing.answered(sequences, self._transcriber)
+            results: list[Any] = self._engine.attribute(sequences, question, sharing.of_rows)
+            results = sharing.joined(results)
         return results if batch else results[0]
 
     def estimate(
@@ -176,6 +191,7 @@ class Explainer:
         rehearsing: Any = copy(self)
         # Asked in every way like explain, so that it refuses what explain would.
         rehearsing._transcriber = rehearsing._engine = Rehearsal(self._transcriber, self._engine)
+        rehearsing._processes = ALONE  # each process for itself
         found: Estimate | list[Estimate] = rehearsing.explain(prompt, **options)
         return found
 

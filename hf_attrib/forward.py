@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_attrib.batch import Batch
+from hf_attrib.devices import device_of
 from hf_attrib.errors import UnsupportedModelError
 from hf_attrib.inject import Sites
 from hf_attrib.prefix import Prefix
@@ -31,7 +32,7 @@ class Forward:
         self.model = model
         self.sites = sites
         self.batch = batch
-        self.device = model.device
+        self.device = device_of(sites.modules["decoder"])
         accepted = inspect.signature(model.forward).parameters
         self._selects_logits = "logits_to_keep" in accepted
         self._takes_positions = "position_ids" in accepted and sites.encoder is None

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from hf_attrib.devices import parameters_restored, weights_reloaded
 from hf_attrib.errors import UnsupportedModelError
 
 __all__ = ["Sites", "captured", "injected", "isolated", "sites_of", "vocabulary"]
@@ -191,7 +192,12 @@ def _evaluated(model: nn.Module) -> Iterator[None]:
         model.eval()
         for parameter in trained:
             parameter.requires_grad_(False)
-        with torch.inference_mode(False), torch.enable_grad():
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            parameters_restored(model),
+            weights_reloaded(model),
+        ):
             yield
     finally:
         for parameter in trained:

@@ -116,7 +116,8 @@ class Memory:
 
     def forget(self) -> None:
         """Forget what was learnt, since the model has changed."""
-        self._ceiling: dict[torch.device, int] = {}
+        #: By the type of device, tokens that did not end memory where more did.
+        self._ceiling: dict[str, int] = {}
         #: Of rows measured: their lengths, and the bytes on each device.
         self._measured: dict[Hashable, tuple[tuple[int, ...], Mapping[torch.device, float]]] = {}
 
@@ -129,7 +130,7 @@ class Memory:
         """
 
         def reduced(limit: int) -> None:
-            self._ceiling[device] = limit * width
+            self._ceiling[device.type] = limit * width
 
         limit = 1 if self.max_memory is not None else self._most(width, device)
         return RowRunner(limit, reduced)
@@ -137,7 +138,7 @@ class Memory:
     def _most(self, width: int, device: torch.device) -> int:
         """Return how many rows may run at once, memory still to be measured."""
         asked = self.batch_size or usual_rows(width, device)
-        proven = self._ceiling.get(device, asked * width) // width
+        proven = self._ceiling.get(device.type, asked * width) // width
         return max(1, min(asked, proven))
 
     def fit(self, field: Field, x: Tensor, kind: Hashable, whole: int) -> None:
@@ -198,7 +199,7 @@ def _measured(field: Field, x: Tensor, whole: bool) -> Mapping[torch.device, flo
             found = differentiate(field.linearise, pairs, blocks, field.movable, contract)
         return (found.gradient,)
 
-    (kept,) = field.runner.map(1, compute)
+    (kept,) = RowRunner(1).map(1, compute)
     peak = meter.peak
     # Points and velocities are copied on their way. Gradients are copied where they are joined, and
     # those of the rows before are in use until the next have come.

@@ -18,12 +18,16 @@ from hf_attrib.question import Question
 from hf_attrib.sequence import TokenSequence
 from hf_attrib.tokens import detokenize
 
-__all__ = ["Outcome", "attribution", "record", "with_own"]
+__all__ = ["OVERFLOW", "Outcome", "attribution", "record", "with_own"]
 
 #: Relative completeness gap up to which a target counts as converged.
 _TOLERANCE = 0.02
 
 _PACKAGES = ("hf_attrib", "torch", "transformers")
+
+
+#: What a result says whose scores are not all numbers.
+OVERFLOW = "Some scores are not finite: the model overflows. Load it in float32."
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +117,7 @@ def attribution(
     else:
         reference = cut(decomposition.reference)
     if not bool(torch.isfinite(scores).all()):
-        note = "Some scores are not finite: the model overflows. Load it in float32."
-        run = replace(run, notes=(*run.notes, note))
+        run = replace(run, notes=(*run.notes, OVERFLOW))
     found = Attribution(
         scores=scores,
         inputs=question.inputs(sequence),

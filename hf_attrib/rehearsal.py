@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from hf_attrib.estimation import Estimate
+from hf_attrib.processes import Processes
 from hf_attrib.question import Question
 from hf_attrib.sequence import Request, TokenSequence
 
@@ -37,8 +38,10 @@ class Rehearsal:
         found: TokenSequence = self.transcriber.transcribe(request, template_options, generation)
         return found
 
-    def attribute(self, sequences: Sequence[TokenSequence], question: Question) -> list[Estimate]:
-        """Estimate what each sequence would cost alone."""
+    def attribute(
+        self, sequences: Sequence[TokenSequence], question: Question, processes: Processes
+    ) -> list[Estimate]:
+        """Estimate what each sequence would cost alone, in one process."""
         if self._at_most and isinstance(question.spans, str) and question.spans != "response":
             # As many words as tokens, at most.
             singles = [(t, t + 1) for t in range(max(len(s.response) for s in sequences))]

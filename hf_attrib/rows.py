@@ -1,4 +1,4 @@
-"""How rows are run: some at once, and fewer when memory ends."""
+"""How rows are run: some at once, fewer when memory ends, and shared with other processes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import Tensor
 
 from hf_attrib.errors import MemoryLimitError
+from hf_attrib.processes import ALONE, Processes
 
 __all__ = ["Compute", "RowRunner"]
 
@@ -27,13 +28,21 @@ class RowRunner:
 
     def __init__(self, limit: int, reduced: Callable[[int], None] = lambda limit: None) -> None:
         self.reduced = reduced
+        self._processes = ALONE
         self.resize(limit)
 
     def resize(self, limit: int) -> None:
-        """Run another number of rows at once from now on."""
+        """Run another number of rows at once from now on, each process as many as it can."""
         self.limit = limit
-        #: Rows for which callers may prepare points at once. It stays, whatever memory allows.
-        self.window = limit
+        least = min(int(text) for text in self._processes.texts(str(limit)))
+        #: Rows for which callers may prepare points at once, the same in all processes. It stays,
+        #: whatever memory allows.
+        self.window = least * self._processes.count
+
+    def share(self, processes: Processes) -> None:
+        """Run rows together with other processes, each of which runs some of them."""
+        self._processes = processes
+        self.resize(self.limit)
 
     def map(self, count: int, compute: Compute) -> tuple[Tensor, ...]:
         """Return what ``compute`` finds for rows 0 to count - 1, joined.
@@ -42,14 +51,15 @@ class RowRunner:
             MemoryLimitError: a single row takes more memory than there is.
         """
         found: list[tuple[Tensor, ...]] = []
-        done = 0
-        while done < count:
-            rows = torch.arange(done, min(done + self.limit, count))
+        own, done = self._processes.own(count), 0
+        while done < len(own):
+            rows = own[done : done + self.limit]
             part = self._attempt(rows, compute)
             if part is not None:
                 found.append(part)
                 done += len(rows)
-        return tuple(torch.cat(column) for column in zip(*found, strict=True))
+        joined = tuple(torch.cat(column) for column in zip(*found, strict=True))
+        return self._processes.joined(joined, count)
 
     def _attempt(self, rows: Tensor, compute: Compute) -> tuple[Tensor, ...] | None:
         """Run rows, or if memory ends lower the limit and return nothing."""

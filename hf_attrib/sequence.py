@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.chat import Messages
+from hf_attrib.devices import device_of
 from hf_attrib.encoding import Ids, as_ids, encode_prompt, encode_response, wrap
 from hf_attrib.errors import InputError
 from hf_attrib.inject import sites_of, vocabulary
@@ -121,7 +122,7 @@ class Transcriber:
             response = self._forced_start() + response
         else:
             ids = as_ids(request.response_ids, "response_ids")
-            response = self._generated(_without_padding(ids, self.model.generation_config))
+            response = self.generated(_without_padding(ids, self.model.generation_config))
         return TokenSequence(prompt, self._decoder_start(), response)
 
     def _check_range(self, tokens: Tokens, name: str) -> None:
@@ -151,7 +152,8 @@ class Transcriber:
             raise InputError("input_ids begin with padding; cut it off, since it would be read.")
         return wrap(self.tokenizer, ids, "prompt", self.special)
 
-    def _generated(self, ids: list[int]) -> Tokens:
+    def generated(self, ids: list[int]) -> Tokens:
+        """Return ids that the model generated as tokens."""
         return wrap(self.tokenizer, ids, "generated", self.special)
 
     def _forced_start(self) -> Tokens:
@@ -185,7 +187,8 @@ class Transcriber:
                 "such arguments cannot be passed to generation here."
             )
         limit_length(self.model, arguments, len(prompt))
-        ids = prompt.ids[None].to(self.model.device)
+        reader = next(iter(sites_of(self.model).modules.values()))
+        ids = prompt.ids[None].to(device_of(reader))
         try:
             output = self.model.generate(ids, attention_mask=torch.ones_like(ids), **arguments)
         except IndexError as error:
@@ -205,7 +208,7 @@ class Transcriber:
             raise InputError("the model generated nothing; allow at least one new token.")
         start = written[:1] if self.model.config.is_encoder_decoder else []
         decoder = wrap(self.tokenizer, start, "special", set(start))
-        return TokenSequence(prompt, decoder, self._generated(response))
+        return TokenSequence(prompt, decoder, self.generated(response))
 
 
 def _special_ids(model: Any, tokenizer: Any) -> set[int]:

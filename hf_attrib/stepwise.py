@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from hf_attrib.batch import Batch, collate
+from hf_attrib.devices import device_of
 from hf_attrib.embedding_field import EmbeddingField, Observation
 from hf_attrib.errors import UnsupportedModelError
 from hf_attrib.field import Field, Linearisation, Progress, Sample, silent
@@ -178,7 +179,8 @@ def check_generation(model: Any, sites: Sites, sequence: TokenSequence, fault: s
 
 def _generates(model: Any, sites: Sites, sequence: TokenSequence, cached: bool) -> bool:
     """Return whether ``generate`` computes what one pass over each prefix does."""
-    count, ids = len(sequence.response), sequence.prompt.ids[None].to(model.device)
+    reader = next(iter(sites.modules.values()))
+    count, ids = len(sequence.response), sequence.prompt.ids[None].to(device_of(reader))
     config = GenerationConfig(
         max_new_tokens=count,
         min_new_tokens=count,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any, NoReturn, cast
 
@@ -29,6 +31,7 @@ from hf_attrib.cli.source import Source
 from hf_attrib.errors import HFAttribError, InputError
 from hf_attrib.explainer import Explainer
 from hf_attrib.loading import load_model
+from hf_attrib.processes import is_main, session
 
 __all__ = ["app", "main"]
 
@@ -41,6 +44,9 @@ app = typer.Typer(
 
 #: Typer's base class of usage errors, which has moved between its versions, and click's.
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
+
+#: Seconds that the first process has to complain: launchers end all when one has failed.
+_GRACE = 2.0
 
 _EXAMPLE = (
     "Example: hf-attrib explain \"Ada's key is red. Bob's key is blue. "
@@ -66,6 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         complain(str(error))
     except typer.Abort:
         code = 130
+    if code and not is_main():
+        time.sleep(_GRACE)
     sys.exit(code or 0)
 
 
@@ -98,34 +106,37 @@ def explain(
     if record.dry_run and any((record.json, view.svg, view.html)):
         raise InputError("--dry-run explains nothing, so there is nothing to write into a file.")
     question = asked.question(asked.made_method(fields, answer.seed))
-    prompt = source.read()
-    with Activity(f"Loading {choice.model}") as activity, quiet():
-        model, tokenizer = load_model(choice.model, **choice.options())
-        if answer.seed is not None:
-            torch.manual_seed(answer.seed)
-        generating = answer.response is None and not record.dry_run
-        activity.now("Generating" if generating else "Explaining")
-        explainer = Explainer(
-            model,
-            tokenizer,
-            batch_size=choice.batch_size,
-            max_memory=choice.max_memory,
-            progress=lambda done, total: activity.now("Explaining", done, total),
-        )
-        run = explainer.estimate if record.dry_run else explainer.explain
-        result: Any = run(
-            prompt,
-            method=question.method,
-            target=question.target.name,
-            contrast=question.contrast,
-            baseline=question.baseline,
-            attribute_to=question.attribute_to,
-            movable=question.movable,
-            spans=question.spans,
-            # The file holds every token's score; what is only looked at may be joined at once.
-            groups=view.group if record.json is None else None,
-            **answer.options(),
-        )
+    with session(cpu=choice.device.startswith("cpu")) as processes:
+        # Standard input can be read once; all processes explain what the first one read.
+        prompt = json.loads(processes.texts(json.dumps(source.read() if is_main() else None))[0])
+        with Activity(f"Loading {choice.model}") as activity, quiet():
+            model, tokenizer = load_model(choice.model, **choice.options())
+            if answer.seed is not None:
+                torch.manual_seed(answer.seed)
+            generating = answer.response is None and not record.dry_run
+            activity.now("Generating" if generating else "Explaining")
+            explainer = Explainer(
+                model,
+                tokenizer,
+                batch_size=choice.batch_size,
+                max_memory=choice.max_memory,
+                progress=lambda done, total: activity.now("Explaining", done, total),
+                distributed=processes.count > 1,
+            )
+            run = explainer.estimate if record.dry_run else explainer.explain
+            result: Any = run(
+                prompt,
+                method=question.method,
+                target=question.target.name,
+                contrast=question.contrast,
+                baseline=question.baseline,
+                attribute_to=question.attribute_to,
+                movable=question.movable,
+                spans=question.spans,
+                # The file holds every token's score; what is only looked at may be joined at once.
+                groups=view.group if record.json is None else None,
+                **answer.options(),
+            )
     if record.dry_run:
         put(f"{result}\n")
     else:

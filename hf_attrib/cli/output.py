@@ -21,6 +21,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from hf_attrib.attribution import Attribution
 from hf_attrib.compare import Comparison
 from hf_attrib.errors import AttributionWarning, InputError
+from hf_attrib.processes import is_main
 from hf_attrib.render import Heatmap, to_svg
 from hf_attrib.render.safe_text import visible
 from hf_attrib.storage import to_json
@@ -66,8 +67,12 @@ codecs.register_error(PLAINER, _plainer)
 
 
 def complain(message: str) -> None:
-    """Print one line about what went wrong; text from files cannot steer the terminal."""
-    print(f"hf-attrib: {' '.join(visible(message).split())}", file=sys.stderr)
+    """Print one line about what went wrong; text from files cannot steer the terminal.
+
+    Of several processes that a launcher started, the first one speaks and writes for all.
+    """
+    if is_main():
+        print(f"hf-attrib: {' '.join(visible(message).split())}", file=sys.stderr)
 
 
 def put(text: str) -> None:
@@ -76,6 +81,8 @@ def put(text: str) -> None:
     Raises:
         InputError: it cannot be written.
     """
+    if not is_main():
+        return
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -103,6 +110,8 @@ def emit(result: Attribution, view: View, json: Path | None) -> None:
     Raises:
         InputError: it cannot be written.
     """
+    if not is_main():
+        return
     shown = view.of(result)
     try:
         put(to_json(result) if json == STDSTREAM else rendered(Heatmap(shown, matrix=view.matrix)))
@@ -121,6 +130,8 @@ def emit_comparison(comparison: Comparison, html: Path | None) -> None:
     Raises:
         InputError: it cannot be written.
     """
+    if not is_main():
+        return
     try:
         put(rendered(comparison))
     finally:
@@ -181,7 +192,7 @@ class Activity:
             TimeElapsedColumn(),
             console=console,
             transient=True,
-            disable=not (console.is_interactive and sys.stderr.isatty()),
+            disable=not (is_main() and console.is_interactive and sys.stderr.isatty()),
         )
         self._task = self._bar.add_task(visible(what), total=None)
 

@@ -42,7 +42,7 @@ FIRST_NODES = 4 * _SEGMENTS + 1
 _SPARE = 0.5
 #: Errors of rows were below this many times the sums over their segments in every case that
 #: ``benchmarks/quadrature.py`` has measured.
-_SAFETY = 5.0
+_SAFETY = 10.0
 #: Segments shorter than this are rounding, or a jump of f.
 _SHORTEST = 2.0**-20
 

@@ -53,8 +53,9 @@ class Sharing:
             InputError: they were not.
         """
         if self.processes.count > 1:
-            scalar = question.target.name, question.contrast, question.attribute_to
-            asked = question.method.name, question.baseline, *scalar, list(requests)
+            scalar = question.target.name, question.contrast, question.spans
+            inputs = question.baseline, question.attribute_to, question.movable, question.groups
+            asked = str(question.method), *scalar, *inputs, list(requests)
             self.processes.check_same(repr(asked))
 
     def answered(

@@ -112,6 +112,9 @@ OWN = {
     "after a failure": lambda index: SAME["fixed rule"](),
     "other prompts": lambda index: explain(PROMPTS[index], response=" red", steps=2),
     "other steps": lambda index: explain(response=" in", steps=5 + index),
+    "other batch sizes": lambda index: explainer(batch_size=1 + index).explain(
+        "the key", response=" in", steps=7
+    ),
     "one bad prompt": lambda index: explain([*PROMPTS[:2], ""], response=["!"] * 3, steps=2),
     "one bad model": bad_model,
     "short of memory": short_of_memory,

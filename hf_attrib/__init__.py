@@ -18,11 +18,13 @@ from hf_attrib.errors import (
     AttributionWarning,
     HFAttribError,
     InputError,
+    MemoryLimitError,
     ProcessError,
     ResultFileError,
     UnsupportedModelError,
 )
-from hf_attrib.explainer import Explainer, attach
+from hf_attrib.estimation import Estimate
+from hf_attrib.explainer import Explainer, attach, estimate
 from hf_attrib.methods import Method, methods
 from hf_attrib.storage import load
 
@@ -30,9 +32,11 @@ __all__ = [
     "Attribution",
     "AttributionWarning",
     "Comparison",
+    "Estimate",
     "Explainer",
     "HFAttribError",
     "InputError",
+    "MemoryLimitError",
     "Method",
     "ProcessError",
     "ResultFileError",
@@ -40,6 +44,7 @@ __all__ = [
     "attach",
     "compare",
     "embedded",
+    "estimate",
     "load",
     "methods",
 ]

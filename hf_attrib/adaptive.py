@@ -23,10 +23,11 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from hf_attrib.field import Decomposition, Field
+from hf_attrib.decomposition import Decomposition, Rows
+from hf_attrib.field import Field
 from hf_attrib.paths import Path
 
-__all__ = ["Budget", "integrate"]
+__all__ = ["FIRST_NODES", "Budget", "integrate"]
 
 #: Boole's rule and the composite Simpson rule on five nodes of a segment of length 1.
 _BOOLE = torch.tensor([7, 32, 12, 32, 7], dtype=torch.float64) / 90
@@ -35,6 +36,8 @@ _QUARTERS = torch.tensor([0, 0.25, 0.5, 0.75, 1], dtype=torch.float64)
 
 #: Segments to start from.
 _SEGMENTS = 4
+#: Nodes that every target has, those where segments meet counted once.
+FIRST_NODES = 4 * _SEGMENTS + 1
 #: Halving stops for a target once what it leaves alone is this share of its tolerance.
 _SPARE = 0.5
 #: Errors of rows were below this many times the sums over their segments in every case that
@@ -55,6 +58,12 @@ class Budget:
 
     tolerance: float
     points: int
+
+    def rows(self, targets: int) -> tuple[Rows, Rows]:
+        """Return what is run at least: the first nodes; and at most: all, none of them shared."""
+        more = targets * (self.points - FIRST_NODES)
+        # Where the path sets out from rest, the first node needs no gradient.
+        return Rows(values=1, gradients=FIRST_NODES - 1), Rows(gradients=FIRST_NODES, own=more)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What fields and methods return: values, gradients, scores."""
+"""What fields and methods return: values, gradients, scores; and how much they run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-__all__ = ["Decomposition", "Linearisation", "Pushforward", "Sample"]
+__all__ = ["Decomposition", "Linearisation", "Pushforward", "Rows", "Sample"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,3 +73,26 @@ class Pushforward:
 
     value: Tensor
     along: Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How many inputs a method runs for one sequence, x itself aside.
+
+    Args:
+        values: inputs at which f of all targets is found, without gradients.
+        gradients: inputs at which the gradients of all targets are found, too.
+        own: inputs for one target, at which its gradient is found.
+    """
+
+    values: int = 0
+    gradients: int = 0
+    own: int = 0
+
+    def exactly(self) -> tuple[Rows, Rows]:
+        """Return these as the least and the most."""
+        return self, self
+
+    def times(self, count: int) -> Rows:
+        """Return the rows of so many runs."""
+        return Rows(self.values * count, self.gradients * count, self.own * count)

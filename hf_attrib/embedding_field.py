@@ -11,20 +11,19 @@ import torch
 from torch import Tensor
 
 from hf_attrib.batch import Batch
+from hf_attrib.devices import device_of
 from hf_attrib.errors import UnsupportedModelError
 from hf_attrib.field import Field, Linearisation, Progress, Pushforward, silent
 from hf_attrib.forward import Forward, inputs_of, select
 from hf_attrib.forward_mode import lacks, push
 from hf_attrib.inject import Sites, captured, injected
+from hf_attrib.memory import usual_rows
 from hf_attrib.pairs import Pairs
 from hf_attrib.prefix import unmoving
 from hf_attrib.rows import RowRunner
 from hf_attrib.targets import TARGETS, Target
 
 __all__ = ["EmbeddingField", "Observation"]
-
-#: Tokens in flight when no batch size is given: some GB of activations on a 7B model.
-_TOKENS_AT_ONCE = 1024
 
 #: A prefix of this share of the positions is worth keeping.
 _LONG = 1 / 3
@@ -74,7 +73,7 @@ class EmbeddingField(Field):
         sites: its embedding modules.
         batch: B sequences.
         target: the scalar to explain.
-        runner: runs rows; by default as many at once as hold about 1,024 tokens.
+        runner: runs rows; by default as many at once as are usual for their length.
         progress: called with (nodes done, nodes in all).
     """
 
@@ -88,7 +87,9 @@ class EmbeddingField(Field):
         progress: Progress = silent,
     ) -> None:
         count, width = batch.movable.shape
-        runner = runner or RowRunner(max(1, _TOKENS_AT_ONCE // width))
+        runner = runner or RowRunner(
+            usual_rows(width, torch.device(device_of(sites.modules["decoder"])))
+        )
         super().__init__(count, batch.targets.shape[1], batch.movable, runner, progress)
         self.model = model
         self.sites = sites

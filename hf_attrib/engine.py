@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from hf_attrib import self_check
 from hf_attrib.attribution import Attribution
-from hf_attrib.batch import collate
+from hf_attrib.batch import Batch, collate
+from hf_attrib.devices import device_of
 from hf_attrib.directions import Columns
-from hf_attrib.embedding_field import EmbeddingField
+from hf_attrib.embedding_field import EmbeddingField, Observation
 from hf_attrib.embedding_space import space_of
 from hf_attrib.errors import AttributionWarning, InputError
+from hf_attrib.estimation import Estimate, Measured, estimated
 from hf_attrib.field import Field, Progress
 from hf_attrib.inject import sites_of, vocabulary
+from hf_attrib.memory import Memory
+from hf_attrib.meter import Meter
 from hf_attrib.processes import ALONE, Processes
 from hf_attrib.question import Question
 from hf_attrib.record import OVERFLOW, Outcome, attribution, record, with_own
-from hf_attrib.rows import RowRunner
 from hf_attrib.self_check import Verdict
 from hf_attrib.sequence import TokenSequence
 from hf_attrib.span_field import SpanField
@@ -39,7 +44,7 @@ class Engine:
     Args:
         model: the model.
         tokenizer: for baselines and contrasts given as text.
-        batch_size: sequences run at once, or ``None`` for the default.
+        memory: decides how many sequences run at once.
         progress: called with (path nodes done, nodes in all).
     """
 
@@ -47,12 +52,12 @@ class Engine:
         self,
         model: Any,
         tokenizer: Any,
-        batch_size: int | None,
+        memory: Memory,
         progress: Progress,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
-        self.batch_size = batch_size
+        self.memory = memory
         self.progress = progress
         self._checked: Verdict | None = None
         self._checked_state: object = None
@@ -80,23 +85,25 @@ class Engine:
                 warnings.warn(message, AttributionWarning, stacklevel=3)
         return results
 
-    def _attribute(
+    def _open(
         self,
         sequences: Sequence[TokenSequence],
         question: Question,
         verdict: Verdict,
         processes: Processes,
-    ) -> list[Attribution]:
+    ) -> _Opened:
+        """Run a batch as it is, and find out how many rows fit into memory."""
         moves = [question.moves(s) for s in sequences]
         asked = [question.contrasts(s, self.tokenizer) for s in sequences]
         contrasts = [c for c in asked if c is not None]
         sites = verdict.sites
         _check_contrasts(contrasts, vocabulary(sites.modules["decoder"]))
         batch = collate(sequences, moves, contrasts or None, int(sequences[0].prompt.ids[0]))
-        started = time.perf_counter()
         kind = StepwiseField if verdict.looks_ahead else EmbeddingField
         columns = [question.columns(s) for s in sequences]
-        runner = None if self.batch_size is None else RowRunner(self.batch_size)
+        runner = self.memory.runner(
+            batch.movable.shape[1], torch.device(device_of(sites.modules["decoder"]))
+        )
         field: Field
         field = kind(self.model, sites, batch, question.target, runner, self.progress)
         field.runner.share(processes)
@@ -116,14 +123,49 @@ class Engine:
         reference = question.reference(self.tokenizer)
         scored = question.scored(sequences[0])
         field.space = space_of(self.model, sites, batch, reference, seen.x, scored)
+        self.memory.fit(field, seen.x, *_demand(question))
+        return _Opened(batch, asked, field, seen, reference.name)
+
+    def _attribute(
+        self,
+        sequences: Sequence[TokenSequence],
+        question: Question,
+        verdict: Verdict,
+        processes: Processes,
+    ) -> list[Attribution]:
+        started = time.perf_counter()
+        opened = self._open(sequences, question, verdict, processes)
+        field, seen = opened.field, opened.seen
         found = question.method(field, seen.x, field.space.reference(0, 0))
         seconds = (time.perf_counter() - started) / len(sequences)
-        run = record(self.model, question, reference.name, seconds, verdict.notes)
-        outcome = Outcome(batch, field, seen, found)
+        run = record(self.model, question, opened.baseline, seconds, verdict.notes)
+        outcome = Outcome(opened.batch, field, seen, found)
         return [
             attribution(outcome, i, s, question, with_own(run, s, c, self.tokenizer))
-            for i, (s, c) in enumerate(zip(sequences, asked, strict=True))
+            for i, (s, c) in enumerate(zip(sequences, opened.contrasts, strict=True))
         ]
+
+    def estimate(self, sequence: TokenSequence, question: Question, at_most: bool) -> Estimate:
+        """Measure one row of a question about a sequence; the model must be isolated.
+
+        Args:
+            sequence: what would be explained.
+            question: what would be asked.
+            at_most: whether the response stands for any that is no longer.
+        """
+        verdict = self._check_model(sequence)
+        opened = self._open([sequence], question, verdict, ALONE)
+        field, x, spent = opened.field, opened.seen.x, int(opened.field.forward_rows[0])
+        with Meter() as meter:  # the mean embedding takes the whole table, part by part
+            field.space.reference(0, 0)
+        need = self.memory.need(field, x, *_demand(question))
+        inputs = int(opened.batch.movable.sum())
+        least, most = question.method.rows(field.targets, inputs)
+        passes = field.targets if verdict.looks_ahead else 1
+        linear = question.method.promises().additive
+        before = sum(meter.peak.values())
+        measured = Measured(field, x, spent, passes, linear, need, before)
+        return estimated(measured, least, most, at_most)
 
     def _check_model(self, sequence: TokenSequence) -> Verdict:
         """Check the model; remember the verdict as long as its modules stay the same."""
@@ -135,9 +177,27 @@ class Engine:
         if self._checked is None or state != self._checked_state:
             self._checked = self_check.check(self.model, sites, sequence.start)
             self._checked_state = state
+            self.memory.forget()
             for note in self._checked.notes:
                 warnings.warn(note, AttributionWarning, stacklevel=4)
         return self._checked
+
+
+@dataclass(frozen=True, eq=False)
+class _Opened:
+    """A batch, the contrasts of its sequences, its field, what it is as it is, and a baseline."""
+
+    batch: Batch
+    contrasts: list[Tensor | None]
+    field: Field
+    seen: Observation
+    baseline: str
+
+
+def _demand(question: Question) -> tuple[Hashable, int]:
+    """Return what of a question decides over the memory of a row."""
+    kind = question.target.name, question.contrast is None, question.spans is None
+    return kind, question.method.promises().whole_gradients
 
 
 def _check_contrasts(contrasts: Sequence[Tensor], size: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any, TypeVar, overload
 
 from torch import nn
@@ -13,18 +14,21 @@ from hf_attrib.chat import Messages
 from hf_attrib.encoding import Ids
 from hf_attrib.engine import Engine
 from hf_attrib.errors import InputError
+from hf_attrib.estimation import Estimate
 from hf_attrib.field import Progress, silent
 from hf_attrib.grouping import Grouping
 from hf_attrib.inject import isolated
+from hf_attrib.memory import Memory, size_of
 from hf_attrib.methods import Method
 from hf_attrib.processes import ALONE, connected
 from hf_attrib.question import Question, split_arguments
+from hf_attrib.rehearsal import Rehearsal
 from hf_attrib.sequence import Request, Transcriber
 from hf_attrib.sharing import Sharing
 from hf_attrib.targets import Score
 from hf_attrib.targets import target as target_named
 
-__all__ = ["Explainer", "attach"]
+__all__ = ["Explainer", "attach", "estimate"]
 
 _Model = TypeVar("_Model", bound=nn.Module)
 
@@ -35,8 +39,10 @@ class Explainer:
     Args:
         model: a causal or encoder-decoder language model of transformers.
         tokenizer: its tokenizer; without one, prompts and responses are given as ids.
-        batch_size: sequences run at once; by default as many as hold about 1,024 tokens. It
-            changes memory and speed only.
+        batch_size: sequences run at once, whatever memory is free; by default as many as fit, up
+            to about 1,024 tokens on CPUs and 16,384 elsewhere. It changes memory and speed only.
+        max_memory: what an attribution may take beyond the model, as ``"2GiB"``, ``"500MB"`` or
+            in bytes; by default a share of what is free.
         progress: called with (path nodes done, nodes in all) during attribution.
         distributed: share the work with the other processes that ``accelerate launch`` or
             ``torchrun`` started. All of them must then make the same calls, and all get the
@@ -53,6 +59,7 @@ class Explainer:
         tokenizer: Any = None,
         *,
         batch_size: int | None = None,
+        max_memory: str | int | None = None,
         progress: Progress = silent,
         distributed: bool = False,
     ) -> None:
@@ -65,8 +72,10 @@ class Explainer:
             raise InputError(f"batch_size is {batch_size}; expected at least 1.")
         self.model: Any = model
         self.tokenizer = tokenizer
-        self._transcriber = Transcriber(model, tokenizer)
-        self._engine = Engine(model, tokenizer, batch_size, progress)
+        memory = Memory(batch_size, None if max_memory is None else size_of(max_memory))
+        # Or a rehearsal of both, while costs are estimated.
+        self._transcriber: Any = Transcriber(model, tokenizer)
+        self._engine: Any = Engine(model, tokenizer, memory, progress)
         self._processes = connected() if distributed else ALONE
 
     @overload
@@ -159,9 +168,55 @@ class Explainer:
                 for request in sharing.own(requests)
             ]
             sequences = sharing.answered(sequences, self._transcriber)
-            results = self._engine.attribute(sequences, question, sharing.of_rows)
+            results: list[Any] = self._engine.attribute(sequences, question, sharing.of_rows)
             results = sharing.joined(results)
         return results if batch else results[0]
+
+    def estimate(
+        self, prompt: str | Messages | list[str] | list[Messages] | None = None, **options: Any
+    ) -> Estimate | list[Estimate]:
+        """Tell what :meth:`explain` would cost, from a few rows that are run.
+
+        Without a response nothing is generated: the estimate is for the longest one that
+        generation could write.
+
+        Args:
+            prompt: as for :meth:`explain`; a list is estimated prompt by prompt.
+            **options: those of :meth:`explain`.
+
+        Raises:
+            InputError: an argument cannot be used; the message says what to do.
+            MemoryLimitError: a single row takes more than ``max_memory``.
+        """
+        rehearsing: Any = copy(self)
+        # Asked in every way like explain, so that it refuses what explain would.
+        rehearsing._transcriber = rehearsing._engine = Rehearsal(self._transcriber, self._engine)
+        rehearsing._processes = ALONE  # each process for itself
+        found: Estimate | list[Estimate] = rehearsing.explain(prompt, **options)
+        return found
+
+
+def estimate(
+    model: nn.Module,
+    tokenizer: Any = None,
+    prompt: str | Messages | list[str] | list[Messages] | None = None,
+    *,
+    batch_size: int | None = None,
+    max_memory: str | int | None = None,
+    **options: Any,
+) -> Estimate | list[Estimate]:
+    """Tell what it would cost to explain a prompt; see :meth:`Explainer.estimate`.
+
+    Args:
+        model: a generative model of transformers.
+        tokenizer: its tokenizer.
+        prompt: as for :meth:`Explainer.explain`.
+        batch_size: as for :class:`Explainer`.
+        max_memory: as for :class:`Explainer`.
+        **options: those of :meth:`Explainer.explain`.
+    """
+    explainer = Explainer(model, tokenizer, batch_size=batch_size, max_memory=max_memory)
+    return explainer.estimate(prompt, **options)
 
 
 def attach(model: _Model, tokenizer: Any = None, **options: Any) -> _Model:

@@ -23,18 +23,26 @@ class RowRunner:
 
     Args:
         limit: rows run at once; halved, for good, whenever memory ends.
+        reduced: called with the limit when it has been halved.
     """
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        #: Rows for which callers may prepare points at once. It stays, whatever memory allows.
-        self.window = limit
+    def __init__(self, limit: int, reduced: Callable[[int], None] = lambda limit: None) -> None:
+        self.reduced = reduced
         self._processes = ALONE
+        self.resize(limit)
+
+    def resize(self, limit: int) -> None:
+        """Run another number of rows at once from now on, each process as many as it can."""
+        self.limit = limit
+        least = min(int(text) for text in self._processes.texts(str(limit)))
+        #: Rows for which callers may prepare points at once, the same in all processes. It stays,
+        #: whatever memory allows.
+        self.window = least * self._processes.count
 
     def share(self, processes: Processes) -> None:
         """Run rows together with other processes, each of which runs some of them."""
         self._processes = processes
-        self.window = self.limit * processes.count
+        self.resize(self.limit)
 
     def map(self, count: int, compute: Compute) -> tuple[Tensor, ...]:
         """Return what ``compute`` finds for rows 0 to count - 1, joined.
@@ -68,6 +76,7 @@ class RowRunner:
                 ) from error
         # Outside of the handler, whose error holds on to the tensors of the attempt.
         self.limit = max(1, len(rows) // 2)
+        self.reduced(self.limit)
         clear_device_cache(garbage_collection=True)
         return None
 

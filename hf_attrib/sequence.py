@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,12 +15,10 @@ from hf_attrib.devices import device_of
 from hf_attrib.encoding import Ids, as_ids, encode_prompt, encode_response, wrap
 from hf_attrib.errors import InputError
 from hf_attrib.inject import sites_of, vocabulary
+from hf_attrib.lengths import limit_length, most_new_tokens, positions
 from hf_attrib.tokens import Tokens
 
 __all__ = ["Request", "TokenSequence", "Transcriber"]
-
-#: Length of a response when neither the call nor the model's generation config says one.
-_DEFAULT_NEW_TOKENS = 64
 
 
 @dataclass(frozen=True)
@@ -94,6 +92,23 @@ class Transcriber:
         self._check_length(max(read) if len(sequence.start) else sum(read))
         return sequence
 
+    def stand_in(
+        self, request: Request, template_options: Mapping[str, Any], generation: Mapping[str, Any]
+    ) -> Request:
+        """Return a request with an answer as long as generation could write, of no meaning.
+
+        Args:
+            request: a prompt without a response.
+            template_options: further arguments of the chat template.
+            generation: arguments of ``generate``.
+
+        Raises:
+            InputError: there is room for no token.
+        """
+        prompt = self._prompt(request, template_options)
+        count = most_new_tokens(self.model, generation, len(prompt))
+        return replace(request, response_ids=[int(prompt.ids[-1])] * count)
+
     def _answered(
         self, prompt: Tokens, request: Request, generation: Mapping[str, Any]
     ) -> TokenSequence:
@@ -122,7 +137,7 @@ class Transcriber:
         self._check_length(len(tokens))
 
     def _check_length(self, length: int) -> None:
-        limit = _positions(self.model)
+        limit = positions(self.model)
         if limit and limit < length:
             raise InputError(
                 f"{type(self.model).__name__} reads at most {limit} tokens, but would read "
@@ -163,22 +178,6 @@ class Transcriber:
             )
         return wrap(self.tokenizer, [int(start)], "special", {int(start)})
 
-    def _limit_length(self, arguments: dict[str, Any], config: Any, prompt: int) -> None:
-        """Keep generation within the model's positions, and within a default length."""
-        positions = _positions(self.model)
-        read = 0 if self.model.config.is_encoder_decoder else prompt
-        # The last generated token is not read again.
-        room = positions - read + 1 if positions else _DEFAULT_NEW_TOKENS
-        asked = arguments.get("max_new_tokens")
-        if asked is not None and positions and asked > room:
-            raise InputError(
-                f"max_new_tokens is {asked}, but {type(self.model).__name__} has room for {room} "
-                f"tokens after this prompt. Ask for fewer."
-            )
-        lengths = ("max_new_tokens", "max_length", "max_time", "stopping_criteria")
-        if config.max_new_tokens is config.max_length is None and not set(lengths) & set(arguments):
-            arguments["max_new_tokens"] = min(_DEFAULT_NEW_TOKENS, room)
-
     def _generate(self, prompt: Tokens, generation: Mapping[str, Any]) -> TokenSequence:
         """Let the model answer; prompts are answered one by one, since padding changes answers."""
         arguments = dict(generation)
@@ -187,15 +186,14 @@ class Transcriber:
                 f"{', '.join(foreign)} would make the model read something else than the prompt; "
                 "such arguments cannot be passed to generation here."
             )
-        config = arguments.get("generation_config") or self.model.generation_config
-        self._limit_length(arguments, config, len(prompt))
+        limit_length(self.model, arguments, len(prompt))
         reader = next(iter(sites_of(self.model).modules.values()))
         ids = prompt.ids[None].to(device_of(reader))
         try:
             output = self.model.generate(ids, attention_mask=torch.ones_like(ids), **arguments)
         except IndexError as error:
             raise InputError(
-                f"generation ran past the {_positions(self.model)} positions of "
+                f"generation ran past the {positions(self.model)} positions of "
                 f"{type(self.model).__name__}; allow fewer new tokens."
             ) from error
         except (TypeError, ValueError) as error:
@@ -211,12 +209,6 @@ class Transcriber:
         start = written[:1] if self.model.config.is_encoder_decoder else []
         decoder = wrap(self.tokenizer, start, "special", set(start))
         return TokenSequence(prompt, decoder, self.generated(response))
-
-
-def _positions(model: Any) -> int:
-    """Return how many positions a model has, or 0 if it sets no limit."""
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 0
-    return max(0, int(limit))  # XLNet says -1
 
 
 def _special_ids(model: Any, tokenizer: Any) -> set[int]:

@@ -37,7 +37,7 @@ class StepwiseField(Field):
         sites: its embedding modules.
         batch: one sequence; several would share nothing.
         target: the scalar to explain.
-        runner: runs rows; by default as many at once as hold about 1,024 tokens.
+        runner: runs rows; by default as many at once as are usual for their length.
         progress: called with (nodes done, nodes in all).
     """
 

@@ -105,6 +105,27 @@ def short_of_memory(index):
     return short.explain("the key is red", response=" in the", steps=7)
 
 
+def other_windows(index):
+    """As if each process prepared another number of points at once."""
+    own = Explainer(tiny.model("llama"), tiny.tokenizer(), distributed=True)
+    memory = own._engine.memory
+    make = memory.runner
+
+    def runner(width, device):
+        made = make(width, device)
+        resize = made.resize
+
+        def skewed(limit):
+            resize(limit)
+            made.window = 1 + index
+
+        made.resize = skewed
+        return made
+
+    memory.runner = runner
+    return own.explain("the key", response=" in", steps=7)
+
+
 #: What differs between the processes on purpose, given the index of one.
 OWN = {
     "sampled": sampled,
@@ -113,8 +134,9 @@ OWN = {
     "other prompts": lambda index: explain(PROMPTS[index], response=" red", steps=2),
     "other steps": lambda index: explain(response=" in", steps=5 + index),
     "other batch sizes": lambda index: explainer(batch_size=1 + index).explain(
-        "the key", response=" in", steps=7
+        "the key is red", response=" in the", steps=7
     ),
+    "other windows": other_windows,
     "one bad prompt": lambda index: explain([*PROMPTS[:2], ""], response=["!"] * 3, steps=2),
     "one bad model": bad_model,
     "short of memory": short_of_memory,

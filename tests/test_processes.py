@@ -76,6 +76,7 @@ def content(outcome):
 EXPECTED = {name: name for name in processes_worker.SAME} | {
     "after a failure": "fixed rule",
     "short of memory": "chunks of two",
+    "other batch sizes": "chunks of two",
     "after all": "fixed rule",
 }
 
@@ -118,7 +119,7 @@ def test_all_explain_the_answer_that_the_first_one_sampled(found):
         ("interrupted", -1, None, "on purpose"),
         ("other prompts", None, "InputError", "the processes were asked different things"),
         ("other steps", None, "InputError", "the processes were asked different things"),
-        ("other batch sizes", None, "ProcessError", "the processes went different ways"),
+        ("other windows", None, "ProcessError", "the processes went different ways"),
         ("one bad prompt", None, "InputError", "the prompt is empty"),
         ("one bad model", None, "UnsupportedModelError", "LlamaForCausalLM (Embedding)"),
     ],

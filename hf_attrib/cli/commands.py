@@ -28,7 +28,7 @@ from hf_attrib.cli.output import (
 )
 from hf_attrib.cli.results import Pair, Saved
 from hf_attrib.cli.source import Source
-from hf_attrib.errors import HFAttribError
+from hf_attrib.errors import HFAttribError, InputError
 from hf_attrib.explainer import Explainer
 from hf_attrib.loading import load_model
 from hf_attrib.processes import is_main, session
@@ -103,6 +103,8 @@ def explain(
 ) -> None:
     """Generate an answer to a prompt and show what each token of it came from."""
     check_distinct(record.json, view.svg, view.html)
+    if record.dry_run and any((record.json, view.svg, view.html)):
+        raise InputError("--dry-run explains nothing, so there is nothing to write into a file.")
     question = asked.question(asked.made_method(fields, answer.seed))
     with session(cpu=choice.device.startswith("cpu")) as processes:
         # Standard input can be read once; all processes explain what the first one read.
@@ -111,15 +113,18 @@ def explain(
             model, tokenizer = load_model(choice.model, **choice.options())
             if answer.seed is not None:
                 torch.manual_seed(answer.seed)
-            activity.now("Generating" if answer.response is None else "Explaining")
+            generating = answer.response is None and not record.dry_run
+            activity.now("Generating" if generating else "Explaining")
             explainer = Explainer(
                 model,
                 tokenizer,
                 batch_size=choice.batch_size,
+                max_memory=choice.max_memory,
                 progress=lambda done, total: activity.now("Explaining", done, total),
                 distributed=processes.count > 1,
             )
-            result = explainer.explain(
+            run = explainer.estimate if record.dry_run else explainer.explain
+            result: Any = run(
                 prompt,
                 method=question.method,
                 target=question.target.name,
@@ -132,6 +137,9 @@ def explain(
                 groups=view.group if record.json is None else None,
                 **answer.options(),
             )
+    if record.dry_run:
+        put(f"{result}\n")
+    else:
         emit(result, view, record.json)
 
 

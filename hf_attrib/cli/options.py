@@ -14,6 +14,7 @@ from hf_attrib.cli.output import STDSTREAM, check_distinct, check_writable
 from hf_attrib.errors import InputError
 from hf_attrib.grouping import RULES
 from hf_attrib.loading import DTYPES, check_device
+from hf_attrib.memory import size_of
 from hf_attrib.methods import Method, methods
 from hf_attrib.methods.base import method as method_named
 from hf_attrib.question import Question
@@ -43,12 +44,20 @@ class ModelChoice:
         int | None,
         typer.Option(help="Sequences run at once; changes memory and speed only."),
     ] = None
+    max_memory: Annotated[
+        str | None,
+        typer.Option(
+            help="What it may take beyond the model: 2GiB, 500MB; or a share, if not set."
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         check_device(self.device)
         if self.dtype not in DTYPES:
             raise InputError(f"dtype {self.dtype!r} is unknown; expected {', '.join(DTYPES)}.")
         check_positive("--batch-size", self.batch_size)
+        if self.max_memory is not None:
+            size_of(self.max_memory)
 
     def options(self) -> dict[str, Any]:
         """Return the arguments of ``load_model`` besides the name."""
@@ -184,6 +193,9 @@ class Record:
             help="Save the result, for hf-attrib show; - prints it instead of the heatmap."
         ),
     ] = None
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what it would cost, from a few rows, and stop.")
+    ] = False
 
     def __post_init__(self) -> None:
         if self.json is not None and self.json != STDSTREAM:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from hf_attrib.decomposition import Rows
 from hf_attrib.errors import InputError
 from hf_attrib.field import Decomposition, Field
 from hf_attrib.sampling import derived
@@ -19,6 +20,7 @@ __all__ = [
     "AXIOMS",
     "Claims",
     "Method",
+    "Rows",
     "at_least",
     "held",
     "method",
@@ -53,6 +55,8 @@ class Claims:
         baseline: the reference when the caller names none.
         additive: whether each input's score is linear in its products of gradient and velocity, so
             that a group of inputs can be explained as one.
+        whole_gradients: how many gradients of all targets, [T, N, D], are held whole at the most,
+            those of the rows that run aside; 0 where gradients are contracted at once.
     """
 
     signed: bool
@@ -63,6 +67,7 @@ class Claims:
     many_references: bool = False
     baseline: str = "mean"
     additive: bool = False
+    whole_gradients: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,21 @@ class Method(ABC):
     def promises(self) -> Claims:
         """Return what this very method claims; a method that holds another asks that one."""
         return self.claims
+
+    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+        """Return what the method runs at least, and at most.
+
+        Args:
+            targets: T.
+            inputs: how many inputs may move.
+
+        Raises:
+            InputError: the method does not say.
+        """
+        raise InputError(
+            f"method {self.name} does not say how many rows it runs, so its cost cannot be "
+            "estimated; give its class a method rows(targets, inputs)."
+        )
 
     @abstractmethod
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:

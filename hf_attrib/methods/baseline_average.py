@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hf_attrib.errors import InputError
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method, at_least, held, of_sample
+from hf_attrib.methods.base import Claims, Method, Rows, at_least, held, of_sample
 from hf_attrib.sampling import Average
 
 __all__ = ["BaselineAverage"]
@@ -79,6 +79,11 @@ class BaselineAverage(Method, name="baseline_average"):
             many_references=True,
             baseline=self.claims.baseline,
         )
+
+    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+        """Return the rows run at least and at most."""
+        least, most = held(self.inner).rows(targets, inputs)
+        return least.times(self.samples), most.times(self.samples)
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Average over references."""

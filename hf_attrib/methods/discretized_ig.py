@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hf_attrib.errors import InputError
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method, at_least
+from hf_attrib.methods.base import Claims, Method, Rows, at_least
 from hf_attrib.paths import monotone, polyline
 from hf_attrib.quadrature import MOST_GAUSS_NODES, composite, gauss_legendre
 from hf_attrib.space import Table
@@ -65,6 +65,10 @@ class DiscretizedIG(Method, name="discretized_ig"):
         at_least(1, words=self.words, neighbours=self.neighbours, nodes=self.nodes)
         if self.nodes > MOST_GAUSS_NODES:
             raise InputError(f"nodes is {self.nodes}; expected at most {MOST_GAUSS_NODES}.")
+
+    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+        """Return the rows run at least and at most."""
+        return Rows(values=1, gradients=self.nodes * (self.words + 1)).exactly()
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Attribute along the chains of words."""

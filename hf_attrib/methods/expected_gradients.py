@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method, at_least, positive
+from hf_attrib.methods.base import Claims, Method, Rows, at_least, positive
 from hf_attrib.paths import Path
 from hf_attrib.sampling import Running, generator, noise
 
@@ -68,15 +68,18 @@ class ExpectedGradients(Method, name="expected_gradients"):
         cost = "3 * S + 1 forward rows, S * T backward rows"
         return replace(self.claims, identity="E f(x + noise) - E f(x')", cost=cost)
 
+    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+        """Return the rows run at least and at most."""
+        return Rows(values=2 if self.noise else 1, gradients=1).times(self.samples).exactly()
+
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Attribute along straight lines from drawn references."""
         draw = generator(self.seed, "positions")
         strata = torch.randperm(self.samples, generator=draw, dtype=torch.float64)
-        alpha = (strata + torch.rand(self.samples, generator=draw, dtype=torch.float64)) / (
-            self.samples
-        )
+        within = torch.rand(self.samples, generator=draw, dtype=torch.float64)
+        alpha = (strata + within) / self.samples
         numbers = torch.arange(self.samples)
-        scores, sums = Running(), []
+        scores, residual, sums = Running(), Running(), []
         for sample in field.along(self._lines(field, x, alpha), numbers):
             scores.add(sample.gradient)
             sums.append(sample.gradient.sum(-1))
@@ -84,7 +87,6 @@ class ExpectedGradients(Method, name="expected_gradients"):
         end = torch.zeros_like(start)  # the same f(x) for all samples, unless there is noise
         if self.noise:
             end = field.values(self._lines(field, x, torch.ones_like(alpha)), numbers)
-        residual = Running()
         residual.add(torch.cat(sums) - (end - start))
         value = end.mean(0) if self.noise else None
         return Decomposition(
@@ -98,9 +100,8 @@ class ExpectedGradients(Method, name="expected_gradients"):
             starts = torch.stack([field.space.reference(int(j), self.seed) for j in numbers])
             ends = x[None].expand(len(numbers), *x.shape)
             if self.noise:
-                ends = ends + self.noise * torch.stack(
-                    [noise(field, x, self.seed, int(j)) for j in numbers]
-                )
+                moves = [noise(field, x, self.seed, int(j)) for j in numbers]
+                ends = ends + self.noise * torch.stack(moves)
             at = alpha[numbers].to(x).reshape(-1, *[1] * x.dim())
             return (1 - at) * starts + at * ends, ends - starts
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hf_attrib.errors import InputError
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method, at_least, positive
+from hf_attrib.methods.base import Claims, Method, Rows, at_least, positive
 
 __all__ = ["GuidedIG"]
 
@@ -51,6 +51,7 @@ class GuidedIG(Method, name="guided_ig"):
         stochastic=False,
         cost="T * (K + 1) + 1 forward rows, T * (K + 1) backward rows",
         axioms=frozenset({"completeness", "dummy", "sensitivity"}),
+        whole_gradients=14,
     )
     steps: int = field(default=200, metadata={"help": "Steps of the walk."})
     fraction: float = field(default=0.25, metadata={"help": "Coordinates moved together."})
@@ -61,6 +62,10 @@ class GuidedIG(Method, name="guided_ig"):
         positive(fraction=self.fraction, distance=self.distance)
         if max(self.fraction, self.distance) > 1:
             raise InputError("fraction and distance are shares; expected at most 1.")
+
+    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+        """Return the rows run at least and at most."""
+        return Rows(own=targets * (self.steps + 1)).exactly()
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Walk all targets side by side."""

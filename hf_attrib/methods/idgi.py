@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method, at_least
+from hf_attrib.methods.base import Claims, Method, Rows, at_least
 from hf_attrib.paths import straight
 
 __all__ = ["IDGI"]
@@ -50,6 +50,10 @@ class IDGI(Method, name="idgi"):
 
     def __post_init__(self) -> None:
         at_least(1, steps=self.steps)
+
+    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+        """Return the rows run at least and at most."""
+        return Rows(values=1, gradients=self.steps).exactly()
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Attribute along the straight line; inputs that do not move have no gradient."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method
+from hf_attrib.methods.base import Claims, Method, Rows
 
 __all__ = ["InputXGradient"]
 
@@ -44,6 +44,10 @@ class InputXGradient(Method, name="input_x_gradient"):
         baseline="zero",
         additive=True,
     )
+
+    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+        """Return the rows run at least and at most."""
+        return Rows(values=1, gradients=1).exactly()
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Attribute at the input."""

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from hf_attrib.adaptive import Budget, integrate
+from hf_attrib.adaptive import FIRST_NODES, Budget, integrate
 from hf_attrib.errors import InputError
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method, at_least, positive
+from hf_attrib.methods.base import Claims, Method, Rows, at_least, positive
 from hf_attrib.paths import graded, straight
 from hf_attrib.quadrature import MOST_GAUSS_NODES, RULES
 
@@ -20,6 +20,7 @@ __all__ = ["IntegratedGradients"]
 _GRADING = 4
 #: Relative error, and gradients for each target, unless the caller says so.
 _TOLERANCE, _POINTS = 0.02, 400
+_ADAPTIVE, _FIXED = {"tolerance": _TOLERANCE, "max_points": _POINTS}, {"rule": "auto"}
 
 
 @dataclass(frozen=True)
@@ -85,18 +86,12 @@ class IntegratedGradients(Method, name="integrated_gradients"):
                     f"{name} goes {'with' if adaptive else 'without'} steps: a fixed rule has "
                     "steps and a rule, an adaptive one a tolerance and max_points."
                 )
-        defaults = (
-            {"tolerance": _TOLERANCE, "max_points": _POINTS} if adaptive else {"rule": "auto"}
-        )
-        for name, value in defaults.items():
+        for name, value in (_ADAPTIVE if adaptive else _FIXED).items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
-        self._check_sizes()
-
-    def _check_sizes(self) -> None:
         if self.steps is None:
             positive(tolerance=self.tolerance or 0)
-            at_least(17, max_points=self.max_points or 0)
+            at_least(FIRST_NODES, max_points=self.max_points or 0)
             return
         at_least(2 if self.rule == "trapezoid" else 1, steps=self.steps)
         if self.steps > MOST_GAUSS_NODES and self.rule not in ("midpoint", "trapezoid"):
@@ -105,16 +100,23 @@ class IntegratedGradients(Method, name="integrated_gradients"):
                 "Take rule='midpoint' for more."
             )
 
+    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+        """Return the rows run at least and at most."""
+        if self.steps is None:
+            return self._budget().rows(targets)
+        return Rows(values=1, gradients=self.steps).exactly()
+
+    def _budget(self) -> Budget:
+        return Budget(self.tolerance or _TOLERANCE, self.max_points or _POINTS)
+
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Attribute along the straight line."""
         line, from_zero = straight(baseline, x), _starts_at_zero(x, baseline)
         if self.steps is None:
-            path = graded(line, _GRADING) if from_zero else line
-            budget = Budget(self.tolerance or _TOLERANCE, self.max_points or _POINTS)
-            return integrate(field, path, budget)
+            return integrate(field, graded(line, _GRADING) if from_zero else line, self._budget())
         auto = "graded_gauss_legendre" if from_zero else "gauss_legendre"
-        rule = RULES[auto if self.rule in (None, "auto") else self.rule](self.steps)
-        return field.line_integral(line, rule)
+        rule = RULES[auto if self.rule in (None, "auto") else self.rule]
+        return field.line_integral(line, rule(self.steps))
 
 
 def _starts_at_zero(x: Tensor, baseline: Tensor) -> bool:

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method, at_least, held, of_sample, positive
+from hf_attrib.methods.base import Claims, Method, Rows, at_least, held, of_sample, positive
 from hf_attrib.sampling import Average, noise
 
 __all__ = ["NoiseAverage"]
@@ -70,6 +70,13 @@ class NoiseAverage(Method, name="noise_average"):
             cost=f"S times {inner.cost}",
             axioms=inner.axioms & self.claims.axioms,
         )
+
+    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+        """Return the rows run at least and at most."""
+        least, most = held(self.inner).rows(targets, inputs)
+        # Where the inner method has a reference, f of the noisy input is found as well.
+        more = replace(most, values=most.values + 1)
+        return least.times(self.samples), more.times(self.samples)
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Average over the noise."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method
+from hf_attrib.methods.base import Claims, Method, Rows
 
 __all__ = ["Saliency"]
 
@@ -39,6 +39,10 @@ class Saliency(Method, name="saliency"):
         cost="2 forward rows, T backward rows",
         axioms=frozenset({"dummy"}),
     )
+
+    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+        """Return the rows run at least and at most."""
+        return Rows(gradients=1).exactly()
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Measure the gradient at the input; there is no baseline."""

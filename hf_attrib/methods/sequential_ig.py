@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method
+from hf_attrib.methods.base import Claims, Method, Rows
 from hf_attrib.paths import Path
 
 __all__ = ["SequentialIG"]
@@ -47,6 +47,11 @@ class SequentialIG(Method, name="sequential_ig"):
         cost="N + 2 forward rows, 0 backward rows",
         axioms=frozenset({"dummy", "linearity", "sensitivity"}),
     )
+
+    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+        """Return the rows run at least and at most."""
+        # Inputs that are at the baseline as they stand are left out.
+        return Rows(values=1), Rows(values=1 + inputs)
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Put each input that moves to its baseline, by turns."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method, at_least, positive
+from hf_attrib.methods.base import Claims, Method, Rows, at_least, positive
 from hf_attrib.sampling import Running, cloud
 
 __all__ = ["SmoothGrad"]
@@ -47,6 +47,7 @@ class SmoothGrad(Method, name="smooth_grad"):
         stochastic=True,
         cost="S + 1 forward rows, S * T backward rows",
         axioms=frozenset({"dummy"}),
+        whole_gradients=4,
     )
     samples: int = field(default=50, metadata={"help": "Samples S."})
     sigma: float = field(default=0.15, metadata={"help": "Noise, in embedding scales."})
@@ -56,6 +57,10 @@ class SmoothGrad(Method, name="smooth_grad"):
         at_least(2, samples=self.samples)
         at_least(0, seed=self.seed)
         positive(sigma=self.sigma)
+
+    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+        """Return the rows run at least and at most."""
+        return Rows(gradients=self.samples).exactly()
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Average the gradient around the input; there is no baseline."""

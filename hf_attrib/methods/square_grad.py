@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method, at_least, positive
+from hf_attrib.methods.base import Claims, Method, Rows, at_least, positive
 from hf_attrib.sampling import Running, cloud
 
 __all__ = ["SquareGrad"]
@@ -52,6 +52,10 @@ class SquareGrad(Method, name="square_grad"):
         at_least(2, samples=self.samples)
         at_least(0, seed=self.seed)
         positive(sigma=self.sigma)
+
+    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+        """Return the rows run at least and at most."""
+        return Rows(gradients=self.samples).exactly()
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Average the squared gradient around the input; there is no baseline."""

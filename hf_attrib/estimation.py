@@ -1,0 +1,183 @@
+"""What an attribution would cost: rows by arithmetic, memory and time from rows that are run."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+from rich.text import Text
+from torch import Tensor
+
+from hf_attrib.decomposition import Rows
+from hf_attrib.directions import cheaper
+from hf_attrib.field import Field
+from hf_attrib.memory import Need, longest, written
+from hf_attrib.pairs import Asked, Pairs
+
+__all__ = ["Estimate", "Measured", "estimated"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What an attribution would cost, as (least, most) where the method decides as it goes.
+
+    Args:
+        tokens: N, how many tokens the model reads.
+        targets: T, how many sums are explained: generated tokens, or spans of them.
+        at_most: whether T is the most that generation could write.
+        rows_at_once: how many rows would run together.
+        forward_rows: sequences run forward.
+        backward_rows: (sequence, target) pairs run backward.
+        directional_rows: (sequence, column) pairs run forward with their derivative.
+        seconds: time of these rows, from the quickest and the slowest way they were measured.
+        peak_memory: bytes that the attribution takes at once beyond the model.
+    """
+
+    tokens: int
+    targets: int
+    at_most: bool
+    rows_at_once: int
+    forward_rows: tuple[int, int]
+    backward_rows: tuple[int, int]
+    directional_rows: tuple[int, int]
+    seconds: tuple[float, float]
+    peak_memory: int
+
+    def __str__(self) -> str:
+        limit = " at most: what generation may write" if self.at_most else ""
+        seconds = " to ".join(dict.fromkeys(f"{s:.2g}" for s in self.seconds))
+        lines = {
+            "input tokens": f"{self.tokens:,}",
+            "targets": f"{self.targets:,}{limit}",
+            "forward rows": _range(self.forward_rows),
+            "backward rows": _range(self.backward_rows),
+            "directions": _range(self.directional_rows),
+            "rows at once": f"{self.rows_at_once:,}",
+            "seconds": f"about {seconds}",
+            "memory": f"{written(self.peak_memory)} beyond the model",
+        }
+        return "\n".join(f"{name:<14} {value}" for name, value in lines.items())
+
+    def __rich__(self) -> Text:
+        """Return the same for a terminal."""
+        return Text(str(self))
+
+
+def _range(ends: tuple[int, int]) -> str:
+    return " to ".join(f"{end:,}" for end in dict.fromkeys(ends))
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A field that stands ready, and what is known of it.
+
+    Args:
+        field: F of one sequence.
+        x: its embeddings, [1, 1, N, D].
+        spent: forward rows that it took to see what the model does with them.
+        passes: forward rows that F of all targets takes.
+        linear: whether derivatives along directions would do for gradients.
+        need: what rows take.
+        before: bytes that a reference takes, before rows are run.
+    """
+
+    field: Field
+    x: Tensor
+    spent: int
+    passes: int
+    linear: bool
+    need: Need
+    before: int
+
+
+def estimated(measured: Measured, least: Rows, most: Rows, at_most: bool) -> Estimate:
+    """Return what rows of a field would cost.
+
+    Args:
+        measured: the field.
+        least: what is run at least, f(x) aside.
+        most: what is run at most.
+        at_most: whether T is an upper limit.
+    """
+    field = measured.field
+    every = longest(field, measured.x, field.targets)
+    reads = field.reads().expand(1, field.targets, measured.x.shape[-2])[0].sum(-1).double()
+    along = _along(measured, every)
+    blocks = [every.target[0]] if along else list(field.blocks(every))
+    # How far passes of gradients run, next to the longest, forward and backward.
+    spans = [float(reads[block].max() / reads.max()) for block in blocks]
+    back = sum(span * len(block) for span, block in zip(spans, blocks, strict=True))
+    counts = [_counts(rows, measured, len(blocks), along) for rows in (least, most)]
+    forward, backward, directional = zip(*counts, strict=True)
+    at_once = min(field.runner.limit, forward[1])
+    together, alone = _timed(measured, at_once), _timed(measured, 1)
+    quick, slow = [[end(pair) for pair in zip(alone, together, strict=True)] for end in (min, max)]
+    cost = field.direction_cost if max(directional) else 0
+    shorter = forward[0] * sum(spans) / len(spans), backward[0] * back / field.targets
+    return Estimate(
+        tokens=measured.x.shape[-2],
+        targets=field.targets,
+        at_most=at_most,
+        rows_at_once=at_once,
+        forward_rows=forward,
+        backward_rows=backward,
+        directional_rows=directional,
+        seconds=(
+            shorter[0] * quick[0] + (shorter[1] + cost * directional[0]) * quick[1],
+            forward[1] * slow[0] + (backward[1] + cost * directional[1]) * slow[1],
+        ),
+        peak_memory=max(round(measured.need.of(at_once)), measured.before),
+    )
+
+
+def _along(measured: Measured, every: Pairs) -> bool:
+    """Tell whether the gradients of all targets come from directions of the inputs."""
+    field, where = measured.field, (every.sequence, every.target)
+    asked = Asked(lambda _: (every.points, every.velocity), *where, every.needed, every.wanted)
+    cost = field.direction_cost if measured.linear else math.inf
+    if not bool(cheaper(asked, field.effort(*where), field.columns, cost)):
+        return False
+    try:
+        field.pushforward(every.points, *where).along(torch.tensor([0]), every.velocity)
+    except NotImplementedError:  # as the run would find out
+        field.direction_cost = math.inf
+        return False
+    return True
+
+
+def _counts(rows: Rows, measured: Measured, blocks: int, along: bool) -> tuple[int, int, int]:
+    """Return forward, backward and directional rows, f(x) included."""
+    field, columns = measured.field, int(measured.field.columns.moving.sum())
+    forward = rows.values * measured.passes + rows.gradients * blocks + rows.own
+    backward = rows.own + (0 if along else rows.gradients * field.targets)
+    # Rows that ask for some targets take directions where these are fewer.
+    some = rows.own if measured.linear and math.isfinite(field.direction_cost) else 0
+    return measured.spent + forward, backward, some + (rows.gradients * columns if along else 0)
+
+
+def _timed(measured: Measured, count: int) -> tuple[float, float]:
+    """Return the seconds that a row takes forward and in one pullback, of so many together."""
+    field, pairs = measured.field, longest(measured.field, measured.x)
+    (columns,) = [c for c in field.blocks(pairs) if pairs.needed[:, c].any()]
+    spent = [0.0, 0.0]
+
+    def compute(rows: Tensor) -> tuple[Tensor, ...]:
+        some = pairs.part(torch.zeros_like(rows), columns)
+        times = [time.perf_counter()]
+        linear = field.linearise(some.points, some.sequence, some.target)
+        times.append(_done(linear.value))
+        times.append(_done(linear.pullback(some.wanted.float())))
+        for way in (0, 1):
+            spent[way] += times[way + 1] - times[way]
+        return (linear.value,)
+
+    field.runner.map(count, compute)
+    return spent[0] / count, spent[1] / count
+
+
+def _done(found: Tensor) -> float:
+    """Return the time when a tensor is there, for which devices may have to be waited for."""
+    found.sum().item()
+    return time.perf_counter()

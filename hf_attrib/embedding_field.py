@@ -20,7 +20,7 @@ from hf_attrib.inject import Sites, captured, injected
 from hf_attrib.memory import usual_rows
 from hf_attrib.pairs import Pairs
 from hf_attrib.prefix import unmoving
-from hf_attrib.rows import RowRunner
+from hf_attrib.rows import RowRunner, out_of_memory
 from hf_attrib.targets import TARGETS, Target
 
 __all__ = ["EmbeddingField", "Observation"]
@@ -116,8 +116,12 @@ class EmbeddingField(Field):
         length = unmoving(decoder, self.batch.positions)
         if length < _LONG * decoder.shape[1]:
             return
-        self.forward.reuse(length)
-        if self.forward.prefix is None:
+        try:
+            self.forward.reuse(length)
+        except (RuntimeError, MemoryError) as failure:
+            if not out_of_memory(failure):
+                raise
+        if self.forward.prefix is None:  # every row runs it then, which only takes longer
             return
         self.forward_rows += 1
         target = torch.arange(self.targets).expand(self.sequences, -1)

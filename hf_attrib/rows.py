@@ -12,7 +12,7 @@ from torch import Tensor
 from hf_attrib.errors import MemoryLimitError
 from hf_attrib.processes import ALONE, Processes
 
-__all__ = ["Compute", "RowRunner"]
+__all__ = ["Compute", "RowRunner", "out_of_memory"]
 
 #: Maps numbers of rows, [r], to tensors that have r entries each.
 Compute: TypeAlias = Callable[[Tensor], tuple[Tensor, ...]]
@@ -66,7 +66,7 @@ class RowRunner:
         try:
             return compute(rows)
         except (RuntimeError, MemoryError) as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             if len(rows) == 1:
                 raise MemoryLimitError(
@@ -81,5 +81,6 @@ class RowRunner:
         return None
 
 
-def _out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: Exception) -> bool:
+    """Tell whether an error says that memory has ended."""
     return isinstance(error, MemoryError) or should_reduce_batch_size(error)

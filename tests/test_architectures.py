@@ -5,9 +5,11 @@ are functions of a model that is built once; a failure names the law by the func
 """
 
 import importlib.util
+import math
 import re
 from contextlib import suppress
 from pathlib import Path
+from unittest import mock
 
 import families
 import pytest
@@ -19,6 +21,7 @@ from hf_attrib import Explainer, UnsupportedModelError
 from hf_attrib.batch import collate
 from hf_attrib.embedding_field import EmbeddingField
 from hf_attrib.inject import isolated, sites_of
+from hf_attrib.prefix import Prefix
 from hf_attrib.sequence import Request, Transcriber
 from hf_attrib.stepwise import StepwiseField
 from hf_attrib.targets import TARGETS
@@ -107,7 +110,7 @@ def explained_is_generated(model, cached):
 
 
 def order_of_work_changes_nothing(model, tolerance):
-    """Scores depend neither on how many rows run at once nor on what shares a batch.
+    """Scores depend on no number of rows at once, no batch, no way to a gradient and no cache.
 
     Other row counts sum in another order. Where a family makes more of that than 1e-6 in float32
     (up to 2e-6 was seen), it must vanish in float64.
@@ -132,10 +135,29 @@ def disagreement(model):
         explainer.explain(text, response_ids=response, **options)
         for text, response in zip(texts, RESPONSES, strict=True)
     ]
-    pairs = [(one.scores, many.scores)]
+    pairs = [(one.scores, many.scores), other_way(model), without_cache(model)]
     for a, b in zip(together, alone, strict=True):
         pairs += [(a.scores, b.scores), (a.value, b.value), (a.reference_value, b.reference_value)]
     return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
+
+
+def other_way(model):
+    """Scores by directions of the inputs, where a model has them, and by pullbacks."""
+    found = []
+    for cost in (0.0, math.inf):
+        with mock.patch("hf_attrib.embedding_field._DIRECTION", cost):
+            found.append(Explainer(model).explain(**WHOLE, steps=3).scores)
+    return found
+
+
+def without_cache(model):
+    """Scores with a prefix that is run once, where a model allows it, and that runs each time."""
+    movable = [False] * 7 + [True] * (6 + model.config.is_encoder_decoder)
+    options = WHOLE | {"movable": movable, "steps": 3}
+    found = [Explainer(model).explain(**options).scores]
+    with mock.patch.object(Prefix, "of", return_value=None):
+        found.append(Explainer(model).explain(**options).scores)
+    return found
 
 
 def the_future_scores_zero(model):

@@ -77,6 +77,7 @@ class _Segment:
         targets: those it is a leaf for, [T] bool.
         integral: Q, [T, N]; of other targets, anything.
         error: the larger of residual and disagreement, [T].
+        excess: the same beyond what rounding explains, [T].
     """
 
     sequence: int
@@ -85,6 +86,7 @@ class _Segment:
     targets: Tensor
     integral: Tensor = field(default_factory=lambda: torch.zeros(()))
     error: Tensor = field(default_factory=lambda: torch.zeros(()))
+    excess: Tensor = field(default_factory=lambda: torch.zeros(()))
 
     def nodes(self) -> list[float]:
         """Return its five nodes."""
@@ -159,10 +161,16 @@ class _Nodes:
         gradients = torch.stack([self.gradients[key] for key in keys])  # [5, T, N]
         segment.integral = segment.length * torch.einsum("q,qtn->tn", _BOOLE, gradients)
         simpson = segment.length * torch.einsum("q,qtn->tn", _SIMPSON, gradients)
-        residual = segment.integral.sum(-1) - (self.values[keys[4]] - self.values[keys[0]])
+        start, end = self.values[keys[0]], self.values[keys[4]]
+        residual = (segment.integral.sum(-1) - (end - start)).abs()
         disagreement = (segment.integral - simpson).abs().sum(-1)
+        # What rounding explains, of f and of the sums, no halving mends.
+        rounding = self.field.precision * segment.integral.abs().sum(-1)
+        of_f = self.field.precision * (start.abs() + end.abs())
+        excess = torch.maximum(residual - rounding - of_f, disagreement - rounding).clamp_min(0)
         # Of other targets the values are unknown.
-        segment.error = torch.maximum(residual.abs(), disagreement).where(segment.targets, 0)
+        segment.excess = excess.where(segment.targets, 0)
+        segment.error = torch.maximum(residual, disagreement).where(segment.targets, 0)
 
     def spent(self, sequence: int) -> Tensor:
         """Return how many gradients each target of a sequence has had, [T]."""
@@ -207,12 +215,9 @@ def _halved(leaves: Sequence[_Segment], nodes: _Nodes, budget: Budget) -> list[_
     """Halve the worst leaves of one sequence for each target whose error is too large."""
     b = leaves[0].sequence
     owned = torch.stack([leaf.targets for leaf in leaves])  # [S, T]
-    error = torch.stack([leaf.error for leaf in leaves]).masked_fill(~owned, 0)
+    error = torch.stack([leaf.excess for leaf in leaves]).masked_fill(~owned, 0)
     start, end = nodes.values[b, 0.0], nodes.values[b, 1.0]
     limit = budget.tolerance * (end - start).abs().clamp_min(nodes.field.resolution)
-    # Beyond this, halving would chase the rounding of f.
-    size = torch.stack([leaf.integral.abs().sum(-1) for leaf in leaves]).masked_fill(~owned, 0)
-    limit = limit.maximum(nodes.field.precision * (size.sum(0) + start.abs() + end.abs()))
     total = error.sum(0)
     worst, order = error.sort(dim=0, descending=True)
     left = total - worst.cumsum(0) + worst  # before each is halved

@@ -8,6 +8,7 @@ asked and on nothing else.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,13 +25,34 @@ from hf_attrib.decomposition import Pushforward
 from hf_attrib.pairs import Asked, Found, Pairs
 from hf_attrib.rows import Compute, RowRunner
 
-__all__ = ["Columns", "Push", "cheaper", "derivative", "either", "follow"]
+__all__ = ["NEVER", "Columns", "Cost", "Push", "cheaper", "derivative", "either", "follow"]
 
 #: Maps points [R, N, D], their sequences [R] and targets [R, C] to F and its pushforward.
 Push: TypeAlias = Callable[[Tensor, Tensor, Tensor], Pushforward]
 
 #: Forward-mode levels, and which attention kernels are allowed, belong to the whole process.
 _ONE_AT_A_TIME = Lock()
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a pass along a direction costs, in pullbacks over the same positions.
+
+    Args:
+        linear: whatever their number; infinite where there are no directions.
+        attention: for each position more, since directions run on plain attention.
+    """
+
+    linear: float
+    attention: float = 0.0
+
+    def of(self, effort: Tensor) -> Tensor:
+        """Return the cost of one over so many positions."""
+        return self.linear + self.attention * effort
+
+
+#: Where there are no directions.
+NEVER = Cost(math.inf)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +82,11 @@ class Columns:
         counts = torch.zeros(len(self.owner), int(self.owner.max()) + 1, dtype=torch.int64)
         return counts.scatter_add(1, self.owner, self.movable.cpu().long()) > 0
 
+    @cached_property
+    def apart(self) -> bool:
+        """Whether each input is a column of its own."""
+        return torch.equal(self.owner, torch.arange(self.owner.shape[1]).expand_as(self.owner))
+
     def add_up(self, by_input: Tensor, sequence: Tensor) -> Tensor:
         """Add up what inputs have, [R, C, N], to what columns have, [R, C, G].
 
@@ -67,7 +94,7 @@ class Columns:
             by_input: for each input, [R, C, N].
             sequence: which of the B sequences each row belongs to, [R].
         """
-        if self.owner.shape == self.moving.shape:  # each column is one input
+        if self.apart:
             return by_input
         owner = self.owner[sequence][:, None].expand(by_input.shape).to(by_input.device)
         total = by_input.new_zeros(*by_input.shape[:2], self.moving.shape[1])
@@ -85,7 +112,7 @@ class Columns:
         return velocity.masked_fill(~own[..., None].to(velocity.device), 0)
 
 
-def cheaper(asked: Asked, effort: Tensor, columns: Columns, cost: float) -> Tensor:
+def cheaper(asked: Asked, effort: Tensor, columns: Columns, cost: Cost) -> Tensor:
     """Tell the rows whose derivatives along columns cost less than their pullbacks, [R] bool.
 
     It is told for each row alone, so that it does not depend on what runs together.
@@ -94,11 +121,12 @@ def cheaper(asked: Asked, effort: Tensor, columns: Columns, cost: float) -> Tens
         asked: what is asked for.
         effort: of one pass for each target, [R, C].
         columns: what the directions are.
-        cost: of a pass along a direction, in pullbacks.
+        cost: of a pass along a direction.
     """
     passes = columns.moving.sum(1)[asked.sequence]
     pullbacks = (effort * asked.wanted).sum(1)
-    along = cost * passes * (effort * asked.needed).amax(1)
+    furthest = (effort * asked.needed).amax(1)
+    along = passes * furthest * cost.of(furthest)
     return asked.wanted.any(1) & (passes > 0) & (along < pullbacks)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +10,15 @@ from torch import Tensor
 
 from hf_attrib.batch import Batch
 from hf_attrib.devices import device_of
+from hf_attrib.directions import Cost
 from hf_attrib.errors import UnsupportedModelError
 from hf_attrib.field import Field, Linearisation, Progress, Pushforward, silent
 from hf_attrib.forward import Forward, inputs_of, select
 from hf_attrib.forward_mode import lacks, push
 from hf_attrib.inject import Sites, captured, injected
 from hf_attrib.memory import usual_rows
-from hf_attrib.pairs import Pairs
 from hf_attrib.prefix import unmoving
-from hf_attrib.rows import RowRunner, out_of_memory
+from hf_attrib.rows import RowRunner
 from hf_attrib.targets import TARGETS, Target
 
 __all__ = ["EmbeddingField", "Observation"]
@@ -30,9 +28,8 @@ _LONG = 1 / 3
 
 #: A pass along a direction costs about as much as so many pullbacks: benchmarks/directions.py.
 _DIRECTION = 3.0
-
-#: Blocks of targets must save a tenth by the model of their cost, which is only a model.
-_WORTH = 0.9
+#: By as much does each position add to it, in embedding widths: plain attention is quadratic.
+_ATTENTION = 0.45
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,23 +39,30 @@ class Observation:
     Args:
         x: embeddings at the hooked modules, [B, 1, N, D], float32 or better.
         value: F(x), [B, T].
-        probability: of each generated token, [B, T].
+        log_prob: of each generated token, [B, T].
     """
 
     x: Tensor
     value: Tensor
-    probability: Tensor
+    log_prob: Tensor
+
+    @property
+    def probability(self) -> Tensor:
+        """Probability of each generated token, [B, T]."""
+        return self.log_prob.exp()
 
     def of_spans(self, members: Tensor) -> Observation:
-        """Return the same of sums of targets: value and probability [B, S].
+        """Return the same of sums of targets, value and log-probability [B, S].
 
         Args:
             members: which targets each span adds up, [B, S, T] bool, on the CPU.
         """
         weights = members.to(self.value)
-        value = torch.einsum("bt,bst->bs", self.value, weights)
-        chances = torch.where(weights > 0, self.probability[:, None], 1)
-        return Observation(self.x, value, chances.prod(-1))
+        value, log_prob = (
+            torch.einsum("bt,bst->bs", by_token, weights)
+            for by_token in (self.value, self.log_prob)
+        )
+        return Observation(self.x, value, log_prob)
 
 
 class EmbeddingField(Field):
@@ -98,7 +102,9 @@ class EmbeddingField(Field):
         self.resolution = target.resolution
         self.precision = torch.finfo(model.dtype).eps
         self.forward = Forward(model, sites, batch)
-        self.direction_cost = math.inf if lacks(model) else _DIRECTION
+        if not lacks(model):
+            width = int(sites.modules["decoder"].weight.shape[-1])  # type: ignore[index]
+            self.direction_cost = Cost(_DIRECTION, _DIRECTION * _ATTENTION / width)
 
     def observe(self) -> Observation:
         """Run the batch as it is."""
@@ -110,27 +116,36 @@ class EmbeddingField(Field):
         """Run what comes before every position that moves only once, if that is proven exact.
 
         Args:
-            seen: what :meth:`observe` returned, which the field must still give.
+            seen: what :meth:`observe` returned, which the model must still give.
         """
         decoder = self.movable[:, self.batch.encoder_ids.shape[1] :]
-        length = unmoving(decoder, self.batch.positions)
+        length = unmoving(decoder, self.batch.positions[self.batch.valid])
         if length < _LONG * decoder.shape[1]:
             return
         try:
             self.forward.reuse(length)
-        except (RuntimeError, MemoryError) as failure:
-            if not out_of_memory(failure):
-                raise
-        if self.forward.prefix is None:  # every row runs it then, which only takes longer
-            return
-        self.forward_rows += 1
-        target = torch.arange(self.targets).expand(self.sequences, -1)
-        (value,) = self.runner.map(
-            self.sequences, lambda b: (self.evaluate(seen.x[b.to(seen.x.device), 0], b, target[b]),)
-        )
-        error = (value - seen.value).abs().max() / (1 + seen.value.abs().max())
-        if not float(error) <= self.precision**0.75:  # some models continue wrongly, silently
+            exact = self.forward.prefix is not None and self._same(seen)
+        except Exception:  # a cache of its own, or no memory for it: rows run whole, and slower
+            exact = False
+        if not exact:
             self.forward.prefix = None
+
+    def _same(self, seen: Observation) -> bool:
+        """Tell whether a prefix leaves the log-probabilities; some models go on wrongly."""
+
+        def compute(rows: Tensor) -> tuple[Tensor, ...]:
+            target = torch.arange(self.targets).expand(len(rows), -1)
+            length = int(self.forward.reach(rows, target).max())
+            points = self.forward.split(seen.x[rows.to(seen.x.device), 0], length)
+            with torch.no_grad(), injected(self.sites, points):
+                logits, index = self.forward.logits(rows, target, length)
+            return (self._log_prob(logits, index, rows),)
+
+        self.forward_rows += 2  # the prefix and the proof
+        (found,) = self.runner.map(self.sequences, compute)
+        valid = self.batch.valid.to(found.device)
+        error = (found - seen.log_prob).abs() / (1 + seen.log_prob.abs())
+        return bool(error[valid].max() <= self.precision**0.75)
 
     def _observe(self, sequence: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         target = torch.arange(self.targets).expand(len(sequence), -1)
@@ -139,16 +154,20 @@ class EmbeddingField(Field):
         with torch.no_grad(), captured(self.sites, found):
             logits, index = self.forward.logits(sequence, target, whole)
             value = self._value(logits, index, sequence, target)
-            ids = self.batch.targets[sequence].to(logits.device)
-            chosen = select(logits, index).to(_precise(logits.dtype))
-            probability = TARGETS["prob"](chosen, ids, None)
+            log_prob = self._log_prob(logits, index, sequence)
         x = self.forward.join(found)
         if x.shape[:2] != self.batch.movable[sequence].shape:
             raise UnsupportedModelError(
                 f"the embeddings of {type(self.model).__name__} are {tuple(x.shape)} where "
                 f"{tuple(self.batch.movable[sequence].shape)} (sequences, tokens) were expected."
             )
-        return x[:, None].to(_precise(x.dtype)), value, probability
+        return x[:, None].to(_precise(x.dtype)), value, log_prob
+
+    def _log_prob(self, logits: Tensor, index: Tensor, sequence: Tensor) -> Tensor:
+        """Return the log-probability of every generated token, [R, T]."""
+        ids = self.batch.targets[sequence].to(logits.device)
+        chosen = select(logits, index).to(_precise(logits.dtype))
+        return TARGETS["log_prob"](chosen, ids, None)
 
     def valid(self) -> Tensor:
         """Return which targets are no padding of the batch, [B, T] bool."""
@@ -160,27 +179,10 @@ class EmbeddingField(Field):
         behind = torch.arange(decoder) > self.batch.positions[..., None]
         return torch.nn.functional.pad(~behind, (encoder, 0), value=True)
 
-    def blocks(self, pairs: Pairs) -> Iterable[Tensor]:
-        """Return blocks of targets, each of them run no further than it reads, if that is cheaper.
-
-        A pass costs about the same forward as backward, and as much as the positions it covers.
-        """
-        columns = torch.arange(pairs.target.shape[1])
-        reach = self.effort(pairs.sequence, pairs.target).amax(0)
-
-        def cost(count: int) -> float:
-            blocks = columns.tensor_split(count)
-            passes = (1 + int(pairs.wanted[:, block].sum(1).max()) for block in blocks)
-            return sum(int(reach[b].max()) * p for b, p in zip(blocks, passes, strict=True))
-
-        counts = [2**k for k in range(len(columns).bit_length())]
-        best = min(counts, key=cost)
-        return columns.tensor_split(best if cost(best) < _WORTH * cost(1) else 1)
-
     def effort(self, sequence: Tensor, target: Tensor) -> Tensor:
-        """Return how many positions must run for each target, [R, C]."""
+        """Return how many positions each target reads, [R, C]."""
         positions = self.batch.positions[sequence].gather(1, target)
-        return self.batch.encoder_ids.shape[1] + positions + 1 - self.forward.skipped
+        return self.batch.encoder_ids.shape[1] + positions + 1
 
     def evaluate(self, points: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
         """Return F at injected embeddings, [R, C]."""

@@ -11,7 +11,7 @@ from rich.text import Text
 from torch import Tensor
 
 from hf_attrib.decomposition import Rows
-from hf_attrib.directions import cheaper
+from hf_attrib.directions import NEVER, cheaper
 from hf_attrib.field import Field
 from hf_attrib.memory import Need, longest, written
 from hf_attrib.pairs import Asked, Pairs
@@ -114,7 +114,7 @@ def estimated(measured: Measured, least: Rows, most: Rows, at_most: bool) -> Est
     at_once = min(field.runner.limit, forward[1])
     together, alone = _timed(measured, at_once), _timed(measured, 1)
     quick, slow = [[end(pair) for pair in zip(alone, together, strict=True)] for end in (min, max)]
-    cost = field.direction_cost if max(directional) else 0
+    cost = float(field.direction_cost.of(reads.max())) if max(directional) else 0
     shorter = forward[0] * sum(spans) / len(spans), backward[0] * back / field.targets
     return Estimate(
         tokens=measured.x.shape[-2],
@@ -136,13 +136,13 @@ def _along(measured: Measured, every: Pairs) -> bool:
     """Tell whether the gradients of all targets come from directions of the inputs."""
     field, where = measured.field, (every.sequence, every.target)
     asked = Asked(lambda _: (every.points, every.velocity), *where, every.needed, every.wanted)
-    cost = field.direction_cost if measured.linear else math.inf
+    cost = field.direction_cost if measured.linear else NEVER
     if not bool(cheaper(asked, field.effort(*where), field.columns, cost)):
         return False
     try:
         field.pushforward(every.points, *where).along(torch.tensor([0]), every.velocity)
     except NotImplementedError:  # as the run would find out
-        field.direction_cost = math.inf
+        field.direction_cost = NEVER
         return False
     return True
 
@@ -153,7 +153,7 @@ def _counts(rows: Rows, measured: Measured, blocks: int, along: bool) -> tuple[i
     forward = rows.values * measured.passes + rows.gradients * blocks + rows.own
     backward = rows.own + (0 if along else rows.gradients * field.targets)
     # Rows that ask for some targets take directions where these are fewer.
-    some = rows.own if measured.linear and math.isfinite(field.direction_cost) else 0
+    some = rows.own if measured.linear and math.isfinite(field.direction_cost.linear) else 0
     return measured.spent + forward, backward, some + (rows.gradients * columns if along else 0)
 
 

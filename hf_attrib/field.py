@@ -8,20 +8,28 @@ a **backward row** is one (sequence, target) pair run backward; a **directional 
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeAlias
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 
 from hf_attrib.decomposition import Decomposition, Linearisation, Pushforward, Sample
-from hf_attrib.directions import Columns, cheaper, either, follow
-from hf_attrib.pairs import Asked, Contraction, Locate, Pairs, differentiate, dot, flattened
+from hf_attrib.directions import NEVER, Columns, Cost, cheaper, either, follow
+from hf_attrib.errors import MemoryLimitError
+from hf_attrib.pairs import (
+    Asked,
+    Contraction,
+    Locate,
+    Pairs,
+    cheapest_blocks,
+    differentiate,
+    dot,
+    flattened,
+)
 from hf_attrib.paths import Path, constant
 from hf_attrib.quadrature import Rule
-from hf_attrib.rows import RowRunner
+from hf_attrib.rows import Progress, RowRunner, silent
 from hf_attrib.space import Space
 
 __all__ = [
@@ -34,13 +42,6 @@ __all__ = [
     "Sample",
     "silent",
 ]
-
-#: Called with (nodes done, nodes in all) along a path.
-Progress: TypeAlias = Callable[[int, int], None]
-
-
-def silent(done: int, total: int) -> None:
-    """Report no progress."""
 
 
 class Field(ABC):
@@ -57,14 +58,14 @@ class Field(ABC):
         space: the embedding space; whoever makes the field puts it there.
         resolution: change of F that is too small to matter.
         precision: relative rounding error of F.
-        direction_cost: of a pass along a direction, in pullbacks; infinite where there is none.
+        direction_cost: of a pass along a direction.
         columns: what scores that are linear in gradients are added up to; by default each input.
     """
 
     space: Space
     resolution: float = 1e-3
     precision: float = torch.finfo(torch.float32).eps
-    direction_cost: float = math.inf
+    direction_cost: Cost = NEVER
 
     def __init__(
         self,
@@ -119,7 +120,7 @@ class Field(ABC):
 
     def blocks(self, pairs: Pairs) -> Iterable[Tensor]:
         """Return columns of pairs that share a forward pass; together, all of them."""
-        return [torch.arange(pairs.target.shape[1])]
+        return cheapest_blocks(self.effort(pairs.sequence, pairs.target).amax(0), pairs.wanted)
 
     def reads(self) -> Tensor:
         """Return which inputs a target can depend on, broadcastable to [B, T, N], bool."""
@@ -233,10 +234,10 @@ class Field(ABC):
         way = cheaper(asked, effort, self.columns, self.direction_cost) & linear
         try:
             value, gradient, forward = either(self.runner, way, along, back)
-        except NotImplementedError:
+        except (NotImplementedError, MemoryLimitError):
             if not way.any():
                 raise
-            self.direction_cost = math.inf  # an operation lacks what directions need
+            self.direction_cost = NEVER  # an operation lacks them, or one is too large alone
             return self._differentiate(asked, contract)
         self.forward_rows.index_add_(0, sequence, forward)
         self.backward_rows.index_add_(0, sequence, asked.wanted.sum(1) * ~way)

@@ -48,19 +48,29 @@ class Forward:
     def reuse(self, length: int) -> None:
         """Run the first positions of all sequences once for all rows, where the model allows it."""
         if self._takes_cache:
-            every = torch.arange(len(self.batch.decoder_ids))
-            self.prefix = Prefix.of(self.model, self._inputs(every, length))
+            every = torch.arange(len(self.batch.decoder_ids)).split(1)
+            self.prefix = Prefix.of(self.model, (self._prefix(b, length) for b in every))
 
     def reach(self, sequence: Tensor, target: Tensor) -> Tensor:
         """Return how many decoder positions must run for each column of targets [R, C], [C]."""
         return self.batch.positions[sequence].gather(1, target).amax(0) + 1
+
+    def _prefix(self, sequence: Tensor, length: int) -> dict[str, Any]:
+        """Return what the model is called with for a prefix; its logits are not needed."""
+        inputs: dict[str, Any] = self._inputs(sequence, length)
+        return inputs | ({"logits_to_keep": 1} if self._selects_logits else {})
+
+    def places(self, sequence: Tensor, target: Tensor) -> Tensor:
+        """Return where targets [R, C] are predicted among the positions that run, [R, C]."""
+        # Padding says 0, wherever the positions begin.
+        return (self.batch.positions[sequence].gather(1, target) - self.skipped).clamp_min(0)
 
     def logits(self, sequence: Tensor, target: Tensor, length: int) -> tuple[Tensor, Tensor]:
         """Run rows forward; return logits [R, M, V] and the place of each target in M, [R, C].
 
         Nothing behind the first ``length`` decoder positions is run.
         """
-        positions = self.batch.positions[sequence].gather(1, target) - self.skipped
+        positions = self.places(sequence, target)
         keep, index = positions.unique(return_inverse=True)
         inputs: dict[str, Any] = self._inputs(sequence, length)
         if self._selects_logits:

@@ -109,7 +109,7 @@ def push(
         except NotImplementedError:
             _LACKING.add(forward.model)
             raise
-        places = forward.batch.positions[sequences].gather(1, targets) - forward.skipped
+        places = forward.places(sequences, targets)
         if tangent.shape[1] != length - forward.skipped:  # only what is asked for was kept
             places = places.unique(return_inverse=True)[1]
         return (seeds[rows.to(seeds.device)] * _at(tangent, places).to(seeds)).sum(-1)

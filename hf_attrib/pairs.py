@@ -18,6 +18,7 @@ __all__ = [
     "Linearise",
     "Locate",
     "Pairs",
+    "cheapest_blocks",
     "differentiate",
     "dot",
     "flattened",
@@ -32,6 +33,10 @@ Locate: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 #: Maps points [R, N, D], their sequences [R] and targets [R, C] to F and its pullback.
 Linearise: TypeAlias = Callable[[Tensor, Tensor, Tensor], Linearisation]
+
+
+#: Blocks of targets must save a tenth by the model of their cost, which is only a model.
+_WORTH = 0.9
 
 
 def dot(gradient: Tensor, velocity: Tensor) -> Tensor:
@@ -165,7 +170,8 @@ def differentiate(
         forward[rows] += 1
         del linear  # its graph, before the next block makes another
     if gradient is None:  # only values were asked for
-        gradient = torch.zeros(*pairs.target.shape, pairs.points.shape[1]).to(value)
+        nothing = contract(torch.zeros_like(pairs.points), pairs.velocity)
+        gradient = torch.zeros(*pairs.target.shape, *nothing.shape[1:]).to(nothing)
     return Found(value, gradient, forward)
 
 
@@ -182,3 +188,24 @@ def _turns(wanted: Tensor) -> Iterable[tuple[Tensor, Tensor, Tensor]]:
         weights = torch.zeros(wanted.shape)
         weights[rows, column] = 1
         yield rows, column, weights
+
+
+def cheapest_blocks(effort: Tensor, wanted: Tensor) -> tuple[Tensor, ...]:
+    """Return blocks of columns, each run no further than it needs, as many as cost least.
+
+    A pass costs about the same forward as backward.
+
+    Args:
+        effort: of one pass for each column, [C].
+        wanted: where gradients are asked for, [R, C] bool.
+    """
+    columns = torch.arange(len(effort))
+
+    def cost(count: int) -> float:
+        blocks = columns.tensor_split(count)
+        passes = (1 + int(wanted[:, block].sum(1).max()) for block in blocks)
+        return sum(float(effort[b].max()) * p for b, p in zip(blocks, passes, strict=True))
+
+    counts = [2**k for k in range(len(columns).bit_length())]
+    best = min(counts, key=cost)
+    return columns.tensor_split(best if cost(best) < _WORTH * cost(1) else 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,23 +31,31 @@ class Prefix:
     cache: DynamicCache
 
     @classmethod
-    def of(cls, model: Any, inputs: dict[str, Tensor]) -> Prefix | None:
-        """Run a prefix; return ``None`` if what the model keeps of it is not keys and values.
+    def of(cls, model: Any, sequences: Iterable[dict[str, Any]]) -> Prefix | None:
+        """Run prefixes; return ``None`` if what the model keeps of them is not keys and values.
 
         Args:
             model: a causal language model.
-            inputs: ids and mask of the prefixes, [B, p].
+            sequences: for each, ids and mask of its prefix, [1, p].
         """
-        with torch.no_grad():
-            cache = model(**inputs, use_cache=True, return_dict=True).get("past_key_values")
-        if type(cache) is not DynamicCache or {type(s) for s in cache.layers} - set(_LAYERS):
-            return None
-        return cls(inputs["input_ids"].shape[1], cache)
+        caches = []
+        for inputs in sequences:  # one by one, which takes no more memory than a row
+            with torch.no_grad():
+                cache = model(**inputs, use_cache=True, return_dict=True).get("past_key_values")
+            if type(cache) is not DynamicCache or {type(s) for s in cache.layers} - set(_LAYERS):
+                return None
+            caches.append(cache)
+        for layers in zip(*(cache.layers for cache in caches), strict=True):
+            for name in ("keys", "values"):
+                setattr(layers[0], name, torch.cat([getattr(layer, name) for layer in layers]))
+        return cls(inputs["input_ids"].shape[1], caches[0])
 
     def rows(self, sequence: Tensor) -> DynamicCache:
         """Return a copy for rows of these sequences, [R], that a forward pass may add to."""
-        cache = copy.deepcopy(self.cache)
-        cache.batch_select_indices(sequence)
+        cache = copy.copy(self.cache)
+        cache.layers = [copy.copy(layer) for layer in self.cache.layers]
+        for layer in cache.layers:
+            layer.keys, layer.values = layer.keys[sequence], layer.values[sequence]
         return cache
 
 
@@ -55,7 +64,7 @@ def unmoving(movable: Tensor, positions: Tensor) -> int:
 
     Args:
         movable: [B, L] bool.
-        positions: where targets are predicted, [B, T].
+        positions: where targets are predicted, of any shape.
     """
     moves = movable.any(0).nonzero()[:1, 0]
     return int(torch.cat([moves, positions.flatten()]).min())

@@ -12,10 +12,17 @@ from torch import Tensor
 from hf_attrib.errors import MemoryLimitError
 from hf_attrib.processes import ALONE, Processes
 
-__all__ = ["Compute", "RowRunner", "out_of_memory"]
+__all__ = ["Compute", "Progress", "RowRunner", "out_of_memory", "silent"]
 
 #: Maps numbers of rows, [r], to tensors that have r entries each.
 Compute: TypeAlias = Callable[[Tensor], tuple[Tensor, ...]]
+
+#: Called with (nodes done, nodes in all) along a path.
+Progress: TypeAlias = Callable[[int, int], None]
+
+
+def silent(done: int, total: int) -> None:
+    """Report no progress."""
 
 
 class RowRunner:
@@ -68,14 +75,15 @@ class RowRunner:
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
-            if len(rows) == 1:
+            if self.limit == 1:
                 raise MemoryLimitError(
                     f"memory ended although only one sequence was run at once ({error}). Shorten "
                     "the prompt or the response, load the model in a smaller type, or use a "
                     "device with more memory."
                 ) from error
         # Outside of the handler, whose error holds on to the tensors of the attempt.
-        self.limit = max(1, len(rows) // 2)
+        # A row may run as many directions at once as there may be rows.
+        self.limit = max(1, (len(rows) if len(rows) > 1 else self.limit) // 2)
         self.reduced(self.limit)
         clear_device_cache(garbage_collection=True)
         return None

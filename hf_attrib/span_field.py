@@ -36,14 +36,20 @@ class SpanField(Field):
         reads = self.tokens.reads().expand(*self.members.shape[::2], -1)
         return torch.einsum("bst,btn->bsn", self.members.float(), reads.float()) > 0
 
+    def effort(self, sequence: Tensor, target: Tensor) -> Tensor:
+        """Return what a pass costs for each span: as much as for its last token, [R, C]."""
+        every = torch.arange(self.tokens.targets)
+        of_token = self.tokens.effort(sequence, every.expand(len(sequence), -1))
+        return (self.members[sequence[:, None], target] * of_token[:, None]).amax(-1)
+
     def evaluate(self, points: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
         """Return F of the spans asked for, [R, C]."""
-        value = self.tokens.evaluate(points, sequence, self._every(sequence))
+        value = self.tokens.evaluate(points, sequence, self._tokens(sequence, target))
         return self._summed(value, sequence, target)
 
     def linearise(self, points: Tensor, sequence: Tensor, target: Tensor) -> Linearisation:
         """Return F of the spans asked for and its pullback."""
-        linear = self.tokens.linearise(points, sequence, self._every(sequence))
+        linear = self.tokens.linearise(points, sequence, self._tokens(sequence, target))
 
         def pullback(weights: Tensor) -> Tensor:
             by_token = torch.einsum("rc,rct->rt", weights, self._members(sequence, target))
@@ -53,20 +59,28 @@ class SpanField(Field):
 
     def pushforward(self, points: Tensor, sequence: Tensor, target: Tensor) -> Pushforward:
         """Return F of the spans asked for and its pushforward."""
-        by_token = self.tokens.pushforward(points, sequence, self._every(sequence))
+        by_token = self.tokens.pushforward(points, sequence, self._tokens(sequence, target))
+        members = self._members(sequence, target)
 
         def along(rows: Tensor, direction: Tensor) -> Tensor:
-            return self._summed(by_token.along(rows, direction), sequence[rows], target[rows])
+            gained = by_token.along(rows, direction)
+            return torch.einsum("rt,rct->rc", gained, members[rows].to(gained))
 
         return Pushforward(self._summed(by_token.value, sequence, target), along)
 
     def _summed(self, value: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
         return torch.einsum("rt,rct->rc", value, self._members(sequence, target).to(value))
 
-    def _every(self, sequence: Tensor) -> Tensor:
-        """Return all T tokens for each row, [R, T]."""
-        return torch.arange(self.tokens.targets).expand(len(sequence), -1)
+    def _used(self, sequence: Tensor, target: Tensor) -> Tensor:
+        """Return which tokens some row's spans have, at least one, [U]."""
+        used = self.members[sequence[:, None], target].flatten(0, 1).any(0).nonzero()[:, 0]
+        return used if len(used) else torch.zeros(1, dtype=torch.int64)
+
+    def _tokens(self, sequence: Tensor, target: Tensor) -> Tensor:
+        """Return the same for each row, [R, U]."""
+        return self._used(sequence, target).expand(len(sequence), -1)
 
     def _members(self, sequence: Tensor, target: Tensor) -> Tensor:
-        """Return the tokens of each row's spans as weights, [R, C, T]."""
-        return self.members[sequence[:, None], target].float()
+        """Return these tokens of each row's spans as weights, [R, C, U]."""
+        members = self.members[sequence[:, None], target]
+        return members[..., self._used(sequence, target)].float()

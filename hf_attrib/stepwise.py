@@ -68,7 +68,7 @@ class StepwiseField(Field):
         return Observation(
             seen[-1].x,
             torch.cat([one.value for one in seen], 1),
-            torch.cat([one.probability for one in seen], 1),
+            torch.cat([one.log_prob for one in seen], 1),
         )
 
     def value(self, points: Tensor) -> Tensor:

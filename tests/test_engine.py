@@ -89,6 +89,16 @@ def test_chunks_change_nothing(family):
         close(explain(model, batch_size=size, attribute_to="all").scores, whole)
 
 
+def test_answers_of_any_lengths_share_a_batch():
+    """A chunk may hold nothing but padding, whatever a method keeps of gradients."""
+    explainer = Explainer(tiny.model("llama"), tiny.tokenizer(), batch_size=1)
+    texts, responses = [" the in", " abc"], [[300, 20, 30], [301, 40, 50, 60, 70]]
+    options = {"method": "guided_ig", "steps": 4}
+    together = explainer.explain(texts, response_ids=responses, **options)
+    for text, response, found in zip(texts, responses, together, strict=True):
+        close(explainer.explain(text, response_ids=response, **options).scores, found.scores)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_batched_equals_single(family):
     model = tiny.model(family)

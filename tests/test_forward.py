@@ -91,13 +91,58 @@ def test_a_model_that_continues_wrongly_runs_whole(monkeypatch):
     assert many > explain(model)[1]  # it was tried
 
 
+def test_a_wrong_cache_is_found_out_whatever_the_target(monkeypatch):
+    """Small probabilities hide what log-probabilities show."""
+    model = tiny.model("llama", dtype=torch.bfloat16)
+    right = Prefix.rows
+
+    def wrong(self, sequence):
+        cache = right(self, sequence)
+        cache.layers[0].keys = -cache.layers[0].keys
+        return cache
+
+    monkeypatch.setattr(Prefix, "rows", wrong)
+    found, _ = explain(model, target="prob")
+    without_prefix(monkeypatch)
+    torch.testing.assert_close(found.scores, explain(model, target="prob")[0].scores)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, torch.OutOfMemoryError, AttributeError])
+def test_a_model_that_fails_with_a_cache_runs_whole(error, monkeypatch):
+    model = tiny.model("llama")
+    body = model.forward
+
+    def forward(*inputs, use_cache=False, **named):
+        if use_cache:
+            raise error("no cache here")
+        return body(*inputs, use_cache=use_cache, **named)
+
+    model.forward = forward
+    found, _ = explain(model)
+    without_prefix(monkeypatch)
+    assert torch.equal(found.scores, explain(model)[0].scores)
+
+
+def test_answers_of_different_lengths_keep_their_prefix():
+    model = tiny.model("llama")
+    explainer = Explainer(model, tiny.tokenizer())
+    prompts, options = [tiny.tokenizer().bos_token * 20 + " red key"] * 2, {"steps": 4}
+    explainer.explain(prompts[0], response_ids=[9], steps=1)
+    tokens = []
+    for responses in ([[9, 8], [9, 8]], [[9, 8], [9]]):
+        with counted(model) as embedded:
+            explainer.explain(prompts, response_ids=responses, **options)
+        tokens.append(sum(embedded))
+    assert tokens[1] <= tokens[0]
+
+
 @pytest.mark.parametrize(("family", "steps"), [("llama", None), ("llama", 6), ("t5", 6)])
 def test_long_answers_run_in_blocks(family, steps, monkeypatch):
     model = tiny.model(family, dtype=torch.float64)
     options = {"prompt": 6, "response": LONG, "frozen": 0, "steps": steps, "attribute_to": "all"}
     options["movable"] = "all"
     cut, few = explain(model, **options)
-    monkeypatch.setattr("hf_attrib.embedding_field._WORTH", 0.0)
+    monkeypatch.setattr("hf_attrib.pairs._WORTH", 0.0)
     whole, many = explain(model, **options)
     scale = float(whole.scores.abs().max())
     assert float((cut.scores - whole.scores).abs().max()) <= 1e-9 * scale

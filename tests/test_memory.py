@@ -135,25 +135,29 @@ def test_memory_may_end_in_any_forward_and_any_pullback(watch, family, asked):
     every = watch(Events())
     expected = explainer.explain(**options)
     before = test_residue.state(model, tokenizer)
-    alone = 0
     for event in range(len(every.rows)):
         explainer._engine.memory.forget()
         failing = watch(Events(event, ENDS[event % 2]))
-        if every.rows[event] == 1:
-            alone += 1
-            with pytest.raises(MemoryLimitError, match="only one sequence"):
-                explainer.explain(**options)
-        else:
-            found = explainer.explain(**options)
-            scale = float(expected.scores.abs().max())
-            assert float((found.scores - expected.scores).abs().max()) <= 1e-6 * scale
-            assert found.run.forward_rows == expected.run.forward_rows
-            assert found.run.backward_rows == expected.run.backward_rows
-            assert max(failing.rows[event + 1 :]) <= failing.failed
+        found = explainer.explain(**options)
+        scale = float(expected.scores.abs().max())
+        assert float((found.scores - expected.scores).abs().max()) <= 1e-6 * scale
+        assert found.run.forward_rows == expected.run.forward_rows
+        assert found.run.backward_rows == expected.run.backward_rows
+        # A single row may have run directions, so that fewer at once may do.
+        fewer = (failing.failed if failing.failed > 1 else 6) // 2
+        assert max(failing.rows[event + 1 :]) <= fewer
         assert failing.failed == every.rows[event]
     test_residue.assert_same(before, test_residue.state(model, tokenizer))
-    assert alone  # f(x), at least
-    assert len(every.rows) - alone >= 5
+    assert len(every.rows) >= 5
+
+
+def test_a_single_row_that_does_not_fit_is_an_error(watch):
+    explainer = Explainer(tiny.model("llama"), batch_size=1)
+    explainer.explain(**GIVEN, steps=2)
+    for event in (0, 2, 3):
+        watch(Events(event, ENDS[event % 2]))
+        with pytest.raises(MemoryLimitError, match="only one sequence"):
+            explainer.explain(**GIVEN, steps=2)
 
 
 def test_other_errors_pass(watch):
@@ -360,7 +364,7 @@ def test_rows_of_the_adaptive_rule_are_within_the_estimate(family):
     assert_within(explainer, **long, method="saliency", exact=True)
     late = {"input_ids": tiny.ids(30), "movable": [False] * 25 + [True] * 5}  # a prefix, run once
     estimate = assert_within(explainer, **late, response_ids=RESPONSE, steps=3, exact=True)
-    assert estimate.forward_rows[0] == 5 + (family == "llama")
+    assert estimate.forward_rows[0] == 5 + 2 * (family == "llama")
 
 
 @pytest.mark.parametrize("family", ["gpt2", "t5"])

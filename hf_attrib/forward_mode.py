@@ -20,6 +20,7 @@ from hf_attrib.directions import derivative
 from hf_attrib.field import Field
 from hf_attrib.forward import Forward
 from hf_attrib.inject import injected
+from hf_attrib.rows import out_of_memory
 
 __all__ = ["lacks", "push", "verify"]
 
@@ -55,9 +56,9 @@ def verify(model: nn.Module, field: Field, x: Tensor, gradient: Tensor) -> None:
     row, targets = torch.zeros(1, dtype=torch.int64), torch.arange(field.targets)[None]
     try:
         found = field.pushforward(x[0], row, targets).along(row, direction)[0]
-    except torch.OutOfMemoryError:
-        raise
-    except Exception:  # whatever a model does not bear in this mode, it does in the other
+    except Exception as error:  # whatever a model does not bear in this mode, it does in the other
+        if out_of_memory(error):
+            raise
         _LACKING.add(model)
         return
     # Half of the digits: 16-bit floats leave few, and a wrong derivative has none. Many models

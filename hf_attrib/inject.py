@@ -180,6 +180,16 @@ def isolated(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def _autocast_off() -> Iterator[None]:
+    """Compute in the model's own type: casts that come and go would pass for its rounding."""
+    with ExitStack() as stack:
+        for kind in ("cpu", "cuda", "xpu", "mps"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
+@contextmanager
 def _evaluated(model: nn.Module) -> Iterator[None]:
     if any(parameter.is_inference() for parameter in model.parameters()):
         raise UnsupportedModelError(
@@ -195,6 +205,7 @@ def _evaluated(model: nn.Module) -> Iterator[None]:
         with (
             torch.inference_mode(False),
             torch.enable_grad(),
+            _autocast_off(),
             parameters_restored(model),
             weights_reloaded(model),
         ):

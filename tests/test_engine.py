@@ -89,6 +89,15 @@ def test_chunks_change_nothing(family):
         close(explain(model, batch_size=size, attribute_to="all").scores, whole)
 
 
+def test_autocast_of_the_caller_changes_nothing():
+    model = tiny.model("llama")
+    expected = explain(model)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = explain(model)
+        assert torch.is_autocast_enabled("cpu")
+    assert torch.equal(found.scores, expected.scores)
+
+
 def test_answers_of_any_lengths_share_a_batch():
     """A chunk may hold nothing but padding, whatever a method keeps of gradients."""
     explainer = Explainer(tiny.model("llama"), tiny.tokenizer(), batch_size=1)

@@ -106,8 +106,9 @@ class Engine:
         )
         field: Field
         field = kind(self.model, sites, batch, question.target, runner, self.progress)
+        rows = [question.rows(s) for s in sequences]
+        seen = _agreed(field, processes, sequences, moves, asked, rows, columns)
         field.runner.share(processes)
-        seen, rows = field.observe(), [question.rows(s) for s in sequences]
         if isinstance(field, EmbeddingField):
             field.reuse_prefix(seen)
         if question.spans is not None:
@@ -192,6 +193,34 @@ class _Opened:
     field: Field
     seen: Observation
     baseline: str
+
+
+def _agreed(
+    field: EmbeddingField | StepwiseField, processes: Processes, *asked: object
+) -> Observation:
+    """Observe a batch in each process, before they share its rows; return what the first saw.
+
+    Args:
+        field: of the batch.
+        processes: those that share the rows to run.
+        *asked: all that the rows depend on besides the model and its target.
+
+    Raises:
+        InputError: the processes do not have the same model, or not the same question.
+    """
+    seen = field.observe()
+    kinds = [(part.shape, part.dtype) for part in (seen.x, seen.value)]
+    processes.check_same(*asked, kinds)
+    first = Observation(*map(processes.first, (seen.x, seen.value, seen.probability)))
+    # Rounding is no difference: processes may run other numbers of rows at once.
+    tolerance = max(1e-3, 10 * field.precision)
+    smallest = 1e3 * tolerance * field.resolution
+    if not torch.allclose(seen.value, first.value, tolerance, smallest, equal_nan=True):
+        raise InputError(
+            "the processes find other values for the same tokens; with distributed=True each of "
+            "them must hold the same weights and give the same target."
+        )
+    return first
 
 
 def _demand(question: Question) -> tuple[Hashable, int]:

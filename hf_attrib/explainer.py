@@ -162,9 +162,10 @@ class Explainer:
         sharing = Sharing(self._processes, len(requests))
         # Generation too: dropout left on would write, and explain, another model's answer.
         with self._processes.together(), isolated(self.model):
-            sharing.check(requests, question)
+            options = template_options or {}
+            self._processes.check_same(requests, question, options, generation)
             sequences = [
-                self._transcriber.transcribe(request, template_options or {}, generation)
+                self._transcriber.transcribe(request, options, generation)
                 for request in sharing.own(requests)
             ]
             sequences = sharing.answered(sequences, self._transcriber)

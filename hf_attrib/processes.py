@@ -10,18 +10,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import blake2b
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
 
 from hf_attrib import errors
 from hf_attrib.errors import HFAttribError, InputError, ProcessError
+from hf_attrib.fingerprint import fingerprint
 
 __all__ = ["ALONE", "Processes", "connected", "is_main", "launched", "session"]
 
 #: What is exchanged next, where it is not tensors of a number of rows.
-_TEXT, _END = -1, -2
+_TEXT, _END, _FIRST = -1, -2, -3
 
 
 class Processes:
@@ -93,16 +94,25 @@ class Processes:
         self._agree(_TEXT)
         return self._texts(text)
 
-    def check_same(self, text: str) -> None:
-        """Demand that all processes gave the same text.
+    def first(self, own: Tensor) -> Tensor:
+        """Return the tensor of the first process; all have the same shape and type."""
+        if self.count == 1:
+            return own
+        self._agree(_FIRST)
+        found = own.to(self.device, copy=True, memory_format=torch.contiguous_format)
+        distributed.broadcast(found, 0)
+        return found.to(own.device)
+
+    def check_same(self, *things: Any) -> None:
+        """Demand that all processes gave the same, tensors by their content.
 
         Raises:
             InputError: they did not.
         """
-        if len(set(self.texts(blake2b(text.encode(), digest_size=16).hexdigest()))) > 1:
+        if self.count > 1 and len(set(self.texts(fingerprint(things)))) > 1:
             raise InputError(
                 "the processes were asked different things; with distributed=True each of them "
-                "must make the same calls with the same arguments."
+                "must make the same calls with the same arguments, model and tokenizer."
             )
 
     def _texts(self, text: str) -> list[str]:

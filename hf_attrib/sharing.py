@@ -9,8 +9,7 @@ from typing import TypeVar
 
 from hf_attrib.attribution import Attribution
 from hf_attrib.processes import ALONE, Processes
-from hf_attrib.question import Question
-from hf_attrib.sequence import Request, TokenSequence, Transcriber
+from hf_attrib.sequence import TokenSequence, Transcriber
 from hf_attrib.storage import from_json, to_json
 
 __all__ = ["Sharing"]
@@ -45,18 +44,6 @@ class Sharing:
     def own(self, items: Sequence[_T]) -> Sequence[_T]:
         """Return what this process has to do with, of one thing for each prompt."""
         return items[self.processes.index :: self.processes.count] if self.by_prompt else items
-
-    def check(self, requests: Sequence[Request], question: Question) -> None:
-        """Demand that all processes were asked the same.
-
-        Raises:
-            InputError: they were not.
-        """
-        if self.processes.count > 1:
-            scalar = question.target.name, question.contrast, question.spans
-            inputs = question.baseline, question.attribute_to, question.movable, question.groups
-            asked = str(question.method), *scalar, *inputs, list(requests)
-            self.processes.check_same(repr(asked))
 
     def answered(
         self, sequences: list[TokenSequence], transcriber: Transcriber

@@ -40,6 +40,15 @@ def explain(prompt="the key is red", **options):
     return explainer().explain(prompt, **options)
 
 
+def given(change=0.0):
+    """A baseline of more numbers than a tensor shows, the last one changed."""
+    ids = torch.arange(40) + 10
+    baseline = torch.linspace(-1, 1, 40 * 32).reshape(40, 32)
+    baseline[-1, -1] += change
+    options = {"baseline": baseline, "movable": "all", "response": " red", "steps": 2}
+    return explainer().explain(input_ids=ids, **options)
+
+
 #: What any number of processes must agree on with a single one.
 SAME = {
     "adaptive": lambda: explain(response=" in the"),
@@ -57,6 +66,7 @@ SAME = {
     "two prompts": lambda: explain(PROMPTS[:2], max_new_tokens=3, steps=3),
     "five prompts": lambda: explain(PROMPTS, max_new_tokens=3, steps=3),
     "five prompts and answers": lambda: explain(PROMPTS, response=[" red"] * 5, steps=3),
+    "large baseline": given,
 }
 
 
@@ -126,6 +136,58 @@ def other_windows(index):
     return own.explain("the key", response=" in", steps=7)
 
 
+def other_template(index, prompts):
+    """A word of the chat template differs, but not how many tokens there are."""
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = "{{ word }}{% for m in messages %}{{ m.content }}{% endfor %}"
+    own = Explainer(tiny.model("llama"), tokenizer, distributed=True)
+    return own.explain(
+        [[{"role": "user", "content": text}] for text in PROMPTS[:prompts]],
+        response=[" is"] * prompts,
+        template_options={"word": "XYZ"[index]},
+        steps=3,
+    )
+
+
+def other_tokenizer(index):
+    """The same call, but each process's tokenizer puts another word before the prompt."""
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = "XYZ"[index] + "{% for m in messages %}{{ m.content }}{% endfor %}"
+    own = Explainer(tiny.model("llama"), tokenizer, distributed=True)
+    return own.explain([{"role": "user", "content": "the key"}], response=" is", steps=3)
+
+
+def other_special(index):
+    """The same ids, of which the second process's model takes one for special: it stays put."""
+    model, ids = tiny.model("llama"), tiny.tokenizer()("the key is red")["input_ids"]
+    model.generation_config.pad_token_id = ids[-2] if index == 1 else tiny.PAD
+    own = Explainer(model, tiny.tokenizer(), distributed=True)
+    return own.explain("the key is red", response=" in", steps=3)
+
+
+def other_target(index):
+    """Functions of the same name that are not the same."""
+    targets = [lambda logits, ids: logits.gather(-1, ids[:, None])[:, 0]]
+    targets += [lambda logits, ids: logits.logsumexp(-1)]
+    return explain(response=" in the", target=targets[index == 1], steps=3)
+
+
+def other_type(index):
+    """The second process computes in float64, so that its tensors cannot be exchanged."""
+    model = tiny.model("llama")
+    own = Explainer(model.double() if index == 1 else model, tiny.tokenizer(), distributed=True)
+    return own.explain("the key is red", response=" in the", steps=3)
+
+
+def other_weights(index):
+    """The second process has a head of its own."""
+    model = tiny.model("llama")
+    if index == 1:
+        model.lm_head.weight.data *= 1.1
+    own = Explainer(model, tiny.tokenizer(), distributed=True)
+    return own.explain("the key is red", response=" in the", steps=3)
+
+
 #: What differs between the processes on purpose, given the index of one.
 OWN = {
     "sampled": sampled,
@@ -137,6 +199,17 @@ OWN = {
         "the key is red", response=" in the", steps=7
     ),
     "other windows": other_windows,
+    "other template": lambda index: other_template(index, 1),
+    "other template, dealt out": lambda index: other_template(index, 5),
+    "other generation, dealt out": lambda index: explain(
+        PROMPTS, max_new_tokens=2 + index, steps=2
+    ),
+    "other tokenizer": other_tokenizer,
+    "other special token": other_special,
+    "other target": other_target,
+    "other type": other_type,
+    "other weights": other_weights,
+    "other large baseline": lambda index: given(1e-6 * index),
     "one bad prompt": lambda index: explain([*PROMPTS[:2], ""], response=["!"] * 3, steps=2),
     "one bad model": bad_model,
     "short of memory": short_of_memory,

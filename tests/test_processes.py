@@ -8,13 +8,16 @@ import sys
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import processes_worker
 import pytest
 import torch
 
 import hf_attrib
 from hf_attrib import Explainer, InputError
+from hf_attrib.fingerprint import fingerprint
 from hf_attrib.processes import Processes
+from hf_attrib.sequence import Request
 from hf_attrib.storage import from_json
 
 pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
@@ -119,6 +122,15 @@ def test_all_explain_the_answer_that_the_first_one_sampled(found):
         ("interrupted", -1, None, "on purpose"),
         ("other prompts", None, "InputError", "the processes were asked different things"),
         ("other steps", None, "InputError", "the processes were asked different things"),
+        ("other template", None, "InputError", "the processes were asked different things"),
+        ("other template, dealt out", None, "InputError", "were asked different things"),
+        ("other generation, dealt out", None, "InputError", "were asked different things"),
+        ("other tokenizer", None, "InputError", "the processes were asked different things"),
+        ("other special token", None, "InputError", "the processes were asked different things"),
+        ("other large baseline", None, "InputError", "the processes were asked different things"),
+        ("other type", None, "InputError", "the processes were asked different things"),
+        ("other target", None, "InputError", "find other values for the same tokens"),
+        ("other weights", None, "InputError", "find other values for the same tokens"),
         ("other windows", None, "ProcessError", "the processes went different ways"),
         ("one bad prompt", None, "InputError", "the prompt is empty"),
         ("one bad model", None, "UnsupportedModelError", "LlamaForCausalLM (Embedding)"),
@@ -128,6 +140,31 @@ def test_what_ends_one_ends_all(case, index, error, message, found):
     for process in found if index is None else [found[index]]:
         assert process[case].get("error") == (error or process[case].get("error"))
         assert message in process[case].get("message", "no error")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (torch.zeros(2000), torch.zeros(2000), True),
+        (torch.zeros(2000), torch.zeros(2000).index_fill(0, torch.tensor(1000), 1), False),
+        (torch.ones(3), torch.ones(3, requires_grad=True), True),
+        (torch.zeros(4), torch.zeros(2, 2), False),
+        (torch.zeros(1), torch.zeros(1, dtype=torch.int32), False),
+        (torch.tensor(1.0, dtype=torch.bfloat16), torch.tensor(1.0, dtype=torch.bfloat16), True),
+        (torch.zeros(0), np.zeros(0), False),
+        (np.zeros(2000), np.eye(1, 2000, 1000)[0], False),
+        ({"a": 1, "b": [2]}, {"b": (2,), "a": 1}, True),
+        ({"a", "b"}, {"b", "a"}, True),
+        (["a", "b"], ["a, b"], False),
+        ("one at 0x12", "one at 0x13", False),
+        (object(), object(), True),
+        (Request("a"), Request("a"), True),
+        (Request("a"), Request("a", response="a"), False),
+    ],
+    ids=range(15),
+)
+def test_a_fingerprint_tells_contents_apart_but_not_places(one, other, same):
+    assert (fingerprint(one) == fingerprint(other)) is same
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])

@@ -16,6 +16,7 @@ ORDER = [
     "paths",
     "space",
     "decomposition",
+    "fingerprint",
     "processes",
     "rows",
     "pairs",

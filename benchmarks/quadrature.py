@@ -2,7 +2,7 @@
 
     python benchmarks/quadrature.py --model keys-llama --prompts 8
 
-Every rule explains the same answers; the truth is the adaptive rule at a tolerance twenty times
+Every rule explains the same answers; the truth is the adaptive rule at a tolerance ten times
 finer. The error of a row is that of all its scores, sum |A - A*| / sum |A*|, not of their sum.
 """
 
@@ -47,6 +47,7 @@ FEWER = (
     "trapezoid 50 (inseq's default)",
     "Gauss-Legendre 100",
 )
+TRUTH = {"tolerance": 2e-3, "max_points": 4000}
 BASELINES = ("mean", "zero", "pad", "token")
 
 #: A base model goes on writing; of questions with a known answer it is at least sure.
@@ -90,7 +91,6 @@ def main() -> None:
     warnings.simplefilter("ignore", hf_attrib.AttributionWarning)
     explainer, prompts, word = subject(options.model, options.prompts)
     rules = {name: RULES[name] for name in (FEWER if options.model == "gemma" else RULES)}
-    truth = {"tolerance": 2e-3 if options.model == "gemma" else 1e-3, "max_points": 4000}
     report = {
         "model": options.model,
         "prompts": len(prompts),
@@ -103,7 +103,7 @@ def main() -> None:
     for name in options.baselines:
         baseline = {"token": f"token:{word}", "pad": pad(explainer)}.get(name, name)
         question = {"baseline": baseline, "max_new_tokens": options.new_tokens}
-        rows = [one(explainer, p, question, rules, truth) for p in prompts]
+        rows = [one(explainer, p, question, rules) for p in prompts]
         report["baselines"][name] = {rule: joined([r[rule] for r in rows]) for rule in rows[0]}
         print(markdown({**report, "baselines": {name: report["baselines"][name]}}), flush=True)
         # After each baseline, since the real model takes hours.
@@ -140,10 +140,9 @@ def one(
     prompt: str,
     question: Mapping[str, Any],
     rules: Mapping[str, Mapping[str, Any]],
-    fine: Mapping[str, Any],
 ) -> dict[str, dict[str, list[float]]]:
     """Return the errors, gaps and costs of every rule on the answer to one prompt."""
-    truth = explainer.explain(prompt, **question, **fine)
+    truth = explainer.explain(prompt, **question, **TRUTH)
     size = truth.scores.double().abs().sum(-1)
     asked = {"baseline": question["baseline"], "response_ids": truth.response_ids}
     found = {}

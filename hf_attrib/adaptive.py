@@ -43,6 +43,8 @@ _SPARE = 0.5
 #: Errors of rows were below this many times the sums over their segments in every case that
 #: ``benchmarks/quadrature.py`` has measured.
 _SAFETY = 10.0
+#: Rounding takes about this share of what it may at most.
+_TYPICAL = 0.25
 #: Segments shorter than this are rounding, or a jump of f.
 _SHORTEST = 2.0**-20
 
@@ -166,7 +168,7 @@ class _Nodes:
         disagreement = (segment.integral - simpson).abs().sum(-1)
         # What rounding explains, of f and of the sums, no halving mends.
         rounding = self.field.precision * segment.integral.abs().sum(-1)
-        of_f = self.field.precision * (start.abs() + end.abs())
+        of_f = _TYPICAL * self.field.precision * (start.abs() + end.abs())
         excess = torch.maximum(residual - rounding - of_f, disagreement - rounding).clamp_min(0)
         # Of other targets the values are unknown.
         segment.excess = excess.where(segment.targets, 0)

@@ -49,7 +49,7 @@ class Observation:
     @property
     def probability(self) -> Tensor:
         """Probability of each generated token, [B, T]."""
-        return self.log_prob.exp()
+        return self.log_prob.exp().clamp_max(1)  # which rounding may exceed
 
     def of_spans(self, members: Tensor) -> Observation:
         """Return the same of sums of targets, value and log-probability [B, S].

@@ -89,6 +89,15 @@ def test_chunks_change_nothing(family):
         close(explain(model, batch_size=size, attribute_to="all").scores, whole)
 
 
+def test_a_sure_token_has_probability_one():
+    """The logit less the log of the sum may round to more than 0."""
+    model = tiny.model("gpt2", seed=1)
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight * 100)
+    logits = model(torch.tensor([PROMPT])).logits[0, -1]
+    found = explain(model, response_ids=[int(logits.argmax())], steps=1)
+    assert found.probability.item() == 1
+
+
 def test_autocast_of_the_caller_changes_nothing():
     model = tiny.model("llama")
     expected = explain(model)

@@ -211,7 +211,7 @@ def _agreed(
     seen = field.observe()
     kinds = [(part.shape, part.dtype) for part in (seen.x, seen.value)]
     processes.check_same(*asked, kinds)
-    first = Observation(*map(processes.first, (seen.x, seen.value, seen.probability)))
+    first = Observation(*map(processes.first, (seen.x, seen.value, seen.log_prob)))
     # Rounding is no difference: processes may run other numbers of rows at once.
     tolerance = max(1e-3, 10 * field.precision)
     smallest = 1e3 * tolerance * field.resolution

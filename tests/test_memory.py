@@ -21,9 +21,9 @@ from hf_attrib import memory as memory_module
 from hf_attrib.cli import main
 from hf_attrib.decomposition import Linearisation, Pushforward
 from hf_attrib.embedding_field import EmbeddingField
-from hf_attrib.memory import size_of, written
 from hf_attrib.meter import Meter
 from hf_attrib.methods import methods
+from hf_attrib.sizes import size_of, written
 
 PROMPT, RESPONSE = tiny.ids(9, seed=1), tiny.ids(3, seed=2)
 GIVEN = {"input_ids": PROMPT, "response_ids": RESPONSE}
@@ -265,7 +265,7 @@ def test_max_memory_and_batch_size_hold_together(watch):
 
 def test_a_row_that_is_too_large_is_refused_before_the_run(watch):
     explainer = Explainer(tiny.model("llama"), max_memory="20KB")
-    with pytest.raises(MemoryLimitError, match=r"takes [\d.]+ KiB .* max_memory is 19.5 KiB"):
+    with pytest.raises(MemoryLimitError, match=r"takes [\d.]+ KiB .* max_memory is 19.6 KiB"):
         explainer.explain(**GIVEN, steps=200)
     events = watch(Events())
     with pytest.raises(MemoryLimitError):

@@ -113,7 +113,8 @@ def estimated(measured: Measured, least: Rows, most: Rows, at_most: bool) -> Est
     back = sum(span * len(block) for span, block in zip(spans, blocks, strict=True))
     counts = [_counts(rows, measured, len(blocks), along) for rows in (least, most)]
     if at_most:
-        counts[0] = _fewest(least, along)
+        passes = len(list(field.blocks(every)))  # of pullbacks, which fewer targets may take
+        counts = [_fewest(least, along), _counts(most, measured, passes, along)]
     forward, backward, directional = zip(*counts, strict=True)
     turn = most.gradients * _turn(measured, reads) if at_most and along else 0
     usual = usual_rows(tokens, measured.x.device)

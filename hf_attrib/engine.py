@@ -22,7 +22,7 @@ from hf_attrib.errors import AttributionWarning, InputError, MemoryLimitError
 from hf_attrib.estimation import Estimate, Measured, estimated
 from hf_attrib.field import Field, Progress
 from hf_attrib.inject import sites_of, vocabulary
-from hf_attrib.memory import Demand, Memory
+from hf_attrib.memory import Memory
 from hf_attrib.meter import Meter
 from hf_attrib.processes import ALONE, Processes
 from hf_attrib.question import Question
@@ -75,8 +75,7 @@ class Engine:
             question: what is asked about it.
             processes: those that share the rows to run.
         """
-        results: list[Attribution] = []
-        verdict = self._check_model(sequences[0])
+        results, verdict = list[Attribution](), self._check_model(sequences[0])
         # Where each token takes a pass of its own, sequences have nothing to share.
         together = 1 if verdict.looks_ahead else _TOGETHER
         while len(results) < len(sequences):
@@ -132,7 +131,7 @@ class Engine:
         reference = question.reference(self.tokenizer)
         scored = question.scored(sequences[0])
         field.space = space_of(self.model, sites, batch, reference, seen.x, scored)
-        self.memory.fit(field, seen.x, _demand(question))
+        self.memory.fit(field, seen.x, question.demand())
         return _Opened(batch, asked, field, seen, reference.name)
 
     def _attribute(
@@ -167,15 +166,13 @@ class Engine:
         field, x, spent = opened.field, opened.seen.x, int(opened.field.forward_rows[0])
         with Meter() as meter:  # the mean embedding takes the whole table, part by part
             field.space.reference(0, 0)
-        demand = _demand(question)
+        demand = question.demand()
         need = self.memory.need(field, x, demand)
         inputs = int(opened.batch.movable.sum())
-        least, most = question.method.rows(field.targets, inputs)
-        if at_most:  # it may stop after one token
-            least, _ = question.method.rows(1, inputs)
+        _, most = question.method.rows(field.targets, inputs)
+        least, _ = question.method.rows(1 if at_most else field.targets, inputs)
         passes = field.targets if verdict.looks_ahead else 1
-        before = sum(meter.peak.values())
-        measured = Measured(field, x, spent, passes, demand.linear, need, before)
+        measured = Measured(field, x, spent, passes, demand.linear, need, meter.peak.total())
         return estimated(measured, least, most, at_most)
 
     def _check_model(self, sequence: TokenSequence) -> Verdict:
@@ -231,13 +228,6 @@ def _agreed(
             "them must hold the same weights and give the same target."
         )
     return first
-
-
-def _demand(question: Question) -> Demand:
-    """Return what of a question decides over the memory of a row."""
-    kind = question.target.name, question.contrast is None, question.spans is None
-    claims = question.method.promises()
-    return Demand(kind, claims.whole_gradients, claims.additive)
 
 
 def _check_contrasts(contrasts: Sequence[Tensor], size: int) -> None:

@@ -596,7 +596,7 @@ def test_estimates_of_lists_and_of_spans(monkeypatch):
     ]
     assert explainer.estimate("the key", spans="response", max_new_tokens=3).targets == 1
     assert explainer.estimate("the key", spans="word", max_new_tokens=3).targets == 3
-    with pytest.raises(InputError, match="room"):
+    with pytest.raises(InputError, match="Raise max_length"):
         explainer.estimate("the key", max_length=2)
     with pytest.raises(InputError, match="unknown"):
         explainer.estimate("the key", baseline="nothing")

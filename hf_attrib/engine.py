@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from hf_attrib.devices import device_of
 from hf_attrib.directions import Columns
 from hf_attrib.embedding_field import EmbeddingField, Observation
 from hf_attrib.embedding_space import space_of
-from hf_attrib.errors import AttributionWarning, InputError
+from hf_attrib.errors import AttributionWarning, InputError, MemoryLimitError
 from hf_attrib.estimation import Estimate, Measured, estimated
 from hf_attrib.field import Field, Progress
 from hf_attrib.inject import sites_of, vocabulary
@@ -75,11 +75,18 @@ class Engine:
             question: what is asked about it.
             processes: those that share the rows to run.
         """
-        results, verdict = [], self._check_model(sequences[0])
+        results, verdict = list[Attribution](), self._check_model(sequences[0])
         # Where each token takes a pass of its own, sequences have nothing to share.
         together = 1 if verdict.looks_ahead else _TOGETHER
-        for i in range(0, len(sequences), together):
-            results += self._attribute(sequences[i : i + together], question, verdict, processes)
+        while len(results) < len(sequences):
+            some = sequences[len(results) : len(results) + together]
+            try:
+                results += self._attribute(some, question, verdict, processes)
+            except MemoryLimitError:
+                # Processes that share rows must stay together, whichever of them has no memory.
+                if len(some) == 1 or processes.count > 1:
+                    raise
+                together = len(some) // 2
         for result in results:
             if message := _reservation(result):
                 warnings.warn(message, AttributionWarning, stacklevel=3)
@@ -124,7 +131,7 @@ class Engine:
         reference = question.reference(self.tokenizer)
         scored = question.scored(sequences[0])
         field.space = space_of(self.model, sites, batch, reference, seen.x, scored)
-        self.memory.fit(field, seen.x, *_demand(question))
+        self.memory.fit(field, seen.x, question.demand())
         return _Opened(batch, asked, field, seen, reference.name)
 
     def _attribute(
@@ -159,13 +166,13 @@ class Engine:
         field, x, spent = opened.field, opened.seen.x, int(opened.field.forward_rows[0])
         with Meter() as meter:  # the mean embedding takes the whole table, part by part
             field.space.reference(0, 0)
-        need = self.memory.need(field, x, *_demand(question))
+        demand = question.demand()
+        need = self.memory.need(field, x, demand)
         inputs = int(opened.batch.movable.sum())
-        least, most = question.method.rows(field.targets, inputs)
+        _, most = question.method.rows(field.targets, inputs)
+        least, _ = question.method.rows(1 if at_most else field.targets, inputs)
         passes = field.targets if verdict.looks_ahead else 1
-        linear = question.method.promises().additive
-        before = sum(meter.peak.values())
-        measured = Measured(field, x, spent, passes, linear, need, before)
+        measured = Measured(field, x, spent, passes, demand.linear, need, meter.peak.total())
         return estimated(measured, least, most, at_most)
 
     def _check_model(self, sequence: TokenSequence) -> Verdict:
@@ -221,12 +228,6 @@ def _agreed(
             "them must hold the same weights and give the same target."
         )
     return first
-
-
-def _demand(question: Question) -> tuple[Hashable, int]:
-    """Return what of a question decides over the memory of a row."""
-    kind = question.target.name, question.contrast is None, question.spans is None
-    return kind, question.method.promises().whole_gradients
 
 
 def _check_contrasts(contrasts: Sequence[Tensor], size: int) -> None:

@@ -11,10 +11,10 @@ from rich.text import Text
 from torch import Tensor
 
 from hf_attrib.decomposition import Rows
-from hf_attrib.directions import NEVER, cheaper
 from hf_attrib.field import Field
-from hf_attrib.memory import Need, longest, written
-from hf_attrib.pairs import Asked, Pairs
+from hf_attrib.memory import Need, usual_rows
+from hf_attrib.probe import directed, longest
+from hf_attrib.sizes import written
 
 __all__ = ["Estimate", "Measured", "estimated"]
 
@@ -32,7 +32,7 @@ class Estimate:
         backward_rows: (sequence, target) pairs run backward.
         directional_rows: (sequence, column) pairs run forward with their derivative.
         seconds: time of these rows, from the quickest and the slowest way they were measured.
-        peak_memory: bytes that the attribution takes at once beyond the model.
+        peak_memory: bytes that rows, or before them the baseline, take at once beyond the model.
     """
 
     tokens: int
@@ -51,12 +51,12 @@ class Estimate:
         lines = {
             "input tokens": f"{self.tokens:,}",
             "targets": f"{self.targets:,}{limit}",
-            "forward rows": _range(self.forward_rows),
-            "backward rows": _range(self.backward_rows),
-            "directions": _range(self.directional_rows),
+            "forward rows": _range(self.forward_rows, self.at_most),
+            "backward rows": _range(self.backward_rows, self.at_most),
+            "directions": _range(self.directional_rows, self.at_most),
             "rows at once": f"{self.rows_at_once:,}",
             "seconds": f"about {seconds}",
-            "memory": f"{written(self.peak_memory)} beyond the model",
+            "memory": f"{'up to ' * self.at_most}{written(self.peak_memory)} beyond the model",
         }
         return "\n".join(f"{name:<14} {value}" for name, value in lines.items())
 
@@ -65,7 +65,9 @@ class Estimate:
         return Text(str(self))
 
 
-def _range(ends: tuple[int, int]) -> str:
+def _range(ends: tuple[int, int], at_most: bool) -> str:
+    if at_most and 0 < ends[0] == ends[1]:
+        return f"up to {ends[1]:,}"
     return " to ".join(f"{end:,}" for end in dict.fromkeys(ends))
 
 
@@ -101,50 +103,45 @@ def estimated(measured: Measured, least: Rows, most: Rows, at_most: bool) -> Est
         most: what is run at most.
         at_most: whether T is an upper limit.
     """
-    field = measured.field
+    field, tokens = measured.field, measured.x.shape[-2]
     every = longest(field, measured.x, field.targets)
-    reads = field.reads().expand(1, field.targets, measured.x.shape[-2])[0].sum(-1).double()
-    along = _along(measured, every)
+    reads = field.reads().expand(1, field.targets, tokens)[0].sum(-1).double()
+    along = measured.linear and directed(field, measured.x) is not None
     blocks = [every.target[0]] if along else list(field.blocks(every))
     # How far passes of gradients run, next to the longest, forward and backward.
     spans = [float(reads[block].max() / reads.max()) for block in blocks]
     back = sum(span * len(block) for span, block in zip(spans, blocks, strict=True))
     counts = [_counts(rows, measured, len(blocks), along) for rows in (least, most)]
+    if at_most:
+        passes = len(list(field.blocks(every)))  # of pullbacks, which fewer targets may take
+        counts = [_fewest(least, along), _counts(most, measured, passes, along)]
     forward, backward, directional = zip(*counts, strict=True)
-    at_once = min(field.runner.limit, forward[1])
-    together, alone = _timed(measured, at_once), _timed(measured, 1)
+    turn = most.gradients * _turn(measured, reads) if at_most and along else 0
+    usual = usual_rows(tokens, measured.x.device)
+    # Nodes of a fixed rule come all at once; those that a method decides on come in rounds.
+    at_once = min(field.runner.limit, forward[1], max(usual, least.gradients))
+    together, alone = _timed(measured, min(at_once, usual)), _timed(measured, 1)
+    at_once = min(at_once, field.runner.limit)  # memory may have ended
     quick, slow = [[end(pair) for pair in zip(alone, together, strict=True)] for end in (min, max)]
     cost = float(field.direction_cost.of(reads.max())) if max(directional) else 0
-    shorter = forward[0] * sum(spans) / len(spans), backward[0] * back / field.targets
+    shorter = sum(spans) / len(spans), back / field.targets
+    if at_most:
+        shorter = (float(reads.min() / reads.max()),) * 2
     return Estimate(
-        tokens=measured.x.shape[-2],
+        tokens=tokens,
         targets=field.targets,
         at_most=at_most,
         rows_at_once=at_once,
         forward_rows=forward,
-        backward_rows=backward,
+        backward_rows=(backward[0], backward[1] + turn),
         directional_rows=directional,
         seconds=(
-            shorter[0] * quick[0] + (shorter[1] + cost * directional[0]) * quick[1],
+            shorter[0] * forward[0] * quick[0]
+            + (shorter[1] * backward[0] + cost * directional[0]) * quick[1],
             forward[1] * slow[0] + (backward[1] + cost * directional[1]) * slow[1],
         ),
         peak_memory=max(round(measured.need.of(at_once)), measured.before),
     )
-
-
-def _along(measured: Measured, every: Pairs) -> bool:
-    """Tell whether the gradients of all targets come from directions of the inputs."""
-    field, where = measured.field, (every.sequence, every.target)
-    asked = Asked(lambda _: (every.points, every.velocity), *where, every.needed, every.wanted)
-    cost = field.direction_cost if measured.linear else NEVER
-    if not bool(cheaper(asked, field.effort(*where), field.columns, cost)):
-        return False
-    try:
-        field.pushforward(every.points, *where).along(torch.tensor([0]), every.velocity)
-    except NotImplementedError:  # as the run would find out
-        field.direction_cost = NEVER
-        return False
-    return True
 
 
 def _counts(rows: Rows, measured: Measured, blocks: int, along: bool) -> tuple[int, int, int]:
@@ -155,6 +152,21 @@ def _counts(rows: Rows, measured: Measured, blocks: int, along: bool) -> tuple[i
     # Rows that ask for some targets take directions where these are fewer.
     some = rows.own if measured.linear and math.isfinite(field.direction_cost.linear) else 0
     return measured.spent + forward, backward, some + (rows.gradients * columns if along else 0)
+
+
+def _fewest(least: Rows, along: bool) -> tuple[int, int, int]:
+    """Return what is run at least where the answer may be one token."""
+    # With one target there are no blocks, and pullbacks cost less than directions; with more,
+    # directions may leave no pullbacks.
+    forward = 1 + least.values + least.gradients + least.own
+    return forward, least.own + (0 if along else least.gradients), 0
+
+
+def _turn(measured: Measured, reads: Tensor) -> int:
+    """Return how many targets are at most left to pullbacks where more take directions."""
+    columns, furthest = int(measured.field.columns.moving.sum()), reads.max()
+    pullbacks = columns * measured.field.direction_cost.of(furthest) * furthest / reads.min()
+    return min(measured.field.targets, math.ceil(pullbacks))
 
 
 def _timed(measured: Measured, count: int) -> tuple[float, float]:

@@ -18,13 +18,14 @@ from hf_attrib.estimation import Estimate
 from hf_attrib.field import Progress, silent
 from hf_attrib.grouping import Grouping
 from hf_attrib.inject import isolated
-from hf_attrib.memory import Memory, size_of
+from hf_attrib.memory import Memory
 from hf_attrib.methods import Method
 from hf_attrib.processes import ALONE, connected
 from hf_attrib.question import Question, split_arguments
 from hf_attrib.rehearsal import Rehearsal
 from hf_attrib.sequence import Request, Transcriber
 from hf_attrib.sharing import Sharing
+from hf_attrib.sizes import size_of
 from hf_attrib.targets import Score
 from hf_attrib.targets import target as target_named
 
@@ -41,8 +42,10 @@ class Explainer:
         tokenizer: its tokenizer; without one, prompts and responses are given as ids.
         batch_size: sequences run at once, whatever memory is free; by default as many as fit, up
             to about 1,024 tokens on CPUs and 16,384 elsewhere. It changes memory and speed only.
-        max_memory: what an attribution may take beyond the model, as ``"2GiB"``, ``"500MB"`` or
-            in bytes; by default a share of what is free.
+        max_memory: what the rows of an attribution may take beyond the model, as ``"2GiB"``,
+            ``"500MB"`` or in bytes; by default a share of what is free. It does not bound
+            generation, the mean of the embedding table, what a method prepares, nor the keys and
+            values of a prefix that is run once.
         progress: called with (path nodes done, nodes in all) during attribution.
         distributed: share the work with the other processes that ``accelerate launch`` or
             ``torchrun`` started. All of them must then make the same calls, and all get the
@@ -178,8 +181,8 @@ class Explainer:
     ) -> Estimate | list[Estimate]:
         """Tell what :meth:`explain` would cost, from a few rows that are run.
 
-        Without a response nothing is generated: the estimate is for the longest one that
-        generation could write.
+        Generation is not counted. Without a response there is none: the estimate is for the
+        longest one that generation could write.
 
         Args:
             prompt: as for :meth:`explain`; a list is estimated prompt by prompt.

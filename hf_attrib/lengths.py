@@ -30,10 +30,17 @@ def limit_length(model: Any, arguments: dict[str, Any], prompt: int) -> None:
         prompt: how many tokens the prompt has.
 
     Raises:
-        InputError: more tokens are asked for than there is room for.
+        InputError: no tokens are asked for, or more than there is room for.
     """
     config = arguments.get("generation_config") or model.generation_config
     room, asked = _room(model, prompt), arguments.get("max_new_tokens")
+    if room is not None and room < 1:
+        raise InputError(
+            f"the prompt has {prompt:,} tokens, but {type(model).__name__} reads at most "
+            f"{positions(model):,}, so that no token can follow. Shorten the prompt."
+        )
+    if asked is not None and asked < 1:
+        raise InputError(f"max_new_tokens is {asked}; allow at least one new token.")
     if asked is not None and room is not None and asked > room:
         raise InputError(
             f"max_new_tokens is {asked}, but {type(model).__name__} has room for {room} "
@@ -54,7 +61,7 @@ def most_new_tokens(model: Any, generation: Mapping[str, Any], prompt: int) -> i
         prompt: how many tokens the prompt has.
 
     Raises:
-        InputError: there is room for none.
+        InputError: it would write none.
     """
     arguments = dict(generation)
     limit_length(model, arguments, prompt)
@@ -73,8 +80,8 @@ def most_new_tokens(model: Any, generation: Mapping[str, Any], prompt: int) -> i
     most = int(most) if room is None else min(int(most), room)
     if most < 1:
         raise InputError(
-            f"generation has room for {most} tokens after this prompt of {prompt}; allow at least "
-            "one new token."
+            f"the prompt has {prompt:,} tokens, and with them generation has reached the length "
+            "that it is allowed. Raise max_length, or set max_new_tokens to at least 1."
         )
     return most
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 import psutil
 import torch
-from accelerate.utils import convert_file_size_to_int
 from torch import Tensor
 
-from hf_attrib.errors import InputError, MemoryLimitError
+from hf_attrib.directions import NEVER
+from hf_attrib.errors import MemoryLimitError
 from hf_attrib.field import Field
-from hf_attrib.meter import Meter
-from hf_attrib.pairs import Contraction, Pairs, differentiate, dot
+from hf_attrib.probe import Taken, directed, followed, pulled_back
 from hf_attrib.rows import RowRunner
+from hf_attrib.sizes import written
 
-__all__ = ["Memory", "Need", "longest", "size_of", "usual_rows", "written"]
+__all__ = ["Demand", "Memory", "Need", "usual_rows"]
 
 #: Tokens in flight when memory allows more. CPUs gain nothing from more, accelerators do.
 _TOKENS_ON_CPU, _TOKENS = 1024, 16384
@@ -40,48 +40,19 @@ def usual_rows(width: int, device: torch.device) -> int:
     return max(1, (_TOKENS_ON_CPU if device.type == "cpu" else _TOKENS) // width)
 
 
-def size_of(given: str | int) -> int:
-    """Return a size in bytes that was given as text, ``"2GiB"`` or ``"500MB"``, or in bytes.
-
-    Raises:
-        InputError: it is no size.
-    """
-    try:
-        size = 0 if isinstance(given, bool) else int(convert_file_size_to_int(given))
-    except (AttributeError, OverflowError, ValueError):
-        size = 0
-    if size < 1:
-        raise InputError(
-            f"max_memory is {given!r:.80}; expected bytes, or a size such as '2GiB' or '500MB'."
-        )
-    return size
-
-
-def written(size: float) -> str:
-    """Return a size in words.
-
-    >>> written(3 * 2**29)
-    '1.5 GiB'
-    """
-    power = min(3, int(math.log2(max(size, 1))) // 10)
-    return f"{size / 2 ** (10 * power):.3g} {('bytes', 'KiB', 'MiB', 'GiB')[power]}"
-
-
-def longest(field: Field, x: Tensor, wanted: int = 1) -> Pairs:
-    """Return one row, of all targets, whose gradient is wanted for those that read the most.
+@dataclass(frozen=True)
+class Demand:
+    """What of a question decides over the memory of a row.
 
     Args:
-        field: F and its gradient.
-        x: embeddings, [B, 1, N, D].
-        wanted: for how many targets.
+        kind: what is explained.
+        whole: how many gradients of all targets are held whole.
+        linear: whether derivatives along directions would do for gradients.
     """
-    shape = (field.sequences, field.targets, x.shape[-2])
-    read = field.reads().expand(shape).sum(-1).masked_fill(~field.valid(), -1)  # [B, T]
-    b = int(read.amax(1).argmax())
-    asked = torch.zeros(1, field.targets, dtype=torch.bool)
-    asked[0, read[b].argsort(descending=True)[:wanted]] = True
-    columns = torch.arange(field.targets)[None]
-    return Pairs(x[b], torch.zeros_like(x[b]), torch.tensor([b]), columns, asked, asked)
+
+    kind: Hashable
+    whole: int
+    linear: bool
 
 
 @dataclass(frozen=True)
@@ -93,7 +64,7 @@ class Need:
         held: whatever their number.
     """
 
-    row: Mapping[torch.device, float]
+    row: Taken
     held: int
 
     def of(self, rows: int) -> float:
@@ -119,7 +90,7 @@ class Memory:
         #: By the type of device, tokens that did not end memory where more did.
         self._ceiling: dict[str, int] = {}
         #: Of rows measured: their lengths, and the bytes on each device.
-        self._measured: dict[Hashable, tuple[tuple[int, ...], Mapping[torch.device, float]]] = {}
+        self._measured: dict[Hashable, tuple[tuple[int, ...], Taken]] = {}
 
     def runner(self, width: int, device: torch.device) -> RowRunner:
         """Return what runs rows of N tokens, until :meth:`fit` knows more.
@@ -141,7 +112,7 @@ class Memory:
         proven = self._ceiling.get(device.type, asked * width) // width
         return max(1, min(asked, proven))
 
-    def fit(self, field: Field, x: Tensor, kind: Hashable, whole: int) -> None:
+    def fit(self, field: Field, x: Tensor, demand: Demand) -> None:
         """Let a field run as many rows at once as fit; arguments as for :meth:`need`.
 
         Raises:
@@ -149,13 +120,12 @@ class Memory:
         """
         if self.batch_size is not None and self.max_memory is None:
             return
-        need = self.need(field, x, kind, whole)
+        need = self.need(field, x, demand)
         rows = self._most(x.shape[-2], x.device)
-        if self.batch_size is None:
-            free = {device: _SHARE * _available(device) for device in need.row}
-            free[x.device] -= need.held
-            rows = min(rows, *(int(free[device] / size) for device, size in need.row.items()))
         if self.max_memory is not None:
+            if need.of(1) > self.max_memory and field.direction_cost != NEVER:
+                field.direction_cost = NEVER  # pullbacks may take less
+                need = self.need(field, x, demand)
             if need.of(1) > self.max_memory:
                 raise MemoryLimitError(
                     f"one sequence of {x.shape[-2]} tokens with {field.targets} targets takes "
@@ -164,47 +134,50 @@ class Memory:
                     "response."
                 )
             rows = min(rows, int((self.max_memory - need.held) / (need.of(1) - need.held)))
+        if self.batch_size is None:
+            free = {device: _SHARE * _available(device) for device in need.row}
+            free[x.device] -= need.held
+            rows = min(rows, *(int(free[device] / size) for device, size in need.row.items()))
         field.runner.resize(max(1, rows))
 
-    def need(self, field: Field, x: Tensor, kind: Hashable, whole: int) -> Need:
+    def need(self, field: Field, x: Tensor, demand: Demand) -> Need:
         """Return what rows take, measured or remembered.
 
         Rows of about the same length and number of targets take about the same for each token.
 
         Args:
-            field: F and its gradient.
+            field: F and its gradient; where its directions cannot be run, it is told so.
             x: embeddings, [B, 1, N, D].
-            kind: what else of the question decides over memory.
-            whole: how many gradients of all targets are held whole.
+            demand: what else decides over memory.
         """
         moving = x.shape[-2] - int(field.movable.any(0).nonzero()[0])
         sizes = (x.shape[-2], moving, field.targets)  # what comes before may be run once for all
-        key = (kind, whole > 0, x.device, *(round(_FINENESS * math.log2(n)) for n in sizes))
+        about = (x.device, *(round(_FINENESS * math.log2(n)) for n in sizes))
+        whole = demand.whole > 0
+        row = self._remembered(
+            (demand.kind, whole, *about), sizes, lambda: pulled_back(field, x, whole), 1
+        )
+        if demand.linear and (pairs := directed(field, x)) is not None:
+            try:
+                # Plain attention takes memory that grows with the square of the length.
+                along = self._remembered(
+                    (demand.kind, *about), sizes, lambda: followed(field, pairs), 2
+                )
+            except (NotImplementedError, MemoryLimitError):  # as the run would find out
+                field.direction_cost = NEVER
+            else:
+                row = {d: max(row.get(d, 0.0), along.get(d, 0.0)) for d in {*row, *along}}
+        return Need(row, demand.whole * field.targets * x.nbytes)
+
+    def _remembered(
+        self, key: Hashable, sizes: tuple[int, ...], measure: Callable[[], Taken], power: int
+    ) -> Taken:
+        """Return what a row takes, from one of about its sizes."""
         if key not in self._measured:
-            self._measured[key] = (sizes, _measured(field, x, whole > 0))
+            self._measured[key] = (sizes, measure())
         before, taken = self._measured[key]
         longer = max(1.0, *(now / then for now, then in zip(sizes, before, strict=True)))
-        row = {device: size * longer for device, size in taken.items()}
-        return Need(row, whole * field.targets * x.nbytes)
-
-
-def _measured(field: Field, x: Tensor, whole: bool) -> Mapping[torch.device, float]:
-    """Return the bytes that one row takes on each device, forward and for one pullback."""
-    pairs, meter = longest(field, x), Meter()
-    contract: Contraction = (lambda gradient, _: gradient) if whole else dot
-
-    def compute(_: Tensor) -> tuple[Tensor, ...]:
-        with meter:
-            blocks = field.blocks(pairs)
-            found = differentiate(field.linearise, pairs, blocks, field.movable, contract)
-        return (found.gradient,)
-
-    (kept,) = RowRunner(1).map(1, compute)
-    peak = meter.peak
-    # Points and velocities are copied on their way. Gradients are copied where they are joined, and
-    # those of the rows before are in use until the next have come.
-    peak[x.device] = max(peak[x.device] + 4 * pairs.points.nbytes + kept.nbytes, 3 * kept.nbytes)
-    return {device: taken for device, taken in peak.items() if taken}
+        return {device: size * longer**power for device, size in taken.items()}
 
 
 def _available(device: torch.device) -> int:

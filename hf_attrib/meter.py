@@ -47,4 +47,6 @@ class Meter(TorchDispatchMode):
 
 def _storages(found: Any) -> list[torch.UntypedStorage]:
     tensors = (leaf for leaf in tree_leaves(found) if isinstance(leaf, Tensor))
-    return [t.untyped_storage() for t in tensors if t.layout is torch.strided]
+    # Tensors on the device "meta" have a shape and no memory.
+    kept = (t for t in tensors if t.layout is torch.strided and not t.is_meta)
+    return [t.untyped_storage() for t in kept]

@@ -14,6 +14,7 @@ from hf_attrib.baselines import Baseline, BaselineLike, parse, single_token
 from hf_attrib.encoding import as_ids
 from hf_attrib.errors import InputError
 from hf_attrib.grouping import Grouping, chosen, partition
+from hf_attrib.memory import Demand
 from hf_attrib.methods import Method, method, methods
 from hf_attrib.sequence import TokenSequence
 from hf_attrib.targets import Target
@@ -109,6 +110,12 @@ class Question:
         """
         inputs = self.inputs(sequence)
         return inputs.singles() if self.groups is None else partition(inputs, self.groups)
+
+    def demand(self) -> Demand:
+        """Return what decides over the memory of a row."""
+        kind = self.target.name, self.contrast is None, self.spans is None
+        claims = self.method.promises()
+        return Demand(kind, claims.whole_gradients, claims.additive)
 
     @property
     def joins(self) -> bool:

@@ -266,7 +266,7 @@ BAD = {
     "options of no template": ({"prompt": "a", "template_options": {"x": 1}}, "go with messages"),
     "foreign cache": ({"prompt": "a", "past_key_values": object()}, "past_key_values would make"),
     "typo": ({"prompt": "a", "stepz": 3}, "generate refuses"),
-    "no new token": ({"prompt": "a", "max_new_tokens": 0}, "generate refuses"),
+    "no new token": ({"prompt": "a", "max_new_tokens": 0}, "max_new_tokens is 0"),
     "steps type": ({"prompt": "a", "steps": "5"}, "steps is '5'"),
     "method class": ({"prompt": "a", "method": IntegratedGradients}, "instance of a method"),
     "target list": ({"prompt": "a", "target": ["logit"]}, "is unknown"),

@@ -12,6 +12,7 @@ PACKAGE = Path(hf_attrib.__file__).parent
 #: From mathematics to screens. `hf_attrib/__init__.py` and `__main__.py` see everything.
 ORDER = [
     "errors",
+    "sizes",
     "quadrature",
     "paths",
     "space",
@@ -23,6 +24,7 @@ ORDER = [
     "directions",
     "field",
     "meter",
+    "probe",
     "memory",
     "adaptive",
     "span_field",

@@ -14,10 +14,10 @@ from hf_attrib.cli.output import STDSTREAM, check_distinct, check_writable
 from hf_attrib.errors import InputError
 from hf_attrib.grouping import RULES
 from hf_attrib.loading import DTYPES, check_device
-from hf_attrib.memory import size_of
 from hf_attrib.methods import Method, methods
 from hf_attrib.methods.base import method as method_named
 from hf_attrib.question import Question
+from hf_attrib.sizes import size_of
 from hf_attrib.targets import TARGETS, target
 
 __all__ = ["Answer", "Asked", "ModelChoice", "Record", "View", "check_positive"]
@@ -47,7 +47,7 @@ class ModelChoice:
     max_memory: Annotated[
         str | None,
         typer.Option(
-            help="What it may take beyond the model: 2GiB, 500MB; or a share, if not set."
+            help="What rows may take beyond the model: 2GiB, 500MB; or a share, if not set."
         ),
     ] = None
 

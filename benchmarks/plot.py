@@ -27,8 +27,7 @@ matplotlib.rcParams.update(
 
 def main() -> None:
     """Draw every picture."""
-    for model in ("keys-llama", "gemma"):
-        quadrature(model)
+    quadrature("gemma")
     scaling()
 
 
@@ -55,7 +54,7 @@ def quadrature(model: str) -> None:
 def scaling() -> None:
     """Draw how time and memory grow, next to the bare loop."""
     series = result("scaling-llama6")["series"]
-    figure, axes = plt.subplots(2, len(series), figsize=(11, 5))
+    figure, axes = plt.subplots(2, len(series), figsize=(11, 5), squeeze=False)
     for column, (name, rows) in enumerate(series.items()):
         letter = {"prompt tokens": "P", "generated tokens": "T", "nodes": "K"}[name]
         over = [row[letter] for row in rows]

@@ -40,8 +40,8 @@ _SEGMENTS = 4
 FIRST_NODES = 4 * _SEGMENTS + 1
 #: Halving stops for a target once what it leaves alone is this share of its tolerance.
 _SPARE = 0.5
-#: Errors of rows were below this many times the sums over their segments in every case that
-#: ``benchmarks/quadrature.py`` has measured.
+#: Errors of rows were below half this many times the sums over their segments in all cases but one
+#: that ``benchmarks/quadrature.py`` has measured.
 _SAFETY = 10.0
 #: Rounding takes about this share of what it may at most.
 _TYPICAL = 0.25

@@ -11,7 +11,7 @@ from torch import Tensor
 from hf_attrib.batch import Batch
 from hf_attrib.devices import device_of
 from hf_attrib.directions import Cost
-from hf_attrib.errors import UnsupportedModelError
+from hf_attrib.errors import ProcessError, UnsupportedModelError
 from hf_attrib.field import Field, Linearisation, Progress, Pushforward, silent
 from hf_attrib.forward import Forward, inputs_of, select
 from hf_attrib.forward_mode import lacks, push
@@ -125,6 +125,8 @@ class EmbeddingField(Field):
         try:
             self.forward.reuse(length)
             exact = self.forward.prefix is not None and self._same(seen)
+        except ProcessError:  # another process has ended the call
+            raise
         except Exception:  # a cache of its own, or no memory for it: rows run whole, and slower
             exact = False
         if not exact:

@@ -1,5 +1,7 @@
 """Adaptive path integrals: they converge, they know how well, and they pay where it counts."""
 
+import itertools
+
 import pytest
 import torch
 from problems import PROBLEMS
@@ -20,7 +22,7 @@ def along(function, positions=1, targets=1, budget=None, row_budget=8, path=None
     field = FunctionField(function, targets, positions, row_budget)
     ends = torch.zeros(1, 1, positions, 1), torch.ones(1, 1, positions, 1)
     path = path or straight(*(end.double() for end in ends))
-    return field, integrate(field, path, budget or Budget(0.02, 400))
+    return field, integrate(field, [path], budget or Budget(0.02, 400))
 
 
 @pytest.mark.parametrize("degree", range(1, 6))
@@ -64,7 +66,7 @@ def test_progress_counts_the_targets_that_are_done():
     field = FunctionField(lambda z: torch.cat([z[:, 0], step(z[:, 0])], 1), 2, 1)
     field.progress = lambda done, total: seen.append((done, total))
     ends = torch.zeros(1, 1, 1, 1).double(), torch.ones(1, 1, 1, 1).double()
-    integrate(field, straight(*ends), Budget(0.02, 400))
+    integrate(field, [straight(*ends)], Budget(0.02, 400))
     assert seen[0] == (1, 2)
     assert seen[-1] == (2, 2)
 
@@ -84,7 +86,7 @@ def test_cancelling_errors_do_not_count_as_none():
     start = torch.tensor([[[[0.0], [0.0]]]]).double()
     x = torch.tensor([[[[1.0], [-1.0]]]]).double()
     field = FunctionField(opposed, 1, 2)
-    found = integrate(field, straight(start, x), Budget(1e-4, 400))
+    found = integrate(field, [straight(start, x)], Budget(1e-4, 400))
     share = float(torch.sigmoid((torch.linspace(0, 1, 20001).double() - 0.3) / 0.03).mean())
     expected = torch.tensor([share + 1, -share]).double()
     assert (found.scores[0, 0] - expected).abs().sum() < 1e-3
@@ -133,7 +135,9 @@ def test_the_bound_is_honest_and_not_idle():
         function, x = rough(seed)
         field = FunctionField(function, 2, 4, 64)
         path = straight(-x, x)
-        found, fine = (integrate(field, path, Budget(t, n)) for t, n in ((0.02, 400), (1e-9, 9000)))
+        found, fine = (
+            integrate(field, [path], Budget(t, n)) for t, n in ((0.02, 400), (1e-9, 9000))
+        )
         error = (found.scores - fine.scores).abs().sum(-1)
         ratios.append((error / found.bound).flatten())
     ratios = torch.cat(ratios)
@@ -182,3 +186,37 @@ def test_spans_and_batches_are_integrated_alike(keys):
 def test_bad_fields_are_refused(fields, message):
     with pytest.raises(InputError, match=message):
         IntegratedGradients(**fields)
+
+
+def corner(*points):
+    """Pieces of a path through points, [1, 1 or T, N, 1] each."""
+    return [straight(a.double(), b.double()) for a, b in itertools.pairwise(points)]
+
+
+def test_a_path_with_a_corner_is_integrated_piece_by_piece():
+    """f = a b along (0,0) -> (1,0) -> (1,1): all of its change belongs to b."""
+    places = [torch.tensor(p).reshape(1, 1, 2, 1) for p in ([0.0, 0.0], [1.0, 0.0], [1.0, 1.0])]
+    field = FunctionField(lambda z: z[:, 0] * z[:, 1], 1, 2)
+    found = integrate(field, corner(*places), Budget(1e-3, 400))
+    torch.testing.assert_close(found.scores.flatten(), torch.tensor([0.0, 1.0]).double())
+    assert field.backward_rows.item() == 18  # of 9 for each piece the corner counts twice
+
+
+def test_each_target_may_have_a_path_of_its_own():
+    """One goes by way of b, the other by way of a; a piece that leads nowhere costs nothing."""
+    ways = [[[0.0, 0.0]] * 2, [[1.0, 0.0], [0.0, 1.0]], [[1.0, 1.0], [0.0, 1.0]], [[1.0, 1.0]] * 2]
+    places = [torch.tensor(p).reshape(1, 2, 2, 1) for p in ways]
+    field = FunctionField(lambda z: (z[:, 0] * z[:, 1]).expand(-1, 2), 2, 2)
+    found = integrate(field, corner(*places), Budget(1e-3, 400))
+    torch.testing.assert_close(found.scores[0], torch.tensor([[0.0, 1.0], [1.0, 0.0]]).double())
+    assert found.reference.tolist() == [[0, 0]]
+    assert field.backward_rows.item() == 2 * 18  # each moves on two of the three pieces
+
+
+def test_a_walk_that_stands_still_scores_zero():
+    place = torch.full((1, 1, 2, 1), 0.5)
+    field = FunctionField(lambda z: z[:, 0] * z[:, 1], 1, 2)
+    found = integrate(field, corner(place, place, place), Budget(1e-3, 400))
+    assert not found.scores.any()
+    assert found.reference.tolist() == [[0.25]]
+    assert field.backward_rows.item() == 0

@@ -26,6 +26,7 @@ ORDER = [
     "meter",
     "probe",
     "memory",
+    "segments",
     "adaptive",
     "span_field",
     "sampling",

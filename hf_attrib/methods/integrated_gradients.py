@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from hf_attrib.adaptive import FIRST_NODES, Budget, integrate
+from hf_attrib.adaptive import Budget, first_nodes, integrate
 from hf_attrib.errors import InputError
 from hf_attrib.field import Decomposition, Field
 from hf_attrib.methods.base import Claims, Method, Rows, at_least, positive
@@ -91,7 +91,7 @@ class IntegratedGradients(Method, name="integrated_gradients"):
                 object.__setattr__(self, name, value)
         if self.steps is None:
             positive(tolerance=self.tolerance or 0)
-            at_least(FIRST_NODES, max_points=self.max_points or 0)
+            at_least(first_nodes(), max_points=self.max_points or 0)
             return
         at_least(2 if self.rule == "trapezoid" else 1, steps=self.steps)
         if self.steps > MOST_GAUSS_NODES and self.rule not in ("midpoint", "trapezoid"):
@@ -113,7 +113,7 @@ class IntegratedGradients(Method, name="integrated_gradients"):
         """Attribute along the straight line."""
         line, from_zero = straight(baseline, x), _starts_at_zero(x, baseline)
         if self.steps is None:
-            return integrate(field, graded(line, _GRADING) if from_zero else line, self._budget())
+            return integrate(field, [graded(line, _GRADING) if from_zero else line], self._budget())
         auto = "graded_gauss_legendre" if from_zero else "gauss_legendre"
         rule = RULES[auto if self.rule in (None, "auto") else self.rule]
         return field.line_integral(line, rule(self.steps))

@@ -1,0 +1,186 @@
+"""Stretches of paths and the nodes on them: what is known there, integrals, and how far off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hf_attrib.field import Field
+from hf_attrib.paths import Path
+
+__all__ = ["Node", "Nodes", "Segment"]
+
+#: Boole's rule and the composite Simpson rule on five nodes of a segment of length 1.
+_BOOLE = torch.tensor([7, 32, 12, 32, 7], dtype=torch.float64) / 90
+_SIMPSON = torch.tensor([1, 4, 2, 4, 1], dtype=torch.float64) / 12
+_QUARTERS = torch.tensor([0, 0.25, 0.5, 0.75, 1], dtype=torch.float64)
+
+#: Rounding takes about this share of what it may at most.
+_TYPICAL = 0.25
+
+
+class Node(NamedTuple):
+    """A place where gradients are taken: on which walk, on which piece of its path, and where."""
+
+    walk: int
+    piece: int
+    position: float
+
+
+@dataclass
+class Segment:
+    """A stretch of a piece of one walk's path, and the targets that integrate over it as a whole.
+
+    Args:
+        walk: number of the walk.
+        piece: of its path.
+        start: where it begins on the piece.
+        length: how long it is.
+        targets: those it is a leaf for, [T] bool.
+        integral: Q, [T, N]; of other targets, anything.
+        error: the larger of residual and disagreement, [T].
+        excess: the same beyond what rounding explains, [T].
+    """
+
+    walk: int
+    piece: int
+    start: float
+    length: float
+    targets: Tensor
+    integral: Tensor = field(default_factory=lambda: torch.zeros(()))
+    error: Tensor = field(default_factory=lambda: torch.zeros(()))
+    excess: Tensor = field(default_factory=lambda: torch.zeros(()))
+
+    def nodes(self) -> list[Node]:
+        """Return its five nodes."""
+        places = (self.start + self.length * q for q in _QUARTERS.tolist())
+        return [Node(self.walk, self.piece, place) for place in places]
+
+    def halves(self, targets: Tensor) -> list[Segment]:
+        """Return its halves, for some of its targets."""
+        half = self.length / 2
+        starts = (self.start, self.start + half)
+        return [Segment(self.walk, self.piece, start, half, targets) for start in starts]
+
+
+class Nodes:
+    """Values [T] and contracted gradients [T, N] at the nodes of each walk, found once.
+
+    Each sequence has one walk for all its targets, or each of its targets one of its own; walk
+    w belongs to sequence w // (walks of a sequence).
+
+    Args:
+        field: F and its gradient.
+        pieces: of the path, one after another; each begins where the one before it ends.
+    """
+
+    def __init__(self, field: Field, pieces: Sequence[Path]) -> None:
+        self.field = field
+        self.pieces = pieces
+        self.values: dict[Node, Tensor] = {}
+        self.gradients: dict[Node, Tensor] = {}
+        self.known: dict[Node, Tensor] = {}
+        self.like = torch.zeros(())
+        ends = torch.tensor([0, 1], dtype=torch.float64)
+        # Velocities that are the same all along come once.
+        moving = [(path(ends)[1] != 0).flatten(3).any(3).expand(2, -1, -1) for path in pieces]
+        #: How many walks a sequence has: one, or T.
+        self.own = moving[0].shape[2]
+        self._moving = torch.stack(moving).flatten(2).cpu()  # [pieces, 2, walks]
+
+    def starts(self) -> Tensor:
+        """Return where gradients do not count, [pieces, walks]: a walk sets out from rest."""
+        return ~self._moving[:, 0]
+
+    def stands(self) -> Tensor:
+        """Return which pieces take a walk nowhere, [pieces, walks]."""
+        return ~self._moving.any(1)
+
+    def targets(self, walk: int) -> Tensor:
+        """Return the targets of a walk, [T] bool."""
+        sequence, own = divmod(walk, self.own)
+        targets = self.field.valid()[sequence]
+        return targets & (torch.arange(len(targets)) == own) if self.own > 1 else targets
+
+    def require(self, segments: Iterable[Segment]) -> None:
+        """Run the nodes of segments for the targets that lack a gradient there."""
+        wanted: dict[Node, Tensor] = {}
+        for segment in segments:
+            for node in segment.nodes():
+                none = torch.zeros_like(segment.targets)
+                lacking = segment.targets & ~self.known.get(node, none)
+                if lacking.any():
+                    wanted[node] = wanted.get(node, none) | lacking
+        self.run(wanted)
+
+    def run(self, wanted: dict[Node, Tensor]) -> None:
+        """Run nodes for some of their targets, [T] bool."""
+
+        # Rows that run together cost as many pullbacks as the one with the most targets, so those
+        # with up to twice as many stay apart.
+        def busy(node: Node) -> int:
+            return int(wanted[node].sum()).bit_length()
+
+        for _, alike in groupby(sorted(wanted, key=busy), key=busy):
+            nodes = list(alike)
+            self._run(nodes, torch.stack([wanted[node] for node in nodes]))
+
+    def _run(self, nodes: Sequence[Node], lacking: Tensor) -> None:
+        def locate(rows: Tensor) -> tuple[Tensor, Tensor]:
+            found = [self._point(nodes[row]) for row in rows.tolist()]
+            points, velocity = zip(*found, strict=True)
+            return torch.stack(points), torch.stack(velocity)
+
+        starts, stands = self.starts(), self.stands()
+        idle = [
+            bool(stands[n.piece, n.walk] | (starts[n.piece, n.walk] & (n.position == 0)))
+            for n in nodes
+        ]
+        sequence = torch.tensor([node.walk // self.own for node in nodes])
+        wanted = lacking & ~torch.tensor(idle)[:, None]
+        found = self.field.pairs(locate, sequence, lacking, wanted)
+        self.like = found[0]  # whose type and device results are brought back to
+        value, gradient = (tensor.double().cpu() for tensor in found)
+        for row, node in enumerate(nodes):
+            here = lacking[row]
+            if node in self.known:
+                self.values[node] = torch.where(here, value[row], self.values[node])
+                before = self.gradients[node]
+                self.gradients[node] = torch.where(here[:, None], gradient[row], before)
+                self.known[node] = here | self.known[node]
+            else:
+                self.values[node], self.gradients[node] = value[row], gradient[row]
+                self.known[node] = here
+
+    def _point(self, node: Node) -> tuple[Tensor, Tensor]:
+        """Return where a node lies and the velocity there, [N, D] each."""
+        points, velocity = self.pieces[node.piece](torch.tensor([node.position]).double())
+        sequence, own = divmod(node.walk, self.own)
+        return points[0, sequence, own], velocity.expand(points.shape)[0, sequence, own]
+
+    def measure(self, segment: Segment) -> None:
+        """Integrate over a segment and tell how far off that is."""
+        nodes = segment.nodes()
+        gradients = torch.stack([self.gradients[node] for node in nodes])  # [5, T, N]
+        segment.integral = segment.length * torch.einsum("q,qtn->tn", _BOOLE, gradients)
+        simpson = segment.length * torch.einsum("q,qtn->tn", _SIMPSON, gradients)
+        start, end = self.values[nodes[0]], self.values[nodes[4]]
+        residual = (segment.integral.sum(-1) - (end - start)).abs()
+        disagreement = (segment.integral - simpson).abs().sum(-1)
+        # What rounding explains, of f and of the sums, no halving mends.
+        rounding = self.field.precision * segment.integral.abs().sum(-1)
+        of_f = _TYPICAL * self.field.precision * (start.abs() + end.abs())
+        excess = torch.maximum(residual - rounding - of_f, disagreement - rounding).clamp_min(0)
+        # Of other targets the values are unknown.
+        segment.excess = excess.where(segment.targets, 0)
+        segment.error = torch.maximum(residual, disagreement).where(segment.targets, 0)
+
+    def spent(self, walk: int) -> Tensor:
+        """Return how many gradients each target of a walk has had, [T]."""
+        known = [mask for node, mask in self.known.items() if node.walk == walk]
+        return torch.stack(known).sum(0)

@@ -54,7 +54,8 @@ def section(method: type[Method]) -> str:
     about = about.partition("\n\nReturns:")[0]
     source = re.search(r"^Source: (.+)$", rest or inspect.getdoc(method) or "", re.M)
     parts = [f"\n## {method.name}", markdown(about)]
-    parts.append(f"Baseline unless you name one: {method.claims.baseline}.")
+    own = method.claims.baseline
+    parts.append(f"Baseline unless you name one: {own}." if own else "It has no baseline.")
     if method.claims.many_references:
         parts[-1] += " Takes distributions: `vocabulary`, `noise`, or a list of prompts."
     parts += [f"- `{f.name}` = `{f.default}`: {f.metadata['help']}" for f in fields(method)]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import astuple, dataclass, field
 
 from torch import Tensor
 
@@ -37,6 +37,7 @@ class Decomposition:
         standard_error: of each score, [B, T, N], where the method draws samples.
         sum_standard_error: of the sum's distance from what it claims, [B, T], likewise.
         bound: on the summed error of a target's scores, [B, T], where the method knows one.
+        sizes: lengths of the walk that was taken, by name, [B, T] each, where there was one.
     """
 
     scores: Tensor
@@ -45,6 +46,7 @@ class Decomposition:
     standard_error: Tensor | None = None
     sum_standard_error: Tensor | None = None
     bound: Tensor | None = None
+    sizes: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,16 +85,23 @@ class Rows:
         values: inputs at which f of all targets is found, without gradients.
         gradients: inputs at which the gradients of all targets are found, too.
         own: inputs for one target, at which its gradient is found.
+        joint: inputs at which the gradient of a sum of all targets is found.
+        own_values: inputs for one target, at which f of it is found.
     """
 
     values: int = 0
     gradients: int = 0
     own: int = 0
+    joint: int = 0
+    own_values: int = 0
 
     def exactly(self) -> tuple[Rows, Rows]:
         """Return these as the least and the most."""
         return self, self
 
+    def __add__(self, other: Rows) -> Rows:
+        return Rows(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
     def times(self, count: int) -> Rows:
         """Return the rows of so many runs."""
-        return Rows(self.values * count, self.gradients * count, self.own * count)
+        return Rows(*(count * kind for kind in astuple(self)))

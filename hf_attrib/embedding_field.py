@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,16 +13,17 @@ from hf_attrib.batch import Batch
 from hf_attrib.devices import device_of
 from hf_attrib.directions import Cost
 from hf_attrib.errors import ProcessError, UnsupportedModelError
-from hf_attrib.field import Field, Linearisation, Progress, Pushforward, silent
+from hf_attrib.field import Field, Linearisation, Pushforward
 from hf_attrib.forward import Forward, inputs_of, select
 from hf_attrib.forward_mode import lacks, push
 from hf_attrib.inject import Sites, captured, injected
 from hf_attrib.memory import usual_rows
+from hf_attrib.observation import Observation
 from hf_attrib.prefix import unmoving
-from hf_attrib.rows import RowRunner
+from hf_attrib.rows import Progress, RowRunner, silent
 from hf_attrib.targets import TARGETS, Target
 
-__all__ = ["EmbeddingField", "Observation"]
+__all__ = ["EmbeddingField"]
 
 #: A prefix of this share of the positions is worth keeping.
 _LONG = 1 / 3
@@ -30,39 +32,6 @@ _LONG = 1 / 3
 _DIRECTION = 3.0
 #: By as much does each position add to it, in embedding widths: plain attention is quadratic.
 _ATTENTION = 0.45
-
-
-@dataclass(frozen=True, eq=False)
-class Observation:
-    """What a model does with a batch left as it is.
-
-    Args:
-        x: embeddings at the hooked modules, [B, 1, N, D], float32 or better.
-        value: F(x), [B, T].
-        log_prob: of each generated token, [B, T].
-    """
-
-    x: Tensor
-    value: Tensor
-    log_prob: Tensor
-
-    @property
-    def probability(self) -> Tensor:
-        """Probability of each generated token, [B, T]."""
-        return self.log_prob.exp().clamp_max(1)  # which rounding may exceed
-
-    def of_spans(self, members: Tensor) -> Observation:
-        """Return the same of sums of targets, value and log-probability [B, S].
-
-        Args:
-            members: which targets each span adds up, [B, S, T] bool, on the CPU.
-        """
-        weights = members.to(self.value)
-        value, log_prob = (
-            torch.einsum("bt,bst->bs", by_token, weights)
-            for by_token in (self.value, self.log_prob)
-        )
-        return Observation(self.x, value, log_prob)
 
 
 class EmbeddingField(Field):
@@ -148,6 +117,35 @@ class EmbeddingField(Field):
         valid = self.batch.valid.to(found.device)
         error = (found - seen.log_prob).abs() / (1 + seen.log_prob.abs())
         return bool(error[valid].max() <= self.precision**0.75)
+
+    def aimed(self, target: str, ids: Tensor | None = None) -> EmbeddingField:
+        """Return a field of another scalar of the same logits; its rows count as this one's."""
+        other = copy(self)
+        other.target = TARGETS[target]
+        other.resolution = other.target.resolution
+        tokens = self.batch.targets if ids is None else ids
+        other.batch = replace(self.batch, targets=tokens, contrast=None)
+        return other
+
+    def rivals(self, x: Tensor, count: int) -> Tensor:
+        """Return the likeliest tokens besides the targets' at x [B, 1, N, D], [B, T, count]."""
+
+        def compute(rows: Tensor) -> tuple[Tensor, ...]:
+            target = torch.arange(self.targets).expand(len(rows), -1)
+            length = int(self.forward.reach(rows, target).max())
+            points = self.forward.split(x[rows.to(x.device), 0], length)
+            with torch.no_grad(), injected(self.sites, points):
+                logits, index = self.forward.logits(rows, target, length)
+            own = self.batch.targets[rows].to(logits.device)[..., None]
+            others = select(logits, index).scatter(-1, own, -torch.inf)
+            return (others.topk(count, dim=-1).indices.cpu(),)
+
+        self.forward_rows += 1
+        return self.runner.map(self.sequences, compute)[0]
+
+    def rounded(self, points: Tensor) -> Tensor:
+        """Return points as the model sees them, in its own precision."""
+        return points.to(self.model.dtype).to(points)
 
     def _observe(self, sequence: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         target = torch.arange(self.targets).expand(len(sequence), -1)

@@ -16,17 +16,19 @@ from hf_attrib.attribution import Attribution
 from hf_attrib.batch import Batch, collate
 from hf_attrib.devices import device_of
 from hf_attrib.directions import Columns
-from hf_attrib.embedding_field import EmbeddingField, Observation
+from hf_attrib.embedding_field import EmbeddingField
 from hf_attrib.embedding_space import space_of
 from hf_attrib.errors import AttributionWarning, InputError, MemoryLimitError
 from hf_attrib.estimation import Estimate, Measured, estimated
-from hf_attrib.field import Field, Progress
+from hf_attrib.field import Field
 from hf_attrib.inject import sites_of, vocabulary
 from hf_attrib.memory import Memory
 from hf_attrib.meter import Meter
+from hf_attrib.observation import Observation
 from hf_attrib.processes import ALONE, Processes
 from hf_attrib.question import Question
-from hf_attrib.record import OVERFLOW, Outcome, attribution, record, with_own
+from hf_attrib.record import Outcome, attribution, record, reservation, with_own
+from hf_attrib.rows import Progress
 from hf_attrib.self_check import Verdict
 from hf_attrib.sequence import TokenSequence
 from hf_attrib.span_field import SpanField
@@ -88,7 +90,7 @@ class Engine:
                     raise
                 together = len(some) // 2
         for result in results:
-            if message := _reservation(result):
+            if message := reservation(result):
                 warnings.warn(message, AttributionWarning, stacklevel=3)
         return results
 
@@ -132,7 +134,8 @@ class Engine:
         scored = question.scored(sequences[0])
         field.space = space_of(self.model, sites, batch, reference, seen.x, scored)
         self.memory.fit(field, seen.x, question.demand())
-        return _Opened(batch, asked, field, seen, reference.name)
+        named = question.method.promises().baseline is not None
+        return _Opened(batch, asked, field, seen, reference.name if named else "none")
 
     def _attribute(
         self,
@@ -234,17 +237,3 @@ def _check_contrasts(contrasts: Sequence[Tensor], size: int) -> None:
     for ids in contrasts:
         if int(ids.max()) >= size:
             raise InputError(f"contrast id {int(ids.max())} is outside the {size} tokens.")
-
-
-def _reservation(result: Attribution) -> str | None:
-    """Return what a caller must be warned of: scores that do not add up."""
-    if OVERFLOW in result.run.notes:
-        return OVERFLOW
-    if result.run.identity is None or bool(result.converged.all()):
-        return None
-    missed = int((~result.converged).sum())
-    finer = result.run.finer
-    return (
-        f"{missed} of {len(result.rows)} targets have not converged: their scores miss "
-        f"{result.run.identity} by up to {float(result.gap.max()):.1%}."
-    ) + (f" Raise {finer}." if finer else "")

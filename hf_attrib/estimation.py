@@ -147,8 +147,9 @@ def estimated(measured: Measured, least: Rows, most: Rows, at_most: bool) -> Est
 def _counts(rows: Rows, measured: Measured, blocks: int, along: bool) -> tuple[int, int, int]:
     """Return forward, backward and directional rows, f(x) included."""
     field, columns = measured.field, int(measured.field.columns.moving.sum())
-    forward = rows.values * measured.passes + rows.gradients * blocks + rows.own
-    backward = rows.own + (0 if along else rows.gradients * field.targets)
+    whole, single = rows.values + rows.joint, rows.own + rows.own_values
+    forward = whole * measured.passes + rows.gradients * blocks + single
+    backward = rows.joint + rows.own + (0 if along else rows.gradients * field.targets)
     # Rows that ask for some targets take directions where these are fewer.
     some = rows.own if measured.linear and math.isfinite(field.direction_cost.linear) else 0
     return measured.spent + forward, backward, some + (rows.gradients * columns if along else 0)
@@ -158,8 +159,9 @@ def _fewest(least: Rows, along: bool) -> tuple[int, int, int]:
     """Return what is run at least where the answer may be one token."""
     # With one target there are no blocks, and pullbacks cost less than directions; with more,
     # directions may leave no pullbacks.
-    forward = 1 + least.values + least.gradients + least.own
-    return forward, least.own + (0 if along else least.gradients), 0
+    single = least.own + least.joint
+    forward = 1 + least.values + least.own_values + least.gradients + single
+    return forward, single + (0 if along else least.gradients), 0
 
 
 def _turn(measured: Measured, reads: Tensor) -> int:

@@ -15,7 +15,6 @@ from hf_attrib.encoding import Ids
 from hf_attrib.engine import Engine
 from hf_attrib.errors import InputError
 from hf_attrib.estimation import Estimate
-from hf_attrib.field import Progress, silent
 from hf_attrib.grouping import Grouping
 from hf_attrib.inject import isolated
 from hf_attrib.memory import Memory
@@ -23,6 +22,7 @@ from hf_attrib.methods import Method
 from hf_attrib.processes import ALONE, connected
 from hf_attrib.question import Question, split_arguments
 from hf_attrib.rehearsal import Rehearsal
+from hf_attrib.rows import Progress, silent
 from hf_attrib.sequence import Request, Transcriber
 from hf_attrib.sharing import Sharing
 from hf_attrib.sizes import size_of

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hf_attrib.decomposition import Decomposition, Linearisation, Pushforward, Sample
 from hf_attrib.directions import NEVER, Columns, Cost, cheaper, either, follow
-from hf_attrib.errors import MemoryLimitError
+from hf_attrib.errors import InputError, MemoryLimitError
 from hf_attrib.pairs import (
     Asked,
     Contraction,
@@ -28,20 +28,10 @@ from hf_attrib.pairs import (
     flattened,
 )
 from hf_attrib.paths import Path, constant
-from hf_attrib.quadrature import Rule
 from hf_attrib.rows import Progress, RowRunner, silent
 from hf_attrib.space import Space
 
-__all__ = [
-    "Contraction",
-    "Decomposition",
-    "Field",
-    "Linearisation",
-    "Progress",
-    "Pushforward",
-    "Sample",
-    "silent",
-]
+__all__ = ["Decomposition", "Field", "Linearisation", "Pushforward", "Sample"]
 
 
 class Field(ABC):
@@ -59,6 +49,7 @@ class Field(ABC):
         resolution: change of F that is too small to matter.
         precision: relative rounding error of F.
         direction_cost: of a pass along a direction.
+        passes: forward passes that a sum of all targets takes.
         columns: what scores that are linear in gradients are added up to; by default each input.
     """
 
@@ -66,6 +57,7 @@ class Field(ABC):
     resolution: float = 1e-3
     precision: float = torch.finfo(torch.float32).eps
     direction_cost: Cost = NEVER
+    passes: int = 1
 
     def __init__(
         self,
@@ -126,6 +118,26 @@ class Field(ABC):
         """Return which inputs a target can depend on, broadcastable to [B, T, N], bool."""
         return torch.ones(1, 1, 1, dtype=torch.bool)
 
+    def aimed(self, target: str, ids: Tensor | None = None) -> Field:
+        """Return a field of another scalar of the same logits; its rows count as this one's.
+
+        Args:
+            target: of :data:`hf_attrib.targets.TARGETS`.
+            ids: of the tokens it is about, [B, T], on the CPU; by default the generated ones.
+
+        Raises:
+            InputError: the field knows no logits.
+        """
+        raise InputError(f"{type(self).__name__} knows no logits, so it cannot be aimed")
+
+    def rivals(self, x: Tensor, count: int) -> Tensor:
+        """Return the likeliest tokens besides the targets' at x [B, 1, N, D], [B, T, count]."""
+        raise InputError(f"{type(self).__name__} knows no logits, so tokens have no rivals")
+
+    def rounded(self, points: Tensor) -> Tensor:
+        """Return points as the model sees them, in its own precision."""
+        return points
+
     def value(self, points: Tensor) -> Tensor:
         """Return F at points [K, B, T or 1, N, D], [K, B, T]."""
         rows, sequence, target = flattened(points, self.sequences, self.targets)
@@ -170,19 +182,6 @@ class Field(ABC):
     def _chunks(self, nodes: Tensor) -> Iterable[Tensor]:
         chunks: tuple[Tensor, ...] = nodes.split(max(1, self.runner.window // self.sequences))
         return chunks
-
-    def line_integral(self, path: Path, rule: Rule) -> Decomposition:
-        r"""Return :math:`\sum_k w_k \langle \nabla F(z(\alpha_k)), z'(\alpha_k) \rangle_D`.
-
-        The scores decompose F(path end) - F(path start), exactly in the limit of fine rules.
-        """
-        total, done = torch.zeros(()), 0
-        for sample in self.along(path, rule.nodes):
-            weights = rule.weights[done : done + len(sample.gradient)].to(sample.gradient)
-            total = total.to(weights) + torch.einsum("k,kbtn->btn", weights, sample.gradient)
-            done += len(weights)
-        start, _ = path(torch.zeros(1, dtype=torch.float64))
-        return Decomposition(total, self.value(start)[0])
 
     def _sample(self, points: Tensor, velocity: Tensor, contract: Contraction) -> Sample:
         """Sample points [k, B, T or 1, N, D], whatever their number, within the row budget."""

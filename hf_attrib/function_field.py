@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import copy
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from hf_attrib.directions import derivative
+from hf_attrib.errors import InputError
 from hf_attrib.field import Field, Linearisation, Pushforward
 from hf_attrib.rows import RowRunner
 from hf_attrib.space import Space
+from hf_attrib.targets import TARGETS
 
 __all__ = ["FunctionField"]
 
@@ -31,6 +36,40 @@ class FunctionField(Field):
     """
 
     precision = torch.finfo(torch.float64).eps
+    logits: Callable[[Tensor], Tensor] | None = None
+    ids: Tensor
+
+    @classmethod
+    def of_logits(
+        cls, logits: Callable[[Tensor], Tensor], ids: Sequence[int], positions: int, **options: Any
+    ) -> FunctionField:
+        """Return the field of the log-probabilities of T tokens, which can be aimed at others.
+
+        Args:
+            logits: maps embeddings [R, N, D] to logits [R, T, V].
+            ids: of the T tokens.
+            positions: N.
+            **options: further arguments of the class.
+        """
+        score = partial(_scored, logits, "log_prob", torch.tensor([ids]))
+        made = cls(score, len(ids), positions, **options)
+        made.logits, made.ids = logits, torch.tensor([ids])
+        return made
+
+    def aimed(self, target: str, ids: Tensor | None = None) -> FunctionField:
+        """Return a field of another scalar of the same logits; its rows count as this one's."""
+        if self.logits is None:
+            raise InputError("a field of a plain function has no logits to aim at")
+        other, tokens = copy(self), self.ids if ids is None else ids
+        other.function = partial(_scored, self.logits, target, tokens)
+        return other
+
+    def rivals(self, x: Tensor, count: int) -> Tensor:
+        """Return the likeliest tokens besides the targets' at x [B, 1, N, D], [B, T, count]."""
+        if self.logits is None:
+            return super().rivals(x, count)
+        others = self.logits(x[:, 0]).scatter(-1, self.ids[..., None], -torch.inf)
+        return others.topk(count, dim=-1).indices
 
     def __init__(
         self,
@@ -70,3 +109,8 @@ class FunctionField(Field):
             return derivative(self.function, points[here], direction).gather(1, target[rows])
 
         return Pushforward(self.evaluate(points, sequence, target), along)
+
+
+def _scored(logits: Callable[[Tensor], Tensor], target: str, ids: Tensor, points: Tensor) -> Tensor:
+    """Return a scalar of the logits at points [R, N, D], [R, T]."""
+    return TARGETS[target](logits(points), ids.expand(len(points), -1), None)

@@ -16,11 +16,13 @@ from torch import Tensor
 
 __all__ = [
     "RULES",
+    "STEP_RULES",
     "Rule",
     "composite",
     "gauss_legendre",
     "graded_gauss_legendre",
     "midpoint",
+    "reverse",
     "trapezoid",
 ]
 
@@ -101,6 +103,26 @@ def composite(rule: Rule, segments: int) -> Rule:
     nodes = ((starts + rule.nodes) / segments).flatten()
     return Rule(nodes, rule.weights.repeat(segments) / segments)
 
+
+def reverse(rule: Rule) -> Rule:
+    """Return a rule for the same path run from its end."""
+    return Rule(1 - rule.nodes, rule.weights)
+
+
+def _rule(nodes: list[float], weights: list[float]) -> Rule:
+    return Rule(*(torch.tensor(numbers, dtype=torch.float64) for numbers in (nodes, weights)))
+
+
+#: Rules for single steps of a walk, which may be few and short.
+STEP_RULES: Mapping[str, Rule] = MappingProxyType(
+    {
+        "left": _rule([0], [1]),
+        "midpoint": _rule([0.5], [1]),
+        "trapezoid": _rule([0, 1], [0.5, 0.5]),
+        "simpson": _rule([0, 0.5, 1], [1 / 6, 4 / 6, 1 / 6]),
+        "gauss_legendre": gauss_legendre(3),
+    }
+)
 
 RULES: Mapping[str, Callable[[int], Rule]] = MappingProxyType(
     {

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hf_attrib.attacks import attacks
 from hf_attrib.baselines import Baseline, BaselineLike, parse, single_token
 from hf_attrib.encoding import as_ids
 from hf_attrib.errors import InputError
@@ -69,8 +70,8 @@ class Question:
         Raises:
             InputError: it is a distribution, and the method takes a single reference.
         """
-        spec = self.method.promises().baseline if self.baseline is None else self.baseline
-        baseline = parse(spec, tokenizer)
+        own = self.method.promises().baseline or "zero"  # which a method without one ignores
+        baseline = parse(own if self.baseline is None else self.baseline, tokenizer)
         if baseline.distribution and not self.method.promises().many_references:
             raise InputError(
                 f"{self.method.name} takes one reference, but the baseline ({baseline.name}) is a "
@@ -190,7 +191,8 @@ def split_arguments(
     """
     if not isinstance(chosen, str | Method):
         raise InputError(f"method is {chosen!r:.80}; expected a name or an instance of a method.")
-    every = {f.name for registered in methods().values() for f in fields(registered)}
+    registered = [*methods().values(), *attacks().values()]
+    every = {f.name for kind in registered for f in fields(kind)}  # type: ignore[arg-type]
     own = {name: value for name, value in arguments.items() if name in every}
     rest = {name: value for name, value in arguments.items() if name not in every}
     if isinstance(chosen, str):

@@ -9,16 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hf_attrib.attacks import Attack
 from hf_attrib.attribution import Attribution, Run
 from hf_attrib.batch import Batch
-from hf_attrib.embedding_field import Observation
 from hf_attrib.field import Decomposition, Field
 from hf_attrib.methods import Method
+from hf_attrib.observation import Observation
 from hf_attrib.question import Question
 from hf_attrib.sequence import TokenSequence
 from hf_attrib.tokens import detokenize
 
-__all__ = ["OVERFLOW", "Outcome", "attribution", "record", "with_own"]
+__all__ = ["Outcome", "attribution", "record", "reservation", "with_own"]
 
 #: Relative completeness gap up to which a target counts as converged.
 _TOLERANCE = 0.02
@@ -27,7 +28,7 @@ _PACKAGES = ("hf_attrib", "torch", "transformers")
 
 
 #: What a result says whose scores are not all numbers.
-OVERFLOW = "Some scores are not finite: the model overflows. Load it in float32."
+_OVERFLOW = "Some scores are not finite: the model overflows. Load it in float32."
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +80,7 @@ def record(
 def _plain_fields(method: Method) -> dict[str, Any]:
     """Return hyperparameters as JSON can say them; a method that is held, as text."""
     given = {f.name: getattr(method, f.name) for f in fields(method)}
-    return {k: str(v) if isinstance(v, Method) else v for k, v in given.items()}
+    return {k: str(v) if isinstance(v, Method | Attack) else v for k, v in given.items()}
 
 
 def with_own(run: Run, sequence: TokenSequence, contrast: Tensor | None, tokenizer: Any) -> Run:
@@ -102,7 +103,9 @@ def attribution(
     """Cut one sequence out of a batch and bring it to the CPU."""
     rows, groups = question.rows(sequence), question.columns(sequence)
     seen, decomposition = outcome.seen, outcome.decomposition
-    run = replace(run, **_spent(outcome.field, index))
+    run = replace(
+        run, **_spent(outcome.field, index), sizes=_sizes(decomposition, index, len(rows))
+    )
 
     def cut(by_target: Tensor) -> Tensor:
         return by_target[index, : len(rows)].cpu()
@@ -117,7 +120,7 @@ def attribution(
     else:
         reference = cut(decomposition.reference)
     if not bool(torch.isfinite(scores).all()):
-        run = replace(run, notes=(*run.notes, OVERFLOW))
+        run = replace(run, notes=(*run.notes, _OVERFLOW))
     found = Attribution(
         scores=scores,
         inputs=question.inputs(sequence),
@@ -137,7 +140,29 @@ def attribution(
     return found.group(question.groups)
 
 
+def _sizes(found: Decomposition, index: int, targets: int) -> dict[str, tuple[float, ...]]:
+    """Return the sizes of one sequence's walk for each of its targets, as JSON can say them."""
+    return {
+        name: tuple(float(f"{size:.6g}") for size in sizes[index, :targets].tolist())
+        for name, sizes in found.sizes.items()
+    }
+
+
 def _spent(field: Field, index: int) -> dict[str, Any]:
     """Return how many rows of each kind one sequence took."""
     kinds = ("forward_rows", "backward_rows", "directional_rows")
     return {kind: int(getattr(field, kind)[index]) for kind in kinds}
+
+
+def reservation(result: Attribution) -> str | None:
+    """Return what a caller must be warned of: scores that do not add up."""
+    if _OVERFLOW in result.run.notes:
+        return _OVERFLOW
+    if result.run.identity is None or bool(result.converged.all()):
+        return None
+    missed = int((~result.converged).sum())
+    warning = (
+        f"{missed} of {len(result.rows)} targets have not converged: their scores miss "
+        f"{result.run.identity} by up to {float(result.gap.max()):.1%}."
+    )
+    return " ".join(filter(None, (warning, result.run.remedy)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = ["Run"]
@@ -36,6 +36,8 @@ class Run:
         backward_rows: (sequence, target) pairs run backward.
         notes: reservations a reader must know.
         directional_rows: (sequence, column) pairs run forward with their derivative.
+        sizes: of a walk through embedding space, by name, for each target that was explained:
+            its radius ``eps`` and its ``step`` in units of ``scale``, a typical coordinate.
     """
 
     method: str
@@ -59,6 +61,7 @@ class Run:
     backward_rows: int
     notes: tuple[str, ...] = ()
     directional_rows: int = 0
+    sizes: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, least in (("resolution", math.ulp(0.0)), ("tolerance", 0.0), ("seconds", 0.0)):
@@ -70,9 +73,14 @@ class Run:
             raise ValueError("contrast_ids and contrast_pieces differ in length")
 
     @property
-    def finer(self) -> str | None:
-        """Name of the method's field that brings scores closer to their identity, if any."""
-        if "steps=" in str(self.method_fields.get("inner", "")):
-            return "the steps of inner, or samples"  # what the inner method misses, none mend
+    def remedy(self) -> str | None:
+        """What brings scores closer to their identity, in a sentence, if anything does."""
+        given = self.method_fields
+        if "steps=" in str(given.get("inner", "")):
+            # What the inner method misses, no samples mend.
+            return "Raise the steps of inner, or samples."
+        if given.get("max_points") and given.get("rule") not in (None, "adaptive"):
+            return "Take rule='adaptive'."
         names = ("samples", "steps", "max_points", "nodes")
-        return next((n for n in names if self.method_fields.get(n) is not None), None)
+        field = next((n for n in names if given.get(n) is not None), None)
+        return field and f"Raise {field}."

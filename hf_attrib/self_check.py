@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from hf_attrib.batch import collate
-from hf_attrib.embedding_field import EmbeddingField, Observation
+from hf_attrib.embedding_field import EmbeddingField
 from hf_attrib.errors import HFAttribError, UnsupportedModelError
 from hf_attrib.forward_mode import verify
 from hf_attrib.inject import Sites, vocabulary
+from hf_attrib.observation import Observation
 from hf_attrib.sequence import TokenSequence
 from hf_attrib.stepwise import StepwiseField, check_generation, difference
 from hf_attrib.targets import TARGETS
@@ -27,8 +28,7 @@ __all__ = ["Verdict", "check"]
 
 _Field: TypeAlias = EmbeddingField | StepwiseField
 
-_TOKENS = 12
-_TARGETS = 3
+_TOKENS, _TARGETS = 12, 3
 
 #: Same inputs, same shapes: only the order of floating point sums may differ.
 _REPLAY = 1e-3

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.field import Field, Linearisation, Pushforward
+from hf_attrib.pairs import Asked, Contraction
 
 __all__ = ["SpanField"]
 
@@ -24,8 +25,39 @@ class SpanField(Field):
         self.tokens = tokens
         self.members = members
         self.forward_rows = tokens.forward_rows
+        self.backward_rows = tokens.backward_rows
+        self.directional_rows = tokens.directional_rows
         self.resolution, self.precision = tokens.resolution, tokens.precision
-        self.direction_cost = tokens.direction_cost
+        self.direction_cost, self.passes = tokens.direction_cost, tokens.passes
+
+    def aimed(self, target: str, ids: Tensor | None = None) -> Field:
+        """Return sums of another scalar of the tokens' logits; ids are of each token, [B, T]."""
+        return SpanField(self.tokens.aimed(target, ids), self.members)
+
+    def rivals(self, x: Tensor, count: int) -> Tensor:
+        """Return the likeliest tokens besides each token at x [B, 1, N, D], [B, T, count]."""
+        return self.tokens.rivals(x, count)
+
+    def rounded(self, points: Tensor) -> Tensor:
+        """Return points as the model sees them, in its own precision."""
+        return self.tokens.rounded(points)
+
+    def value(self, points: Tensor) -> Tensor:
+        """Return F at points [K, B, S or 1, N, D], [K, B, S]."""
+        before = self.forward_rows.clone()
+        value = super().value(points)
+        self._count_passes(before)
+        return value
+
+    def _differentiate(self, asked: Asked, contract: Contraction) -> tuple[Tensor, Tensor]:
+        before = self.forward_rows.clone()
+        found = super()._differentiate(asked, contract)
+        self._count_passes(before)
+        return found
+
+    def _count_passes(self, before: Tensor) -> None:
+        """Count as many rows more as tokens take passes of their own."""
+        self.forward_rows += (self.tokens.passes - 1) * (self.forward_rows - before)
 
     def valid(self) -> Tensor:
         """Return which spans are no padding of the batch, [B, S] bool."""

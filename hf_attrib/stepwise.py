@@ -8,6 +8,7 @@ that costs T forward rows where other models take one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -17,12 +18,13 @@ from transformers import GenerationConfig
 
 from hf_attrib.batch import Batch, collate
 from hf_attrib.devices import device_of
-from hf_attrib.embedding_field import EmbeddingField, Observation
+from hf_attrib.embedding_field import EmbeddingField
 from hf_attrib.errors import UnsupportedModelError
-from hf_attrib.field import Field, Linearisation, Progress, Sample, silent
+from hf_attrib.field import Field, Linearisation, Sample
 from hf_attrib.inject import Sites
+from hf_attrib.observation import Observation
 from hf_attrib.pairs import Contraction, Pairs
-from hf_attrib.rows import RowRunner
+from hf_attrib.rows import Progress, RowRunner, silent
 from hf_attrib.sequence import TokenSequence
 from hf_attrib.targets import TARGETS, Target
 
@@ -55,6 +57,7 @@ class StepwiseField(Field):
             EmbeddingField(model, sites, batch.step(t), target, runner) for t in range(targets)
         ]
         super().__init__(1, targets, batch.movable, self._steps[-1].runner, progress)
+        self.passes = targets
         self.model = model
         self.sites = sites
         self.batch = batch
@@ -70,6 +73,25 @@ class StepwiseField(Field):
             torch.cat([one.value for one in seen], 1),
             torch.cat([one.log_prob for one in seen], 1),
         )
+
+    def aimed(self, target: str, ids: Tensor | None = None) -> Field:
+        """Return a field of another scalar of the same logits; its rows count as this one's."""
+        other, columns = copy(self), range(self.targets)
+        own = [None if ids is None else ids[:, t : t + 1] for t in columns]
+        other._steps = [self._steps[t].aimed(target, own[t]) for t in columns]
+        other.resolution = TARGETS[target].resolution
+        return other
+
+    def rivals(self, x: Tensor, count: int) -> Tensor:
+        """Return the likeliest tokens besides the targets' at x [B, 1, N, D], [B, T, count]."""
+        self.forward_rows += self.targets
+        reads = [step.movable.shape[1] for step in self._steps]
+        found = [s.rivals(x[:, :, :n], count) for s, n in zip(self._steps, reads, strict=True)]
+        return torch.cat(found, 1)
+
+    def rounded(self, points: Tensor) -> Tensor:
+        """Return points as the model sees them, in its own precision."""
+        return self._steps[0].rounded(points)
 
     def value(self, points: Tensor) -> Tensor:
         """Return F at points [K, 1, T or 1, N, D], [K, 1, T]."""

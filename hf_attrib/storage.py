@@ -188,7 +188,7 @@ def _matrix(value: Value, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
 
 def _run(value: Value) -> Run:
     texts = partial(Value.list_of, read=Value.text)
-    versions = value.field("versions")
+    versions, sizes = value.field("versions"), value.field("sizes", {})
     return Run(
         method=value.field("method").text(),
         method_fields=value.field("method_fields").mapping(),
@@ -212,4 +212,5 @@ def _run(value: Value) -> Run:
         notes=texts(value.field("notes")),
         # Files from before there were any lack it.
         directional_rows=value.field("directional_rows", 0).whole(),
+        sizes={name: sizes.field(name).list_of(Value.number) for name in sizes.mapping()},
     )

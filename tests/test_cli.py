@@ -285,7 +285,7 @@ def test_a_method_that_samples_takes_the_seed():
     try:
         assert Asked(method="noisy").made_method({}, 5).seed == 5
     finally:
-        del base._REGISTRY["noisy"]
+        del base._METHODS._classes["noisy"]
 
 
 # Where the prompt comes from

@@ -21,7 +21,7 @@ def blocks(language, text=README):
 @pytest.fixture
 def _own_methods(monkeypatch):
     """Forget methods that a page defines."""
-    monkeypatch.setattr(base, "_REGISTRY", dict(base._REGISTRY))
+    monkeypatch.setattr(base._METHODS, "_classes", dict(base._METHODS.all()))
 
 
 @pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")

@@ -13,6 +13,7 @@ ALL = list(methods())
 #: Segments between random words are long and want more nodes than words of a real model.
 FINE = {
     "discretized_ig": {"nodes": 20},
+    "fundamental": {"tolerance": 1e-9, "max_points": 4000},
     "integrated_gradients": {"tolerance": 1e-9, "max_points": 4000},
 }
 #: A walk found step by step; its sum has an error of second order in the step.

@@ -359,7 +359,13 @@ def test_rows_are_within_the_estimate(family, name):
 
 
 #: Methods that decide as they go, or hold one that may.
-VARIABLE = ("integrated_gradients", "sequential_ig", "noise_average", "baseline_average")
+VARIABLE = (
+    "baseline_average",
+    "fundamental",
+    "integrated_gradients",
+    "noise_average",
+    "sequential_ig",
+)
 
 
 def assert_within(explainer, exact=False, **options):

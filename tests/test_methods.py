@@ -289,8 +289,8 @@ def test_the_table_knows_its_mean_scale_and_neighbours():
         (lambda: GuidedIG(distance=math.nan), "distance is nan"),
         (lambda: DiscretizedIG(words=0), "words is 0"),
         (lambda: NoiseAverage(inner="nil"), "method 'nil' is unknown"),
-        (lambda: BaselineAverage(inner=3), "inner is 3; expected a method"),
-        (lambda: NoiseAverage(inner="idgi(8)"), "expected a method, the name of one, or name"),
+        (lambda: BaselineAverage(inner=3), "inner is 3; expected the name of one method"),
+        (lambda: NoiseAverage(inner="idgi(8)"), "expected the name of one method, or name"),
         (
             lambda: NoiseAverage(inner="idgi(steps=__import__('os'))"),
             "method '__import__'|expected",

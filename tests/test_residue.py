@@ -91,7 +91,7 @@ def broken():
             raise ZeroDivisionError("on purpose")
 
     yield Broken()
-    base._REGISTRY.pop("broken")
+    base._METHODS._classes.pop("broken")
 
 
 @pytest.mark.parametrize("family", ["llama", "t5"])

@@ -12,7 +12,8 @@ import typer
 from rich.markup import escape
 from typer.models import OptionInfo
 
-from hf_attrib.methods import Method, methods
+from hf_attrib.attacks import attacks
+from hf_attrib.methods import methods
 
 __all__ = ["flagged", "method_fields"]
 
@@ -49,9 +50,9 @@ def flagged(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def method_fields() -> Mapping[str, Mapping[str, Field[Any]]]:
-    """Return the methods' fields by name, and within a name by method."""
+    """Return the fields of methods and attacks by name, and within a name by method."""
     found: dict[str, dict[str, Field[Any]]] = {}
-    for name, kind in methods().items():
+    for name, kind in _kinds().items():
         for f in fields(kind):
             found.setdefault(f.name, {})[name] = f
     return found
@@ -79,7 +80,7 @@ def _method_parameters() -> list[inspect.Parameter]:
             rich_help_panel="Fields of methods",
             show_default=False,
         )
-        kinds = {_kind(methods()[method], name) for method in by_method}
+        kinds = {_kind(_kinds()[method], name) for method in by_method}
         kind = kinds.pop() if len(kinds) == 1 else str
         parameters.append(_parameter(name, info, kind | None))
     return parameters
@@ -93,7 +94,12 @@ def _about(by_method: Mapping[str, Field[Any]]) -> str:
     return " ".join(f"{about} ({', '.join(values)})" for about, values in defaults.items())
 
 
-def _kind(method: type[Method], name: str) -> type:
+def _kinds() -> dict[str, Any]:
+    """Return all methods and attacks, whose fields have flags."""
+    return {**methods(), **attacks()}
+
+
+def _kind(method: Any, name: str) -> type:
     """Return the type of a method's field, ``None`` aside."""
     hint = get_type_hints(method)[name]
     kinds = [kind for kind in get_args(hint) or (hint,) if kind is not NoneType]

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hf_attrib.attacks import attacks
 from hf_attrib.attribution import Attribution
 from hf_attrib.baselines import NAMES, BaselineLike, check_name
 from hf_attrib.cli.output import STDSTREAM, check_distinct, check_writable
@@ -145,7 +146,8 @@ class Asked:
 
     def made_method(self, given: dict[str, Any], seed: int | None) -> Method:
         """Return the method with the fields given; one that samples takes the seed, too."""
-        known = {f.name for f in fields(methods()[self.method])} if self.method in methods() else ()
+        kind: Any = {**methods(), **attacks()}.get(self.method)
+        known = {f.name for f in fields(kind)} if kind is not None else ()
         if seed is not None and "seed" in known:
             given = {**given, "seed": seed}
         return method_named(self.method, given)

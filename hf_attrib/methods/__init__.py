@@ -4,6 +4,7 @@ from hf_attrib.methods.base import AXIOMS, Claims, Method, method, methods
 from hf_attrib.methods.baseline_average import BaselineAverage
 from hf_attrib.methods.discretized_ig import DiscretizedIG
 from hf_attrib.methods.expected_gradients import ExpectedGradients
+from hf_attrib.methods.fundamental import Fundamental
 from hf_attrib.methods.guided_ig import GuidedIG
 from hf_attrib.methods.idgi import IDGI
 from hf_attrib.methods.input_x_gradient import InputXGradient
@@ -22,6 +23,7 @@ __all__ = [
     "Claims",
     "DiscretizedIG",
     "ExpectedGradients",
+    "Fundamental",
     "GuidedIG",
     "InputXGradient",
     "IntegratedGradients",

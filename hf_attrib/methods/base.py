@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import ast
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 from torch import Tensor
 
+from hf_attrib.attacks import attack, attacks
 from hf_attrib.decomposition import Rows
 from hf_attrib.errors import InputError
 from hf_attrib.field import Decomposition, Field
+from hf_attrib.registry import Registry, written
 from hf_attrib.sampling import derived
 
 __all__ = [
@@ -21,12 +21,10 @@ __all__ = [
     "Claims",
     "Method",
     "Rows",
-    "at_least",
     "held",
     "method",
     "methods",
     "of_sample",
-    "positive",
 ]
 
 #: Laws a method may claim; the test suite runs each claim against problems with exact answers.
@@ -36,8 +34,6 @@ __all__ = [
 #: - ``linearity``: the scores of a f + b g are a and b times theirs.
 #: - ``sensitivity``: if x and x' differ in one input and f differs, that input scores non-zero.
 AXIOMS = ("completeness", "dummy", "linearity", "sensitivity")
-
-_REGISTRY: dict[str, type[Method]] = {}
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,7 @@ class Claims:
             f(x) included.
         axioms: those of :data:`AXIOMS` that hold.
         many_references: whether the method draws references from a distribution.
-        baseline: the reference when the caller names none.
+        baseline: the reference when the caller names none; ``None`` if the method has none.
         additive: whether each input's score is linear in its products of gradient and velocity, so
             that a group of inputs can be explained as one.
         whole_gradients: how many gradients of all targets, [T, N, D], are held whole at the most,
@@ -65,7 +61,7 @@ class Claims:
     cost: str
     axioms: frozenset[str]
     many_references: bool = False
-    baseline: str = "mean"
+    baseline: str | None = "mean"
     additive: bool = False
     whole_gradients: int = 0
 
@@ -74,24 +70,22 @@ class Claims:
 class Method(ABC):
     """An attribution method: a frozen dataclass of hyperparameters, called on a field.
 
-    Subclasses give their registered name as a class argument, and fields whose ``help`` metadata
-    becomes the command line's. A method reduces over the last two axes (N, D) only, so that
-    batches and targets come for free.
+    Subclasses that can be used give their registered name as a class argument, and fields whose
+    ``help`` metadata becomes the command line's. A method reduces over the last two axes (N, D)
+    only, so that batches and targets come for free.
     """
 
     name: ClassVar[str]
     claims: ClassVar[Claims]
 
-    def __init_subclass__(cls, *, name: str) -> None:
+    def __init_subclass__(cls, *, name: str | None = None) -> None:
         super().__init_subclass__()
-        if name in _REGISTRY and _REGISTRY[name].__qualname__ != cls.__qualname__:
-            raise ValueError(f"a method {name!r} is registered already: {_REGISTRY[name]}")
-        cls.name = name
-        _REGISTRY[name] = cls
+        if name is not None:
+            cls.name = name
+            _METHODS.add(name, cls)
 
     def __str__(self) -> str:
-        given = {f.name: getattr(self, f.name) for f in fields(self)}
-        return f"{self.name}({', '.join(f'{k}={v}' for k, v in given.items() if v is not None)})"
+        return written(self, self.name)
 
     def promises(self) -> Claims:
         """Return what this very method claims; a method that holds another asks that one."""
@@ -126,27 +120,28 @@ class Method(ABC):
         """
 
 
+_METHODS: Registry[Method] = Registry("method")
+
+
 def methods() -> Mapping[str, type[Method]]:
     """Return all registered methods by name, sorted."""
-    return MappingProxyType(dict(sorted(_REGISTRY.items())))
+    return _METHODS.all()
 
 
 def method(name: str, arguments: Mapping[str, Any]) -> Method:
     """Return a method by name with some of its fields set.
 
+    The name of an attack stands for the fundamental method with it, and takes the fields of both.
+
     Raises:
         InputError: no such method, no such field, or a value that the method rejects.
     """
-    if name not in _REGISTRY:
-        raise InputError(f"method {name!r} is unknown; expected one of {', '.join(methods())}.")
-    known = {f.name for f in fields(_REGISTRY[name])}
-    if foreign := sorted(set(arguments) - known):
-        raise InputError(
-            f"method {name} has no field {', '.join(foreign)}; it has {', '.join(sorted(known))}."
-            if known
-            else f"method {name} has no fields, but {', '.join(foreign)} was given."
-        )
-    return _REGISTRY[name](**arguments)
+    if name not in attacks():
+        return _METHODS.make(name, arguments)
+    own = {f.name for f in fields(attacks()[name])}
+    update = attack(name, {k: v for k, v in arguments.items() if k in own})
+    others = {k: v for k, v in arguments.items() if k not in own}
+    return _METHODS.make("fundamental", others | {"update": update})
 
 
 def held(inner: str | Method) -> Method:
@@ -161,31 +156,7 @@ def held(inner: str | Method) -> Method:
     """
     if isinstance(inner, Method):
         return inner
-    try:
-        return _made(ast.parse(inner, mode="eval").body)
-    except InputError:
-        raise
-    except (SyntaxError, TypeError, ValueError):
-        raise InputError(
-            f"inner is {inner!r:.80}; expected a method, the name of one, or name(field=value)."
-        ) from None
-
-
-def _made(node: ast.expr) -> Method:
-    """Make a method of a name, or of a call with keywords."""
-    if isinstance(node, ast.Name):
-        return method(node.id, {})
-    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.args:
-        raise ValueError
-    values = {key.arg or "": _value(key.value) for key in node.keywords}
-    return method(node.func.id, values)
-
-
-def _value(node: ast.expr) -> Any:
-    """Read the value of a field: a number, a word, or another method."""
-    if isinstance(node, ast.Call):
-        return _made(node)
-    return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
+    return _METHODS.read(inner, "inner")
 
 
 def of_sample(inner: Method, seed: int, sample: int) -> Method:
@@ -193,27 +164,3 @@ def of_sample(inner: Method, seed: int, sample: int) -> Method:
     if not inner.promises().stochastic:
         return inner
     return replace(inner, **{"seed": derived(seed, inner.name, sample)})
-
-
-def at_least(fewest: int, **counts: int) -> None:
-    """Refuse counts that are no whole numbers or too small.
-
-    Raises:
-        InputError: naming the field.
-    """
-    for name, value in counts.items():
-        if type(value) is not int or value < fewest:
-            raise InputError(
-                f"{name} is {value!r:.80}; expected at least {fewest}, a whole number."
-            )
-
-
-def positive(**sizes: float) -> None:
-    """Refuse sizes that are not finite numbers above 0.
-
-    Raises:
-        InputError: naming the field.
-    """
-    for name, value in sizes.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
-            raise InputError(f"{name} is {value!r:.80}; expected a number above 0.")

@@ -7,9 +7,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from hf_attrib.checks import at_least
 from hf_attrib.errors import InputError
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method, Rows, at_least, held, of_sample
+from hf_attrib.methods.base import Claims, Method, Rows, held, of_sample
 from hf_attrib.sampling import Average
 
 __all__ = ["BaselineAverage"]

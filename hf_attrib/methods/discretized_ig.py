@@ -8,9 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from hf_attrib.checks import at_least
 from hf_attrib.errors import InputError
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method, Rows, at_least
+from hf_attrib.integrals import line_integral
+from hf_attrib.methods.base import Claims, Method, Rows
 from hf_attrib.paths import monotone, polyline
 from hf_attrib.quadrature import MOST_GAUSS_NODES, composite, gauss_legendre
 from hf_attrib.space import Table
@@ -82,7 +84,7 @@ class DiscretizedIG(Method, name="discretized_ig"):
                 anchors[:, own] = torch.cat(chains, 1)
         points = torch.cat([baseline[None], anchors.flip(0), x[None]])
         rule = composite(gauss_legendre(self.nodes), len(points) - 1)
-        return field.line_integral(polyline(points), rule)
+        return line_integral(field, polyline(points), rule)
 
     def _chains(self, table: Table, x: Tensor, baseline: Tensor) -> Tensor:
         """Return anchors from words x [M, D] on towards their baselines, [words, M, D]."""

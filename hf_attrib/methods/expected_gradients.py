@@ -8,8 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from hf_attrib.checks import at_least, positive
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method, Rows, at_least, positive
+from hf_attrib.methods.base import Claims, Method, Rows
 from hf_attrib.paths import Path
 from hf_attrib.sampling import Running, generator, noise
 

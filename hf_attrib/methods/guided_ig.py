@@ -8,9 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from hf_attrib.checks import at_least, positive
 from hf_attrib.errors import InputError
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method, Rows, at_least, positive
+from hf_attrib.methods.base import Claims, Method, Rows
 
 __all__ = ["GuidedIG"]
 

@@ -8,8 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from hf_attrib.checks import at_least
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method, Rows, at_least
+from hf_attrib.methods.base import Claims, Method, Rows
 from hf_attrib.paths import straight
 
 __all__ = ["IDGI"]

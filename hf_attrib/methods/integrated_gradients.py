@@ -8,9 +8,11 @@ from typing import ClassVar
 from torch import Tensor
 
 from hf_attrib.adaptive import Budget, first_nodes, integrate
+from hf_attrib.checks import at_least, positive
 from hf_attrib.errors import InputError
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method, Rows, at_least, positive
+from hf_attrib.integrals import line_integral
+from hf_attrib.methods.base import Claims, Method, Rows
 from hf_attrib.paths import graded, straight
 from hf_attrib.quadrature import MOST_GAUSS_NODES, RULES
 
@@ -116,7 +118,7 @@ class IntegratedGradients(Method, name="integrated_gradients"):
             return integrate(field, [graded(line, _GRADING) if from_zero else line], self._budget())
         auto = "graded_gauss_legendre" if from_zero else "gauss_legendre"
         rule = RULES[auto if self.rule in (None, "auto") else self.rule]
-        return field.line_integral(line, rule(self.steps))
+        return line_integral(field, line, rule(self.steps))
 
 
 def _starts_at_zero(x: Tensor, baseline: Tensor) -> bool:

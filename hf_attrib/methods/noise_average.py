@@ -7,8 +7,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from hf_attrib.checks import at_least, positive
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method, Rows, at_least, held, of_sample, positive
+from hf_attrib.methods.base import Claims, Method, Rows, held, of_sample
 from hf_attrib.sampling import Average, noise
 
 __all__ = ["NoiseAverage"]

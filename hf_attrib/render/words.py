@@ -162,7 +162,7 @@ def unconverged(result: Attribution) -> str | None:
         f"! {missed} of {targets} {has} not converged: {their} scores miss "
         f"{result.run.identity} by more than {100 * result.run.tolerance:.3g} %."
     )
-    return line(f"{warning} Raise {result.run.finer}." if result.run.finer else warning)
+    return line(" ".join(filter(None, (warning, result.run.remedy))))
 
 
 def count(n: int, noun: str) -> str:

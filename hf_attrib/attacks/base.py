@@ -1,0 +1,182 @@
+"""What an attack is: a rule that takes an input, step by step, to where an objective is higher."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeAlias
+
+import torch
+from torch import Tensor
+
+from hf_attrib.attacks.climb import RADII, Climb, Objective, Walk
+from hf_attrib.checks import at_least, number, positive
+from hf_attrib.decomposition import Rows
+from hf_attrib.registry import Registry, written
+
+__all__ = ["Attack", "GoesOn", "UpdateRule", "Walk", "attack", "attacks", "held_attack"]
+
+#: By how much all steps together may outrun the radius, unless the length of a step is given.
+_OUTRUN = 1.25
+
+#: Maps points [B, W, N, D] to which walkers go on, [B, W] bool.
+GoesOn: TypeAlias = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Attack(ABC):
+    """An attack: a frozen dataclass of hyperparameters that finds a walk.
+
+    Subclasses that can be used give their registered name as a class argument, and fields whose
+    ``help`` metadata becomes the command line's.
+    """
+
+    name: ClassVar[str]
+    #: Whether the walk depends on a field ``seed``.
+    stochastic: ClassVar[bool] = False
+
+    def __init_subclass__(cls, *, name: str | None = None) -> None:
+        super().__init_subclass__()
+        if name is not None:
+            cls.name = name
+            _ATTACKS.add(name, cls)
+
+    def __str__(self) -> str:
+        return written(self, self.name)
+
+    @abstractmethod
+    def walk(self, objective: Objective, x: Tensor, goes_on: GoesOn | None = None) -> Walk:
+        """Walk from x to where the objective is higher.
+
+        Args:
+            objective: J, with W walkers for each of B sequences.
+            x: embeddings, [B, 1, N, D].
+            goes_on: tells which walkers take another step; by default all do.
+        """
+
+    @abstractmethod
+    def rows(self, walkers: int | None) -> Rows:
+        """Return the rows of walks that do not stop.
+
+        Args:
+            walkers: how many targets have one each; ``None`` where they share one.
+        """
+
+    @abstractmethod
+    def segments(self) -> int:
+        """Return how many segments a walk has that does not stop."""
+
+
+@dataclass(frozen=True)
+class UpdateRule(Attack):
+    r"""An attack that takes K steps of one length within a ball around the input.
+
+    .. math:: x^{k+1} = \Pi_{\|z - x\|_\infty \le \epsilon u}
+        \big(x^k + \alpha u\,\mathrm{sign}(d^k)\big)
+
+    with u the typical size of a coordinate of the embedding table. A rule says what the direction
+    :math:`d^k` is; only inputs that may move do.
+
+    Args:
+        eps: :math:`\epsilon`, or "auto": the smallest of 1/4, 1/2 and 1 at which one step along
+            the sign of the first gradient raises J by 2 for each token (nats, for log_prob),
+            else 1.
+        steps: K.
+        step: :math:`\alpha`; by default 1.25 eps / K, which reaches the ball's surface.
+
+    Raises:
+        InputError: a field is out of range.
+    """
+
+    eps: float | str = field(
+        default="auto", metadata={"help": "Radius in embedding scales, or auto."}
+    )
+    steps: int = field(default=10, metadata={"help": "Steps of the walk."})
+    step: float | None = field(
+        default=None, metadata={"help": "Length of a step in embedding scales; or 1.25 eps/steps."}
+    )
+
+    def __post_init__(self) -> None:
+        at_least(1, steps=self.steps)
+        if self.eps != "auto":
+            object.__setattr__(self, "eps", number(eps=self.eps))
+        if self.step is not None:
+            positive(step=self.step)
+
+    @abstractmethod
+    def directions(self, climb: Climb) -> Iterator[Tensor]:
+        """Yield directions [B, W, N, D], one for each step; after each, the climb is further.
+
+        Args:
+            climb: the gradient of J, where the walk is, its radius, and random numbers.
+        """
+
+    def euclidean(self) -> bool:
+        """Return whether steps and ball are measured by the length of vectors."""
+        return False
+
+    def samples(self) -> int:
+        """Return at how many points the gradient of J is found for each step."""
+        return 1
+
+    def rows(self, walkers: int | None) -> Rows:
+        """Return the rows of walks that do not stop."""
+        auto = self.eps == "auto"
+        values, gradients = auto * len(RADII), auto + self.steps * self.samples()
+        if walkers is None:
+            return Rows(values=values, joint=gradients)
+        return Rows(own_values=values, own=gradients).times(walkers)
+
+    def segments(self) -> int:
+        """Return how many segments a walk has that does not stop."""
+        return self.steps
+
+    def climb(self, objective: Objective, x: Tensor) -> Climb:
+        """Return a climb of this rule at its start."""
+        walkers = objective.field.targets
+        start = x.expand(-1, walkers, -1, -1)
+        reach = _OUTRUN / self.steps if self.steps > 1 else 1.0
+        return Climb(objective, start, self.eps, self.step, reach, self.euclidean())
+
+    def walk(self, objective: Objective, x: Tensor, goes_on: GoesOn | None = None) -> Walk:
+        """Take K steps, or fewer where walkers stop."""
+        climb = self.climb(objective, x)
+        points, alive = [climb.here], torch.ones(climb.x.shape[:2], dtype=torch.bool)
+        directions = self.directions(climb)
+        for done in range(1, self.steps + 1):
+            if goes_on is not None:
+                alive &= goes_on(climb.here).to(alive)
+            if not alive.any():
+                break
+            here, there = climb.here, climb.advance(next(directions))
+            climb.here = torch.where(alive[..., None, None].to(here.device), there, here)
+            points.append(climb.here)
+            objective.field.progress(done, self.steps)
+        return climb.walked(points)
+
+
+_ATTACKS: Registry[Attack] = Registry("attack")
+
+
+def attacks() -> Mapping[str, type[Attack]]:
+    """Return all registered attacks by name, sorted."""
+    return _ATTACKS.all()
+
+
+def attack(name: str, arguments: Mapping[str, Any]) -> Attack:
+    """Return an attack by name with some of its fields set.
+
+    Raises:
+        InputError: no such attack, no such field, or a value that the attack rejects.
+    """
+    return _ATTACKS.make(name, arguments)
+
+
+def held_attack(given: str | Attack, label: str) -> Attack:
+    """Return an attack that is given as one, or as it is written: ``"mim(decay=0.9)"``.
+
+    Raises:
+        InputError: there is no such attack.
+    """
+    return given if isinstance(given, Attack) else _ATTACKS.read(given, label)

@@ -1,0 +1,226 @@
+"""What an attack climbs, and where it is: an objective, a ball around the input, a walk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hf_attrib.field import Field
+from hf_attrib.sampling import generator
+from hf_attrib.span_field import SpanField
+
+__all__ = ["RADII", "Ball", "Climb", "Objective", "Walk", "mean_size"]
+
+#: Radii tried where none is given, in embedding scales: beyond 1 a token is as near to others.
+RADII = (0.25, 0.5, 1.0)
+#: An attack is felt once the objective has risen by so much for each token, in nats for log_prob.
+_FELT = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    r"""What an attack raises: :math:`J = \pm F`, for B sequences with W walkers each.
+
+    Each target of the field has a walker of its own; where all targets of a sequence share a
+    walk, the field has their sum for its single target.
+
+    Args:
+        field: F and its gradient.
+        sign: -1 lowers F, 1 raises it.
+        tokens: how many tokens each walker attacks, [B, W].
+    """
+
+    field: Field
+    sign: float
+    tokens: Tensor
+
+    @classmethod
+    def shared(cls, field: Field, sign: float = -1.0) -> Objective:
+        """Return the sum over all targets of a sequence, by one walk for all of them."""
+        valid = field.valid()
+        summed = SpanField(field, valid[:, None])
+        summed.space = field.space
+        return cls(summed, sign, valid.sum(1, keepdim=True))
+
+    @classmethod
+    def of_each(cls, field: Field, sign: float = -1.0) -> Objective:
+        """Return each target for itself, by a walk of its own."""
+        return cls(field, sign, torch.ones(field.sequences, field.targets))
+
+    def value(self, points: Tensor) -> Tensor:
+        """Return J at points [K, B, W, N, D], [K, B, W]."""
+        return self.sign * self.field.value(points)
+
+    def gradient(self, points: Tensor) -> Tensor:
+        """Return the gradient of J at points [K, B, W, N, D], of the same shape."""
+        return self.sign * self.field(points).gradient
+
+
+@dataclass(frozen=True, eq=False)
+class Ball:
+    r"""Where an attack may go: :math:`\|z - x\| \le r`.
+
+    Args:
+        x: its centre, [B, W, N, D].
+        radius: r, broadcastable to x: in the largest coordinate, or in length over N and D.
+        euclidean: which of the two.
+    """
+
+    x: Tensor
+    radius: Tensor
+    euclidean: bool = False
+
+    def project(self, z: Tensor) -> Tensor:
+        """Return the nearest point of the ball."""
+        away = z - self.x
+        if not self.euclidean:
+            return self.x + away.clamp(-self.radius, self.radius)
+        length = _length(away)
+        return self.x + away * (self.radius / length.clamp_min(_tiny(length))).clamp_max(1)
+
+    def unit(self, direction: Tensor) -> Tensor:
+        """Return the longest step along a direction of size 1: its signs, or itself at length 1."""
+        if not self.euclidean:
+            return direction.sign()
+        length = _length(direction)
+        return direction / length.clamp_min(_tiny(length))
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """Where an attack went.
+
+    Args:
+        points: x first, [S + 1, B, W, N, D]; walkers that stopped stand still.
+        eps: radius of each walker in embedding scales, [B, W].
+        step: length of a step, likewise.
+    """
+
+    points: Tensor
+    eps: Tensor
+    step: Tensor
+
+
+class Climb:
+    """A walk in progress.
+
+    Args:
+        objective: what is raised.
+        x: where it starts, [B, W, N, D].
+        eps: radius in embedding scales, or "auto".
+        step: length of a step in embedding scales; by default ``reach`` times the radius.
+        reach: see ``step``.
+        euclidean: whether lengths are those of vectors and not of their largest coordinate.
+
+    Attributes:
+        here: the present point, [B, W, N, D].
+        scale: of the embeddings, [N, 1]: the length that radii are given in.
+        eps: radius of each walker, in embedding scales, [B, W, 1, 1].
+        step: length of a step, likewise.
+        ball: where the walk may go.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        x: Tensor,
+        eps: float | str,
+        step: float | None,
+        reach: float,
+        euclidean: bool,
+    ) -> None:
+        self.objective = objective
+        self.field = objective.field
+        self.x = self.here = x
+        self.scale = self.field.space.scale.to(x)
+        self.moves = self.field.movable[:, None, :, None].to(x)
+        self._unit = self._unit_length(euclidean)
+        self._euclidean = euclidean
+        given = self._felt() if eps == "auto" else torch.full(x.shape[:2], float(eps))
+        self.eps = given.to(x)[..., None, None]
+        self.step = reach * self.eps if step is None else torch.full_like(self.eps, step)
+        self.ball = self._ball(self.eps)
+
+    def gradient(self, points: Tensor | None = None) -> Tensor:
+        """Return the gradient of J at points [..., B, W, N, D]; by default at the present one."""
+        if points is None:
+            return self.objective.gradient(self.here[None])[0]
+        several = points.reshape(-1, *self.x.shape)
+        return self.objective.gradient(several).reshape(points.shape)
+
+    def advance(self, direction: Tensor) -> Tensor:
+        """Take a step along a direction, stay in the ball, and return where that leads."""
+        towards = self.step * self._unit * self.ball.unit(direction * self.moves)
+        self.here = self.field.rounded(self.ball.project(self.here + towards))
+        return self.here
+
+    def walked(self, points: Sequence[Tensor]) -> Walk:
+        """Return a walk through points, x first, of the climb's sizes."""
+        several = [*points, points[0]] if len(points) == 1 else points  # it stands still
+        return Walk(torch.stack(tuple(several)), self.eps[..., 0, 0], self.step[..., 0, 0])
+
+    def normal(self, *stream: Any) -> Tensor:
+        """Return standard normal noise in embedding scales, [B, 1, N, D], where inputs move.
+
+        Args:
+            *stream: a seed, and what the numbers are for.
+        """
+        return self._drawn(torch.randn, *stream)
+
+    def uniform(self, *stream: Any) -> Tensor:
+        """Return noise between -1 and 1 embedding scales, likewise."""
+        return 2 * self._drawn(torch.rand, *stream) - self.scale * self.moves
+
+    def _drawn(self, draw: Callable[..., Tensor], *stream: Any) -> Tensor:
+        # For the tokens of one sequence at a time: the same whatever it is padded with.
+        drawn = torch.zeros(len(self.x), *self.x.shape[2:])
+        for sequence, moves in zip(drawn, self.field.movable.cpu(), strict=True):
+            shape = (int(moves.sum()), self.x.shape[-1])
+            sequence[moves] = draw(*shape, generator=generator(*stream))
+        return drawn[:, None].to(self.x) * self.scale
+
+    def _ball(self, eps: Tensor) -> Ball:
+        return Ball(self.x, eps * self._unit, self._euclidean)
+
+    def _unit_length(self, euclidean: bool) -> Tensor:
+        """Return how long one embedding scale is: the length of a vector of typical coordinates."""
+        if not euclidean:
+            return self.scale
+        typical = (self.moves * self.scale).expand(len(self.x), 1, *self.x.shape[2:])
+        return _length(typical)
+
+    def _felt(self) -> Tensor:
+        """Return the smallest radius whose signed step the objective feels, [B, W]."""
+        towards = self._ball(self.scale).unit(self.gradient() * self.moves)
+        before = self.objective.value(self.x[None])[0]
+        found = torch.full(before.shape, RADII[-1]).to(before)
+        for radius in reversed(RADII[:-1]):
+            there = self.x + radius * self._unit * towards
+            risen = self.objective.value(there[None])[0] - before
+            felt = risen >= _FELT * self.objective.tokens.to(risen)
+            found = torch.where(felt, radius, found)
+        return found
+
+
+def mean_size(direction: Tensor, moves: Tensor) -> Tensor:
+    """Return the mean absolute coordinate over inputs that move, [..., 1, 1].
+
+    Args:
+        direction: [..., N, D].
+        moves: 1 where inputs move, broadcastable to it.
+    """
+    count = moves.expand_as(direction).sum((-2, -1), keepdim=True)
+    size = direction.abs().sum((-2, -1), keepdim=True) / count
+    return size.clamp_min(_tiny(size))
+
+
+def _length(z: Tensor) -> Tensor:
+    return z.square().sum((-2, -1), keepdim=True).sqrt()
+
+
+def _tiny(like: Tensor) -> float:
+    return float(torch.finfo(like.dtype).tiny)

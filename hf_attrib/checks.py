@@ -1,0 +1,59 @@
+"""What fields of methods and attacks may be."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from hf_attrib.errors import InputError
+
+__all__ = ["at_least", "number", "one_of", "positive"]
+
+
+def at_least(fewest: int, **counts: int) -> None:
+    """Refuse counts that are no whole numbers or too small.
+
+    Raises:
+        InputError: naming the field.
+    """
+    for name, value in counts.items():
+        if type(value) is not int or value < fewest:
+            raise InputError(
+                f"{name} is {value!r:.80}; expected at least {fewest}, a whole number."
+            )
+
+
+def positive(**sizes: float) -> None:
+    """Refuse sizes that are not finite numbers above 0.
+
+    Raises:
+        InputError: naming the field.
+    """
+    for name, value in sizes.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
+            raise InputError(f"{name} is {value!r:.80}; expected a number above 0.")
+
+
+def one_of(known: Collection[str], **names: str) -> None:
+    """Refuse names that are none of those known.
+
+    Raises:
+        InputError: naming the field.
+    """
+    for field, name in names.items():
+        if name not in known:
+            raise InputError(f"{field} {name!r:.80} is unknown; expected {', '.join(known)}.")
+
+
+def number(**given: float | str) -> float:
+    """Return a positive number that may come as text, as a field of several types does.
+
+    Raises:
+        InputError: it is none.
+    """
+    ((name, value),) = given.items()
+    try:
+        size = float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} is {value!r:.80}; expected auto or a number above 0.") from None
+    positive(**{name: size})
+    return size

@@ -1,0 +1,80 @@
+"""Path integrals along the walks of attacks: what all adversarial methods share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+import torch
+
+from hf_attrib.adaptive import Budget, first_nodes, integrate
+from hf_attrib.attacks import Walk
+from hf_attrib.checks import at_least, one_of, positive
+from hf_attrib.field import Decomposition, Field
+from hf_attrib.integrals import polyline_integral
+from hf_attrib.methods.base import Method, Rows
+from hf_attrib.paths import straight
+from hf_attrib.quadrature import STEP_RULES, reverse
+
+__all__ = ["AdversarialMethod"]
+
+_ADAPTIVE = "adaptive"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialMethod(Method):
+    r"""A method whose scores are integrals of the gradient of f along walks that attacks found.
+
+    .. math:: A_{t,n} = -\sum_k \sum_d \int_{x^k}^{x^{k+1}}
+        \frac{\partial f_t}{\partial x_{nd}}\,dx_{nd}, \qquad
+        \sum_n A_{t,n} = f_t(x) - f_t(x^K)
+
+    Args:
+        rule: "adaptive", which takes as many nodes as the tolerance asks for, or one of
+            :data:`hf_attrib.quadrature.STEP_RULES` on each step, as "left" in the papers.
+        tolerance: relative error that the adaptive rule is to reach.
+        max_points: nodes that the adaptive rule spends on each target and walk, at most, if the
+            first ones on each step are not more.
+    """
+
+    rule: str = field(
+        default=_ADAPTIVE, metadata={"help": f"{_ADAPTIVE}, {', '.join(STEP_RULES)}."}
+    )
+    tolerance: float = field(default=0.02, metadata={"help": "Of rule=adaptive: relative error."})
+    max_points: int = field(default=400, metadata={"help": "Of rule=adaptive: nodes at most."})
+
+    def __post_init__(self) -> None:
+        one_of((_ADAPTIVE, *STEP_RULES), rule=self.rule)
+        positive(tolerance=self.tolerance)
+        at_least(first_nodes(), max_points=self.max_points)
+
+    def along(self, field: Field, walk: Walk) -> Decomposition:
+        """Return the scores of a walk, and the sizes of its ball and its steps."""
+        points = walk.points.flip(0)
+        if self.rule == _ADAPTIVE:
+            pieces = [straight(a, b) for a, b in pairwise(points)]
+            found = integrate(field, pieces, Budget(self.tolerance, self.max_points))
+        else:
+            found = polyline_integral(field, points, reverse(STEP_RULES[self.rule]))
+        every = field.sequences, field.targets
+        scale = field.space.scale[field.movable.any(0)].mean()
+        sizes = {"eps": walk.eps.expand(every), "step": walk.step.expand(every)}
+        return replace(found, sizes=sizes | {"scale": torch.full(every, float(scale))})
+
+    def rows_along(self, targets: int, shared: bool, steps: int) -> tuple[Rows, Rows]:
+        """Return the rows of integrals along a walk that does not stop, at least and at most.
+
+        Args:
+            targets: T.
+            shared: whether they share a walk.
+            steps: of a walk.
+        """
+        if self.rule != _ADAPTIVE:
+            nodes = steps * len(STEP_RULES[self.rule])
+            if shared:
+                return Rows(values=1, gradients=nodes).exactly()
+            return Rows(own_values=1, own=nodes).times(targets).exactly()
+        first = first_nodes(steps)
+        own = targets * max(0, self.max_points - first)
+        least = Rows(gradients=first) if shared else Rows(own=targets * first)
+        return least, least + Rows(own=own)

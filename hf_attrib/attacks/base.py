@@ -38,8 +38,8 @@ class Attack(ABC):
 
     def __init_subclass__(cls, *, name: str | None = None) -> None:
         super().__init_subclass__()
+        cls.name = name or cls.__name__
         if name is not None:
-            cls.name = name
             _ATTACKS.add(name, cls)
 
     def __str__(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -69,12 +70,18 @@ def record(
         model=config.name_or_path or type(model).__name__,
         model_revision=getattr(config, "_commit_hash", None),
         dtype=str(model.dtype).removeprefix("torch."),
-        versions={name: version(name) for name in _PACKAGES},
+        versions=dict(_versions()),
         seconds=seconds,
         forward_rows=0,  # each sequence has its own
         backward_rows=0,
         notes=notes,
     )
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Return the versions of the packages that matter, which are read from files."""
+    return {name: version(name) for name in _PACKAGES}
 
 
 def _plain_fields(method: Method) -> dict[str, Any]:

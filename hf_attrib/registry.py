@@ -63,26 +63,23 @@ class Registry(Generic[_T]):
         found: _T = made(**arguments)
         return found
 
-    def read(self, text: str, label: str) -> _T:
-        """Make one of what is written: a name, or a name and fields as in ``"idgi(steps=8)"``.
+    def read(self, text: str, label: str) -> tuple[str, dict[str, Any]]:
+        """Return the name and the fields of what is written, as in ``"idgi(steps=8)"``.
 
         Args:
-            text: what is written.
+            text: what is written; a name may stand alone.
             label: of what was given, for the message.
 
         Raises:
-            InputError: it cannot be read, or there is no such thing.
+            InputError: it cannot be read.
         """
         try:
             node = ast.parse(text, mode="eval").body
             if isinstance(node, ast.Name):
-                return self.make(node.id, {})
+                return node.id, {}
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.args:
                 raise ValueError
-            values = {key.arg or "": _value(key.value) for key in node.keywords}
-            return self.make(node.func.id, values)
-        except InputError:
-            raise
+            return node.func.id, {key.arg or "": _value(key.value) for key in node.keywords}
         except (SyntaxError, TypeError, ValueError):
             raise InputError(
                 f"{label} is {text!r:.80}; expected the name of one {self.kind}, or "

@@ -9,7 +9,7 @@ from reference import Case, line, scale
 from hf_attrib.attacks import Objective, attack, attacks
 from hf_attrib.errors import InputError
 from hf_attrib.explainer import Explainer
-from hf_attrib.methods import Fundamental
+from hf_attrib.methods import Fundamental, NoiseAverage
 
 U = scale()
 LINEAR = PROBLEMS[0]
@@ -182,3 +182,14 @@ def test_counts_are_those_of_the_estimate(family, objective):
     expected, found = explainer.estimate(**question), explainer.explain(**question)
     assert expected.forward_rows == (found.forward_rows,) * 2
     assert expected.backward_rows == (found.backward_rows,) * 2
+
+
+@pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
+def test_a_method_that_averages_may_hold_an_attack_by_name():
+    problem = PROBLEMS[2]
+    made = NoiseAverage("bim(steps=2,eps=0.5)", samples=2)
+    assert made.inner == Fundamental("bim(steps=2,eps=0.5)")
+    found = made(problem.field(), problem.x, problem.baseline)
+    torch.testing.assert_close(
+        found.scores.sum(-1), found.value - found.reference, rtol=1e-2, atol=1e-3
+    )

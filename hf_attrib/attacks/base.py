@@ -179,4 +179,4 @@ def held_attack(given: str | Attack, label: str) -> Attack:
     Raises:
         InputError: there is no such attack.
     """
-    return given if isinstance(given, Attack) else _ATTACKS.read(given, label)
+    return given if isinstance(given, Attack) else attack(*_ATTACKS.read(given, label))

@@ -156,7 +156,7 @@ def held(inner: str | Method) -> Method:
     """
     if isinstance(inner, Method):
         return inner
-    return _METHODS.read(inner, "inner")
+    return method(*_METHODS.read(inner, "inner"))
 
 
 def of_sample(inner: Method, seed: int, sample: int) -> Method:

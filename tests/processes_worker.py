@@ -61,6 +61,10 @@ SAME = {
     ),
     "sampling method": lambda: explain(response=" in", method="expected_gradients", samples=5),
     "closed loop": lambda: explain(response=" in the", method="guided_ig", steps=3),
+    "walk of all tokens": lambda: explain(response=" in the", method="mim", steps=3),
+    "walks of each token": lambda: explain(
+        response=" in the", method="bim", steps=2, objective="per_token", eps=0.25
+    ),
     "a single row": lambda: explain(response=" in the", method="saliency"),
     "spans": lambda: explain(response=" in the blue", spans="response"),
     "two prompts": lambda: explain(PROMPTS[:2], max_new_tokens=3, steps=3),

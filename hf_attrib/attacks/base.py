@@ -35,6 +35,8 @@ class Attack(ABC):
     name: ClassVar[str]
     #: Whether the walk depends on a field ``seed``.
     stochastic: ClassVar[bool] = False
+    #: Whether networks that compute the same function have the same walk.
+    implementation_invariant: ClassVar[bool] = True
 
     def __init_subclass__(cls, *, name: str | None = None) -> None:
         super().__init_subclass__()

@@ -19,6 +19,8 @@ __all__ = ["flagged", "method_fields"]
 
 #: What typer can read from a word; a field of another type gets the word itself.
 _READABLE = (bool, int, float, str)
+#: Methods that help names, of those that share a field and its default.
+_NAMED = 3
 
 
 def flagged(function: Callable[..., None]) -> Callable[..., None]:
@@ -88,10 +90,20 @@ def _method_parameters() -> list[inspect.Parameter]:
 
 def _about(by_method: Mapping[str, Field[Any]]) -> str:
     """Return what a field is, said once for all methods that say the same, and its defaults."""
-    defaults: dict[str, list[str]] = {}
+    said: dict[str, dict[str, list[str]]] = {}
     for method, f in by_method.items():
-        defaults.setdefault(f.metadata.get("help", ""), []).append(f"{method}: {f.default}")
-    return " ".join(f"{about} ({', '.join(values)})" for about, values in defaults.items())
+        defaults = said.setdefault(f.metadata.get("help", ""), {})
+        defaults.setdefault(str(f.default), []).append(method)
+    return " ".join(
+        f"{about} ({'; '.join(f'{_listed(names)}: {value}' for value, names in defaults.items())})"
+        for about, defaults in said.items()
+    )
+
+
+def _listed(names: list[str]) -> str:
+    """Write a list, of which only the beginning if it is long."""
+    more = len(names) - _NAMED
+    return ", ".join(names) if more < 2 else f"{', '.join(names[:_NAMED])} and {more} more"
 
 
 def _kinds() -> dict[str, Any]:

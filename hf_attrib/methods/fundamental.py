@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from torch import Tensor
@@ -53,7 +53,7 @@ class Fundamental(AdversarialMethod, name="fundamental"):
         identity="f(x) - f(x_adv)",
         stochastic=False,
         cost="K + 4 forward, K + 1 backward rows to walk; about 5 * K, 5 * K * T to integrate",
-        axioms=frozenset({"dummy"}),
+        axioms=frozenset({"completeness", "dummy", "implementation_invariance"}),
         additive=True,
         baseline=None,
     )
@@ -68,6 +68,12 @@ class Fundamental(AdversarialMethod, name="fundamental"):
         super().__post_init__()
         one_of(_OBJECTIVES, objective=self.objective)
         object.__setattr__(self, "update", held_attack(self.update, "update"))
+
+    def promises(self) -> Claims:
+        """Claim what holds on the walks of this attack."""
+        if held_attack(self.update, "update").implementation_invariant:
+            return self.claims
+        return replace(self.claims, axioms=self.claims.axioms - {"implementation_invariance"})
 
     def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
         """Return the rows run at least and at most."""

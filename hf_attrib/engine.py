@@ -135,7 +135,7 @@ class Engine:
         field.space = space_of(self.model, sites, batch, reference, seen.x, scored)
         self.memory.fit(field, seen.x, question.demand())
         named = question.method.promises().baseline is not None
-        return _Opened(batch, asked, field, seen, reference.name if named else "none")
+        return _Opened(batch, asked, field, seen, reference.name if named else None)
 
     def _attribute(
         self,
@@ -202,7 +202,7 @@ class _Opened:
     contrasts: list[Tensor | None]
     field: Field
     seen: Observation
-    baseline: str
+    baseline: str | None
 
 
 def _agreed(

@@ -74,17 +74,18 @@ class Claims:
     def keeps(self, axiom: str) -> str:
         """Say whether a law is kept: "yes", "in the mean", "no", or "n/a".
 
-        Sensitivity speaks of a pair of x and x'. Where the method finds its own x', there is no
-        pair to choose, so the law does not apply.
+        Sensitivity speaks of a pair of x and x'. Where scores explain the change from a point that
+        the method finds itself, there is no pair to choose, so the law does not apply.
 
         Args:
             axiom: one of :data:`AXIOMS`.
         """
-        if axiom == "sensitivity" and self.baseline is None and self.identity is not None:
+        identity = self.identity or "f(x')"
+        if axiom == "sensitivity" and "f(x')" not in identity:
             return "n/a"
         if axiom not in self.axioms:
             return "no"
-        drawn = self.stochastic and "E f" in (self.identity or "")
+        drawn = self.stochastic and "E f" in identity
         return "in the mean" if drawn and axiom in ("completeness", "sensitivity") else "yes"
 
     def over_noise(self, cost: str) -> Claims:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from problems import PROBLEMS, Problem, ignores_second, smooth
 from torch import Tensor
@@ -42,17 +44,11 @@ def cancelled(name: str) -> Problem:
         return one(z) ** 2
 
     def score(function) -> Tensor:
-        field = Problem("", function, problem.x, problem.baseline, problem.drawn).field()
+        field = replace(problem, function=function).field()
         return made(field, problem.x, problem.baseline).scores[0, :, 2]
 
     factor = score(other) / score(one)
-    return Problem(
-        "cancelled",
-        lambda z: 100 * (other(z) - factor * one(z)),
-        problem.x,
-        problem.baseline,
-        problem.drawn,
-    )
+    return replace(problem, function=lambda z: 100 * (other(z) - factor * one(z)))
 
 
 #: What shows that a method breaks a law, unless it has an entry of its own.

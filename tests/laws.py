@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from problems import Problem, quadratic, smooth, smooth_again
 from torch import Tensor
 
 from hf_attrib.attacks import attacks
 from hf_attrib.methods import Method, methods
+from hf_attrib.methods.adversarial import AdversarialMethod
 from hf_attrib.methods.base import method
 
 #: Segments between random words are long and want more nodes than words of a real model.
@@ -27,18 +29,19 @@ ERRORS = 4
 NAMES = [*methods(), *attacks()]
 
 
+def default(name: str) -> Method:
+    return method(name, {})
+
+
 def make(name: str) -> Method:
-    walks = name in attacks() or "max_points" in FINE_WALKS.keys() & fields_of(name)
-    return method(name, FINE.get(name, FINE_WALKS if walks else {}))
-
-
-def fields_of(name: str) -> set[str]:
-    return set(methods()[name].__dataclass_fields__)
+    """A method fine enough for the tolerances of the laws."""
+    fine = FINE_WALKS if isinstance(default(name), AdversarialMethod) else {}
+    return replace(default(name), **FINE.get(name, fine))
 
 
 def scores(made: Method, problem: Problem, function: Callable[[Tensor], Tensor] | None = None):
-    field = Problem("", function or problem.function, problem.x, problem.baseline, problem.drawn)
-    return made(field.field(), problem.x, problem.baseline).scores
+    field = replace(problem, function=function or problem.function).field()
+    return made(field, problem.x, problem.baseline).scores
 
 
 def completeness(made: Method, problem: Problem) -> float:

@@ -5,14 +5,12 @@ from dataclasses import fields, replace
 import pytest
 import torch
 from counterexamples import COUNTEREXAMPLES, OWN_COUNTEREXAMPLES
-from laws import COARSE, ERRORS, LAWS, NAMES, make, scores
+from laws import COARSE, ERRORS, LAWS, NAMES, default, make, scores
 from problems import PROBLEMS, ignores_second, linear, smooth
 from reference import REFERENCES, Case
 
 from hf_attrib.attacks import attacks
-from hf_attrib.function_field import FunctionField
 from hf_attrib.methods import AXIOMS, methods
-from hf_attrib.methods.base import method
 
 ALL = list(methods())
 LINEAR, SMOOTH, IGNORING = PROBLEMS[0], PROBLEMS[2], PROBLEMS[3]
@@ -27,7 +25,7 @@ def named(value):
 
 
 def kept(name, axiom):
-    return method(name, {}).promises().keeps(axiom)
+    return default(name).promises().keeps(axiom)
 
 
 def claiming(axiom, names=NAMES):
@@ -65,19 +63,19 @@ def test_method_equals_its_slow_reference(name, problem):
 )
 def test_a_law_that_is_not_claimed_is_broken(name, axiom):
     problem = OWN_COUNTEREXAMPLES.get((name, axiom), COUNTEREXAMPLES[axiom])
-    assert LAWS[axiom](method(name, {}), problem) > 0.02
+    assert LAWS[axiom](default(name), problem) > 0.02
 
 
 def test_counterexamples_of_a_method_are_needed():
     for name, axiom in OWN_COUNTEREXAMPLES:
         assert kept(name, axiom) == "no"
-        assert LAWS[axiom](method(name, {}), COUNTEREXAMPLES[axiom]) < 0.02
+        assert LAWS[axiom](default(name), COUNTEREXAMPLES[axiom]) < 0.02
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_law_that_does_not_apply_speaks_of_what_is_not_there(name):
     """Sensitivity alone, where the method finds itself what it compares x to."""
-    claims = method(name, {}).promises()
+    claims = default(name).promises()
     absent = [axiom for axiom in AXIOMS if claims.keeps(axiom) == "n/a"]
     found = claims.identity is not None and "f(x')" not in claims.identity
     assert absent == (["sensitivity"] if found else [])
@@ -173,7 +171,7 @@ def test_a_method_is_the_same_for_shared_and_own_points(name):
     problem = LINEAR
     targets = 2
     made = make(name)
-    field = FunctionField(problem.function, targets, 4, space=problem.space())
+    field = problem.field()
     own = made(
         field,
         problem.x.expand(1, targets, 4, 3).contiguous(),

@@ -78,8 +78,7 @@ def quadratic(z: Tensor) -> Tensor:
 
 def smooth(z: Tensor) -> Tensor:
     """A two-layer tanh language model head: log-probabilities of two tokens."""
-    hidden = torch.tanh(z.flatten(1) @ _MIX)
-    return (hidden @ _HEAD).log_softmax(-1)[:, :2]
+    return _read(_units(z))
 
 
 def smooth_again(z: Tensor) -> Tensor:
@@ -88,9 +87,25 @@ def smooth_again(z: Tensor) -> Tensor:
     The first layer is two, whose product it is; units change places and sign, as tanh allows; and
     the vocabulary is in another order, its logits shifted.
     """
+    return _read_turned(_turned(z))
+
+
+def _units(z: Tensor) -> Tensor:
+    return torch.tanh(z.flatten(1) @ _MIX)
+
+
+def _read(units: Tensor) -> Tensor:
+    return (units @ _HEAD).log_softmax(-1)[:, :2]
+
+
+def _turned(z: Tensor) -> Tensor:
+    return z.flatten(1) @ _TURN
+
+
+def _read_turned(turned: Tensor) -> Tensor:
     order, signs = torch.tensor([3, 1, 4, 0, 2]), torch.tensor([1.0, -1, -1, 1, -1]).double()
-    hidden = torch.tanh((z.flatten(1) @ _TURN) @ (torch.linalg.inv(_TURN) @ _MIX[:, order]) * signs)
-    logits = (hidden * signs) @ _HEAD[order].flip(1) + 3.0
+    units = torch.tanh(turned @ (torch.linalg.inv(_TURN) @ _MIX[:, order]) * signs)
+    logits = (units * signs) @ _HEAD[order].flip(1) + 3.0
     return logits.log_softmax(-1)[:, [6, 5]]
 
 

@@ -83,7 +83,7 @@ class Claims:
         identity = self.identity or "f(x')"
         if axiom == "sensitivity" and "f(x')" not in identity:
             return "n/a"
-        if axiom not in self.axioms:
+        if axiom not in self.axioms or (axiom == "completeness" and self.identity is None):
             return "no"
         drawn = self.stochastic and "E f" in identity
         return "in the mean" if drawn and axiom in ("completeness", "sensitivity") else "yes"

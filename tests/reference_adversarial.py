@@ -106,11 +106,13 @@ def mfaba(
     return added
 
 
-def agi(case: Case, classes: int = 5, steps: int = 10, released: bool = False) -> Tensor:
+def agi(
+    case: Case, classes: int = 5, steps: int = 10, each: bool = False, released: bool = False
+) -> Tensor:
     """Algorithm 1 of the paper; the program starts every step at the input."""
     added, ids = torch.zeros(len(case.x)).double(), likeliest(case, classes)
     for c in range(classes):
-        hill, z = raise_others(case, [row[c] for row in ids], released), case.x
+        hill, z = raise_others(case, [row[c] for row in ids], each or released), case.x
         eps = hill.radius(case.x)
         for _ in range(steps):
             if released:
@@ -128,11 +130,14 @@ def agi(case: Case, classes: int = 5, steps: int = 10, released: bool = False) -
     return added
 
 
-def la(case: Case, classes: int = 5, steps: int = 10, released: bool = False) -> Tensor:
+def la(
+    case: Case, classes: int = 5, steps: int = 10, each: bool = False, released: bool = False
+) -> Tensor:
     """Algorithm 1 of arXiv:2408.07736; steps of the program are x / 10, with its sign."""
     added, ids = torch.zeros(len(case.x)).double(), likeliest(case, classes)
-    hills = [raise_others(case, [row[c] for row in ids], released) for c in range(classes)]
-    for hill in [lower(case, released), *hills]:
+    each |= released
+    hills = [raise_others(case, [row[c] for row in ids], each) for c in range(classes)]
+    for hill in [lower(case, each), *hills]:
         z, eps = case.x, hill.radius(case.x)
         for _ in range(steps):
             if released:
@@ -145,9 +150,11 @@ def la(case: Case, classes: int = 5, steps: int = 10, released: bool = False) ->
     return added
 
 
-def attexplore(case: Case, copies: int = 20, steps: int = 10, released: bool = False) -> Tensor:
+def attexplore(
+    case: Case, copies: int = 20, steps: int = 10, each: bool = False, released: bool = False
+) -> Tensor:
     """Algorithm 1 of the paper on scaled copies; the program lowers the cross-entropy."""
-    hill, z, added = lower(case, released), case.x, torch.zeros(len(case.x)).double()
+    hill, z, added = lower(case, each), case.x, torch.zeros(len(case.x)).double()
     if released:
         hill = Hill(lambda z: case.function(z)[0, case.target])
     eps, momentum = hill.radius(case.x), torch.zeros_like(case.x)

@@ -40,7 +40,8 @@ class BIG(AdversarialMethod, name="big"):
 
     ``variant="released"`` is the published program's other use of the boundary point, which it
     takes for the input: integrated gradients from 0 to it, by a sum of 51 nodes with weights
-    1/50. It sums to nothing exact.
+    1/50. It sums to nothing exact; where models normalise by the root mean square, the gradient at
+    0, its first node, dwarfs all others.
 
     Args:
         steps: of the walk in each ball.
@@ -86,7 +87,7 @@ class BIG(AdversarialMethod, name="big"):
         """Return the rows run at least and at most."""
         least, most = boundary_rows(targets, self.steps, self.bisections)
         if self.variant == "released":
-            nodes = Rows(values=1, own=targets * (_STEPS + 1))
+            nodes = Rows(own_values=targets, own=targets * (_STEPS + 1))
             return least + nodes, most + nodes
         few, many = self.rows_along(targets, False, 1)
         return least + few, most + many

@@ -28,7 +28,7 @@ group of inputs, are cheaper than backward rows, they take their place ([how](di
 
 def kept(axiom: str, claims: Claims) -> str:
     """Say whether a law is kept: always, in the mean over samples, or not."""
-    if axiom == "completeness" and claims.stochastic and claims.identity:
+    if axiom == "completeness" and claims.stochastic and claims.identity and claims.baseline:
         return "in the mean"
     return "yes" if axiom in claims.axioms else "no"
 

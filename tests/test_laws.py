@@ -1,20 +1,28 @@
 """Every method keeps every law it claims, on problems with exact answers."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from problems import PROBLEMS, Problem, ignores_second, linear, quadratic, smooth
-from reference import REFERENCES, Case
+from problems import PROBLEMS, ignores_second, linear, quadratic, smooth
+from reference import REFERENCES as PLAIN
+from reference import Case
+from reference_adversarial import ADVERSARIAL
 
-from hf_attrib.function_field import FunctionField
 from hf_attrib.methods import AXIOMS, methods
+from hf_attrib.methods.adversarial import AdversarialMethod
 
 ALL = list(methods())
+REFERENCES = PLAIN | ADVERSARIAL
 
 #: Segments between random words are long and want more nodes than words of a real model.
 FINE = {
     "discretized_ig": {"nodes": 20},
-    "fundamental": {"tolerance": 1e-9, "max_points": 4000},
     "integrated_gradients": {"tolerance": 1e-9, "max_points": 4000},
+} | {
+    name: {"tolerance": 1e-9, "max_points": 4000}
+    for name, kind in methods().items()
+    if issubclass(kind, AdversarialMethod)
 }
 #: A walk found step by step; its sum has an error of second order in the step.
 COARSE = {"guided_ig": 1e-3}
@@ -30,7 +38,7 @@ def claiming(axiom):
 
 def scores(name, problem, function=None, x=None):
     made = make(name)
-    field = Problem("", function or problem.function, problem.x, problem.baseline).field()
+    field = replace(problem, function=function or problem.function).field()
     return made(field, problem.x if x is None else x, problem.baseline).scores
 
 
@@ -119,7 +127,7 @@ def test_a_method_is_the_same_for_shared_and_own_points(name):
     assert problem.function is linear
     targets = 2
     made = make(name)
-    field = FunctionField(problem.function, targets, 4, space=problem.space())
+    field = problem.field()
     own = made(
         field,
         problem.x.expand(1, targets, 4, 3).contiguous(),

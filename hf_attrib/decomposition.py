@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 
+import torch
 from torch import Tensor
 
 __all__ = ["Decomposition", "Linearisation", "Pushforward", "Rows", "Sample"]
@@ -38,6 +39,7 @@ class Decomposition:
         sum_standard_error: of the sum's distance from what it claims, [B, T], likewise.
         bound: on the summed error of a target's scores, [B, T], where the method knows one.
         sizes: lengths of the walk that was taken, by name, [B, T] each, where there was one.
+        notes: reservations, and which targets each is about, [B, T] bool, on the CPU.
     """
 
     scores: Tensor
@@ -47,6 +49,19 @@ class Decomposition:
     sum_standard_error: Tensor | None = None
     bound: Tensor | None = None
     sizes: Mapping[str, Tensor] = field(default_factory=dict)
+    notes: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def mean(cls, parts: Sequence[Decomposition]) -> Decomposition:
+        """Return the mean of decompositions that have references, such as along several walks."""
+        references = [part.reference for part in parts if part.reference is not None]
+        bounds = [part.bound for part in parts if part.bound is not None]
+        return cls(
+            torch.stack([part.scores for part in parts]).mean(0),
+            torch.stack(references).mean(0),
+            bound=torch.stack(bounds).mean(0) if bounds else None,
+            sizes={k: torch.stack([p.sizes[k] for p in parts]).mean(0) for k in parts[0].sizes},
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -111,10 +111,10 @@ def estimated(measured: Measured, least: Rows, most: Rows, at_most: bool) -> Est
     # How far passes of gradients run, next to the longest, forward and backward.
     spans = [float(reads[block].max() / reads.max()) for block in blocks]
     back = sum(span * len(block) for span, block in zip(spans, blocks, strict=True))
-    counts = [_counts(rows, measured, len(blocks), along) for rows in (least, most)]
+    counts = [_counts(rows, least, measured, len(blocks), along) for rows in (least, most)]
     if at_most:
         passes = len(list(field.blocks(every)))  # of pullbacks, which fewer targets may take
-        counts = [_fewest(least, along), _counts(most, measured, passes, along)]
+        counts = [_fewest(least, along), _counts(most, least, measured, passes, along)]
     forward, backward, directional = zip(*counts, strict=True)
     turn = most.gradients * _turn(measured, reads) if at_most and along else 0
     usual = usual_rows(tokens, measured.x.device)
@@ -144,14 +144,18 @@ def estimated(measured: Measured, least: Rows, most: Rows, at_most: bool) -> Est
     )
 
 
-def _counts(rows: Rows, measured: Measured, blocks: int, along: bool) -> tuple[int, int, int]:
+def _counts(
+    rows: Rows, least: Rows, measured: Measured, blocks: int, along: bool
+) -> tuple[int, int, int]:
     """Return forward, backward and directional rows, f(x) included."""
     field, columns = measured.field, int(measured.field.columns.moving.sum())
     whole, single = rows.values + rows.joint, rows.own + rows.own_values
     forward = whole * measured.passes + rows.gradients * blocks + single
     backward = rows.joint + rows.own + (0 if along else rows.gradients * field.targets)
-    # Rows that ask for some targets take directions where these are fewer.
-    some = rows.own if measured.linear and math.isfinite(field.direction_cost.linear) else 0
+    # Rows that ask for some targets take directions where these are fewer; never those for one,
+    # which a method that asks for rows of single targets has at least.
+    directed = measured.linear and math.isfinite(field.direction_cost.linear)
+    some = rows.own - least.own if directed else 0
     return measured.spent + forward, backward, some + (rows.gradients * columns if along else 0)
 
 

@@ -111,7 +111,10 @@ def attribution(
     rows, groups = question.rows(sequence), question.columns(sequence)
     seen, decomposition = outcome.seen, outcome.decomposition
     run = replace(
-        run, **_spent(outcome.field, index), sizes=_sizes(decomposition, index, len(rows))
+        run,
+        **_spent(outcome.field, index),
+        sizes=_sizes(decomposition, index, len(rows)),
+        notes=(*run.notes, *_notes(decomposition, index, len(rows))),
     )
 
     def cut(by_target: Tensor) -> Tensor:
@@ -153,6 +156,12 @@ def _sizes(found: Decomposition, index: int, targets: int) -> dict[str, tuple[fl
         name: tuple(float(f"{size:.6g}") for size in sizes[index, :targets].tolist())
         for name, sizes in found.sizes.items()
     }
+
+
+def _notes(found: Decomposition, index: int, targets: int) -> list[str]:
+    """Return what a reader must know of one sequence's targets, and of how many."""
+    counts = {note: int(of[index, :targets].sum()) for note, of in found.notes.items()}
+    return [f"{count} of {targets} targets: {note}." for note, count in counts.items() if count]
 
 
 def _spent(field: Field, index: int) -> dict[str, Any]:

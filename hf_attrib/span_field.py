@@ -32,7 +32,9 @@ class SpanField(Field):
 
     def aimed(self, target: str, ids: Tensor | None = None) -> Field:
         """Return sums of another scalar of the tokens' logits; ids are of each token, [B, T]."""
-        return SpanField(self.tokens.aimed(target, ids), self.members)
+        other = SpanField(self.tokens.aimed(target, ids), self.members)
+        other.space = self.space
+        return other
 
     def rivals(self, x: Tensor, count: int) -> Tensor:
         """Return the likeliest tokens besides each token at x [B, 1, N, D], [B, T, count]."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from hf_attrib.attacks import attacks
 from hf_attrib.methods import Method, methods
 from hf_attrib.methods.adversarial import AdversarialMethod
-from hf_attrib.methods.base import method
+from hf_attrib.methods.base import held
 
 #: Segments between random words are long and want more nodes than words of a real model.
 FINE = {
@@ -27,10 +27,16 @@ ERRORS = 4
 
 #: Methods, and attacks, whose names are methods as well.
 NAMES = [*methods(), *attacks()]
+#: Published programs, which are no entries of the table, but must keep what they claim.
+RELEASED = [
+    f"{name}(variant=released)"
+    for name, kind in methods().items()
+    if "variant" in kind.__dataclass_fields__
+]
 
 
 def default(name: str) -> Method:
-    return method(name, {})
+    return held(name)
 
 
 def make(name: str) -> Method:

@@ -40,7 +40,18 @@ class Problem:
 
     def field(self, row_budget: int = 8) -> FunctionField:
         targets = self.function(self.x[0]).shape[1]
-        return FunctionField(self.function, targets, self.x.shape[2], row_budget, self.space())
+        made = FunctionField(self.function, targets, self.x.shape[2], row_budget, self.space())
+        made.logits, made.ids = self.logits, torch.zeros(1, targets, dtype=torch.int64)
+        return made
+
+    def logits(self, z: Tensor) -> Tensor:
+        """Logits [R, T, 6]: f itself for the targets' token 0, and five other tokens."""
+        seen = torch.cat([z[:, :1], torch.zeros_like(z[:, :1]), z[:, 2:]], 1)
+        seen = seen if self.function is ignores_second else z
+        value = self.function(z)
+        behind = torch.tensor([4.0, 0.0]).double()[: value.shape[1], None]  # target 0 leads
+        others = (seen.flatten(1) @ _OTHERS)[:, None] - behind
+        return torch.cat([value[..., None], others], -1)
 
     def space(self) -> Space:
         positions = torch.zeros(self.x.shape[2], dtype=torch.int64)
@@ -124,3 +135,5 @@ PROBLEMS = [
     Problem("smooth", smooth, random(1, 1, 4, 3), random(1, 1, 4, 3)),
     Problem("ignores_second", ignores_second, random(1, 1, 4, 3), random(1, 1, 4, 3)),
 ]
+
+_OTHERS = random(12, 5) / 4

@@ -23,7 +23,7 @@ class Case:
     """One target of a problem: x and baseline [N, D], f and its gradient at points [N, D]."""
 
     def __init__(self, problem: Problem, target: int) -> None:
-        self.function, self.target = problem.function, target
+        self.problem, self.function, self.target = problem, problem.function, target
         self.x, self.baseline = problem.x[0, 0], problem.baseline[0, 0]
 
     def value(self, z: Tensor) -> float:

@@ -231,6 +231,13 @@ def test_a_long_answer_to_a_short_prompt_takes_directions_by_itself():
 
 
 QUICK = {
+    "agi": {"classes": 2, "eps": 0.25, "steps": 3, "rule": "simpson"},
+    "attexplore": {"copies": 3, "eps": 0.25, "steps": 3, "rule": "simpson"},
+    "big": {"steps": 3, "rule": "simpson"},
+    "bsm": {"steps": 3},
+    "isa": {"rounds": 2, "steps": 3, "rule": "simpson"},
+    "la": {"classes": 2, "eps": 0.25, "steps": 3, "rule": "simpson"},
+    "mfaba": {"eps": 0.25, "steps": 3, "rule": "simpson"},
     "integrated_gradients": {"steps": 6},
     "discretized_ig": {"words": 2, "nodes": 1},
     "expected_gradients": {"samples": 4},

@@ -362,8 +362,12 @@ def test_rows_are_within_the_estimate(family, name):
 #: Methods that decide as they go, or hold one that may.
 VARIABLE = (
     "baseline_average",
+    "big",
+    "bsm",
     "fundamental",
     "integrated_gradients",
+    "isa",
+    "mfaba",
     "noise_average",
     "sequential_ig",
 )

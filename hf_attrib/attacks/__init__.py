@@ -2,23 +2,44 @@
 
 from hf_attrib.attacks.base import Attack, GoesOn, UpdateRule, attack, attacks, held_attack
 from hf_attrib.attacks.bim import BIM
-from hf_attrib.attacks.climb import Ball, Climb, Objective, Walk, mean_size
+from hf_attrib.attacks.boundary import Boundary, boundary, boundary_rows
+from hf_attrib.attacks.climb import Ball, Climb, Objective, Walk, mean_size, sizes
+from hf_attrib.attacks.elimination import elimination, rank_code
 from hf_attrib.attacks.fgsm import FGSM
+from hf_attrib.attacks.flips import Flips
+from hf_attrib.attacks.frequency import FrequencyNoise
 from hf_attrib.attacks.mim import MIM
+from hf_attrib.attacks.released import VARIANTS, own_products, reanchored
+from hf_attrib.attacks.rivals import until_they_lead, walks_to
+from hf_attrib.attacks.uncut import Uncut
 
 __all__ = [
     "BIM",
     "FGSM",
     "MIM",
+    "VARIANTS",
     "Attack",
     "Ball",
+    "Boundary",
     "Climb",
+    "Flips",
+    "FrequencyNoise",
     "GoesOn",
     "Objective",
+    "Uncut",
     "UpdateRule",
     "Walk",
     "attack",
     "attacks",
+    "boundary",
+    "boundary_rows",
+    "elimination",
     "held_attack",
     "mean_size",
+    "own_products",
+    "rank_code",
+    "reanchored",
+    "sizes",
+    "until_they_lead",
+    "walks_to",
 ]

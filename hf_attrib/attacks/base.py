@@ -17,9 +17,6 @@ from hf_attrib.registry import Registry, written
 
 __all__ = ["Attack", "GoesOn", "UpdateRule", "Walk", "attack", "attacks", "held_attack"]
 
-#: By how much all steps together may outrun the radius, unless the length of a step is given.
-_OUTRUN = 1.25
-
 #: Maps points [B, W, N, D] to which walkers go on, [B, W] bool.
 GoesOn: TypeAlias = Callable[[Tensor], Tensor]
 
@@ -91,6 +88,9 @@ class UpdateRule(Attack):
         InputError: a field is out of range.
     """
 
+    #: By how much all steps together outrun the radius, unless the length of a step is given.
+    outrun: ClassVar[float] = 1.25
+
     eps: float | str = field(
         default="auto", metadata={"help": "Radius in embedding scales, or auto."}
     )
@@ -138,7 +138,7 @@ class UpdateRule(Attack):
         """Return a climb of this rule at its start."""
         walkers = objective.field.targets
         start = x.expand(-1, walkers, -1, -1)
-        reach = _OUTRUN / self.steps if self.steps > 1 else 1.0
+        reach = self.outrun / self.steps if self.steps > 1 else 1.0
         return Climb(objective, start, self.eps, self.step, reach, self.euclidean())
 
     def walk(self, objective: Objective, x: Tensor, goes_on: GoesOn | None = None) -> Walk:

@@ -13,7 +13,7 @@ from hf_attrib.field import Field
 from hf_attrib.sampling import generator
 from hf_attrib.span_field import SpanField
 
-__all__ = ["RADII", "Ball", "Climb", "Objective", "Walk", "mean_size"]
+__all__ = ["RADII", "Ball", "Climb", "Objective", "Walk", "mean_size", "sizes"]
 
 #: Radii tried where none is given, in embedding scales: beyond 1 a token is as near to others.
 RADII = (0.25, 0.5, 1.0)
@@ -204,6 +204,19 @@ class Climb:
             felt = risen >= _FELT * self.objective.tokens.to(risen)
             found = torch.where(felt, radius, found)
         return found
+
+
+def sizes(field: Field, eps: Tensor, step: Tensor) -> dict[str, Tensor]:
+    """Return the lengths of walks by name, [B, T] each.
+
+    Args:
+        field: whose inputs moved.
+        eps: radius of each walker in embedding scales, [B, W].
+        step: length of a step, likewise.
+    """
+    every = field.sequences, field.targets
+    scale = torch.full(every, float(field.space.scale[field.movable.any(0)].mean()))
+    return {"eps": eps.expand(every), "step": step.expand(every), "scale": scale}
 
 
 def mean_size(direction: Tensor, moves: Tensor) -> Tensor:

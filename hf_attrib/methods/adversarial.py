@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-import torch
-
 from hf_attrib.adaptive import Budget, first_nodes, integrate
-from hf_attrib.attacks import Walk
+from hf_attrib.attacks import Walk, sizes
 from hf_attrib.checks import at_least, one_of, positive
 from hf_attrib.field import Decomposition, Field
 from hf_attrib.integrals import polyline_integral
@@ -56,25 +54,25 @@ class AdversarialMethod(Method):
             found = integrate(field, pieces, Budget(self.tolerance, self.max_points))
         else:
             found = polyline_integral(field, points, reverse(STEP_RULES[self.rule]))
-        every = field.sequences, field.targets
-        scale = field.space.scale[field.movable.any(0)].mean()
-        sizes = {"eps": walk.eps.expand(every), "step": walk.step.expand(every)}
-        return replace(found, sizes=sizes | {"scale": torch.full(every, float(scale))})
+        return replace(found, sizes=sizes(field, walk.eps, walk.step))
 
-    def rows_along(self, targets: int, shared: bool, steps: int) -> tuple[Rows, Rows]:
-        """Return the rows of integrals along a walk that does not stop, at least and at most.
+    def rows_along(
+        self, targets: int, shared: bool, steps: int, fewest: int | None = None
+    ) -> tuple[Rows, Rows]:
+        """Return the rows of integrals along a walk, at least and at most.
 
         Args:
             targets: T.
             shared: whether they share a walk.
             steps: of a walk.
+            fewest: steps of a walk that stops as early as it may; by default it does not.
         """
+        few = steps if fewest is None else fewest
+        node = Rows(gradients=1) if shared else Rows(own=targets)
         if self.rule != _ADAPTIVE:
-            nodes = steps * len(STEP_RULES[self.rule])
-            if shared:
-                return Rows(values=1, gradients=nodes).exactly()
-            return Rows(own_values=1, own=nodes).times(targets).exactly()
-        first = first_nodes(steps)
-        own = targets * max(0, self.max_points - first)
-        least = Rows(gradients=first) if shared else Rows(own=targets * first)
-        return least, least + Rows(own=own)
+            one = Rows(values=1) if shared else Rows(own_values=targets)
+            nodes = len(STEP_RULES[self.rule])
+            return one + node.times(nodes * few), one + node.times(nodes * steps)
+        most = node.times(first_nodes(steps))
+        own = targets * max(0, self.max_points - first_nodes(few))
+        return node.times(first_nodes(few)), most + Rows(own=own)

@@ -1,6 +1,6 @@
 """Every method keeps every law it claims, and visibly breaks every law that it does not claim."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch

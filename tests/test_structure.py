@@ -37,6 +37,7 @@ ORDER = [
     "function_field",
     "attacks",
     "methods",
+    "flips",
     "tokens",
     "grouping",
     "chat",
@@ -45,6 +46,7 @@ ORDER = [
     "inject",
     "lengths",
     "sequence",
+    "requests",
     "batch",
     "baselines",
     "embedding_space",
@@ -60,17 +62,23 @@ ORDER = [
     "attribution",
     "json_value",
     "storage",
+    "robustness",
+    "robustness_file",
+    "robust_accuracy",
     "query",
     "pairing",
     "tables",
     "agreement",
     "compare",
     "record",
+    "opening",
     "estimation",
     "engine",
+    "attacking",
     "sharing",
     "rehearsal",
     "explainer",
+    "binding",
     "render",
     "embedded",
     "loading",
@@ -79,7 +87,10 @@ ORDER = [
 
 #: A result knows how to show and save itself, and loads what that takes only when asked.
 LATE = {("attribution", name) for name in ("query", "render", "storage", "tables")} | {
-    ("compare", "render")
+    ("compare", "render"),
+    ("robust_accuracy", "render"),
+    ("robustness", "render"),
+    ("robustness", "robustness_file"),
 }
 
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p.parent != PACKAGE or "__" not in p.name)

@@ -64,6 +64,10 @@ class Attack(ABC):
     def segments(self) -> int:
         """Return how many segments a walk has that does not stop."""
 
+    def euclidean(self) -> bool:
+        """Return whether distances are measured by the length of vectors."""
+        return False
+
 
 @dataclass(frozen=True)
 class UpdateRule(Attack):
@@ -111,10 +115,6 @@ class UpdateRule(Attack):
         Args:
             climb: the gradient of J, where the walk is, its radius, and random numbers.
         """
-
-    def euclidean(self) -> bool:
-        """Return whether steps and ball are measured by the length of vectors."""
-        return False
 
     def samples(self) -> int:
         """Return at how many points the gradient of J is found for each step."""

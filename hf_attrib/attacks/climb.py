@@ -32,11 +32,13 @@ class Objective:
         field: F and its gradient.
         sign: -1 lowers F, 1 raises it.
         tokens: how many tokens each walker attacks, [B, W].
+        radii: of each walker, [B, W], where they are not to be those of the attack.
     """
 
     field: Field
     sign: float
     tokens: Tensor
+    radii: Tensor | None = None
 
     @classmethod
     def shared(cls, field: Field, sign: float = -1.0) -> Objective:
@@ -140,8 +142,7 @@ class Climb:
         self.moves = self.field.movable[:, None, :, None].to(x)
         self._unit = self._unit_length(euclidean)
         self._euclidean = euclidean
-        given = self._felt() if eps == "auto" else torch.full(x.shape[:2], float(eps))
-        self.eps = given.to(x)[..., None, None]
+        self.eps = self._radii(eps).to(x)[..., None, None]
         self.step = reach * self.eps if step is None else torch.full_like(self.eps, step)
         self.ball = self._ball(self.eps)
 
@@ -163,6 +164,13 @@ class Climb:
         several = [*points, points[0]] if len(points) == 1 else points  # it stands still
         return Walk(torch.stack(tuple(several)), self.eps[..., 0, 0], self.step[..., 0, 0])
 
+    def size(self, points: Tensor) -> Tensor:
+        """Return how far from the start points [..., B, W, N, D] are, in embedding scales."""
+        away = points - self.x
+        if self._euclidean:
+            return (_length(away) / self._unit)[..., 0, 0]
+        return (away / self._unit).abs().amax((-2, -1))
+
     def normal(self, *stream: Any) -> Tensor:
         """Return standard normal noise in embedding scales, [B, 1, N, D], where inputs move.
 
@@ -182,6 +190,12 @@ class Climb:
             shape = (int(moves.sum()), self.x.shape[-1])
             sequence[moves] = draw(*shape, generator=generator(*stream))
         return drawn[:, None].to(self.x) * self.scale
+
+    def _radii(self, eps: float | str) -> Tensor:
+        """Return the radius of each walker, [B, W]."""
+        if self.objective.radii is not None:
+            return self.objective.radii
+        return self._felt() if eps == "auto" else torch.full(self.x.shape[:2], float(eps))
 
     def _ball(self, eps: Tensor) -> Ball:
         return Ball(self.x, eps * self._unit, self._euclidean)

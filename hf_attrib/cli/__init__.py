@@ -1,4 +1,4 @@
-"""The command line: ``hf-attrib explain``, ``show``, ``compare``, ``methods`` and ``models``."""
+"""The command line: ``hf-attrib explain``, ``robustness``, ``show``, ``compare`` and the lists."""
 
 from hf_attrib.cli.commands import app, main
 

@@ -142,11 +142,10 @@ def _run(
         del given["eps"]
     wrong = int((opened.seen.value[index][field.valid()[index]] < 0).sum())
     notes = [*opened.notes, unknown(sequence, engine.tokenizer)]
-    notes += [
-        f"{wrong} of {len(sequence.response)} tokens are not the likeliest as it is."
-        if wrong
-        else None
-    ]
+    if wrong:
+        notes.append(
+            f"{wrong} of {len(sequence.response)} tokens are not the likeliest unattacked."
+        )
     scale = field.space.scale[:, 0][field.movable[index]]
     return AttackRun(
         attack=attack.name,

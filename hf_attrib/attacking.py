@@ -140,12 +140,11 @@ def _run(
     given = plain_fields(attack)
     if search.bounded:
         del given["eps"]
-    wrong = int((opened.seen.value[index][field.valid()[index]] < 0).sum())
+    total = len(sequence.response)
+    wrong = int((opened.seen.value[index, :total] < 0).sum())
     notes = [*opened.notes, unknown(sequence, engine.tokenizer)]
     if wrong:
-        notes.append(
-            f"{wrong} of {len(sequence.response)} tokens are not the likeliest unattacked."
-        )
+        notes.append(f"{wrong} of {total} tokens are not the likeliest unattacked.")
     scale = field.space.scale[:, 0][field.movable[index]]
     return AttackRun(
         attack=attack.name,

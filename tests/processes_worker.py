@@ -243,6 +243,14 @@ def rows_run(case):
     return sum(counts)
 
 
+def radii():
+    """How far each token of one answer, and of three, withstands an attack."""
+    options = {"max_new_tokens": 3, "bisections": 2, "steps": 3}
+    results = [explainer().robustness(PROMPTS[0], **options)]
+    results += explainer().robustness(PROMPTS[:3], **options)
+    return [result.radius.tolist() for result in results]
+
+
 def work(index, count, folder):
     """Be one of the processes."""
     warnings.simplefilter("ignore")
@@ -256,6 +264,7 @@ def work(index, count, folder):
     found = {name: outcome(case) for name, case in SAME.items()}
     found |= {name: outcome(lambda case=case: case(index)) for name, case in OWN.items()}
     found["rows run"] = rows_run(lambda: explain(response=" in the", steps=12))
+    found["radii"] = radii()
     (folder / f"{index}.json").write_text(json.dumps(found))
     distributed.destroy_process_group()
 

@@ -26,7 +26,9 @@ def _own_methods(monkeypatch):
 
 @pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 @pytest.mark.usefixtures("_own_methods")
-@pytest.mark.parametrize("page", ["README.md", "docs/write-a-method.md", "docs/devices.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/write-a-method.md", "docs/devices.md", "docs/robustness.md"]
+)
 def test_python_blocks_run(page, tmp_path, monkeypatch, capsys):
     """In order and in one namespace, as a reader would type them."""
     monkeypatch.chdir(tmp_path)

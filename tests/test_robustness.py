@@ -4,6 +4,7 @@ import json
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import tiny
@@ -464,6 +465,18 @@ def test_the_view_says_what_was_found():
     assert "0   67 %" in re.sub(r" +", "   ", shown).replace("   %", " %")
     narrow = hf_attrib.render.plain(result([0.5]).__rich__(), 40)
     assert max(map(len, narrow.splitlines())) <= 40
+
+
+def test_the_page_about_it_shows_what_is_found(keys):
+    page = (Path(__file__).parent.parent / "docs" / "robustness.md").read_text(encoding="utf-8")
+    found = Explainer(*keys).robustness(PROMPT)
+    assert f'model.robustness("{PROMPT}")' in page
+    for t, piece in enumerate(found.response.pieces):
+        flips = re.escape(found.flips_to_piece(t))
+        (row,) = re.findall(
+            rf"^{re.escape(piece.strip())} +[01]\.\d\d  [\d.]+ to ([\d.]+) +{flips} ", page, re.M
+        )
+        assert float(row) == pytest.approx(float(found.radius[t]), rel=0.02)
 
 
 def run(capsys, *arguments):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hf_attrib.attacks import Attack, Climb, Objective, UpdateRule, attack, attacks, held_attack
+from hf_attrib.attacks import Attack, Objective, attack, attacks, held_attack
 from hf_attrib.checks import at_least, positive
 from hf_attrib.errors import InputError
 from hf_attrib.field import Field
@@ -66,16 +66,17 @@ class Search:
     def __post_init__(self) -> None:
         positive(eps=self.eps)
         at_least(0, bisections=self.bisections)
-        if isinstance(self.attack, UpdateRule) and self.attack.eps != "auto":
+        own = getattr(self.attack, "eps", "auto")
+        if own != "auto":
             raise InputError(
-                f"the attack has eps={self.attack.eps}, but the radius is what is searched; leave "
+                f"the attack has eps={own}, but the radius is what is searched; leave "
                 "it out of the attack, and give the largest radius to try as eps."
             )
 
     @property
     def bounded(self) -> bool:
-        """Whether the attack stays within a radius that it is given."""
-        return isinstance(self.attack, UpdateRule)
+        """Whether the attack has a radius, which stays within the one that it is given."""
+        return "eps" in {f.name for f in fields(self.attack)}
 
     def __call__(self, field: Field, x: Tensor, margin: Tensor) -> Flips:
         """Attack every target of a field.
@@ -104,8 +105,7 @@ class Search:
         asked, active = state.asked(), state.active()
         objective = replace(Objective.of_each(field), radii=asked)
         points = self.attack.walk(objective, x, lambda _: active).points[1:]
-        climb = Climb(objective, state.x, self.eps, None, 1.0, self.attack.euclidean())
-        size = torch.stack([climb.size(some) for some in points]).to(asked)
+        size = _size(field, points - state.x, self.attack.euclidean()).to(asked)
         if self.bounded:
             # What ends on the surface has the radius asked for, however it was rounded.
             size = torch.where((size / asked - 1).abs() < _ROUNDING, asked, size)
@@ -180,6 +180,16 @@ class _State:
         self.margin = torch.where(better, lowest, self.margin)
         there = points[best, sequence, target]
         self.points = torch.where(better[..., None, None].to(there.device), there, self.points)
+
+
+def _size(field: Field, away: Tensor, euclidean: bool) -> Tensor:
+    """Return how large perturbations [S, B, T, N, D] are in embedding scales, [S, B, T]."""
+    scale = field.space.scale.to(away)
+    if not euclidean:
+        return (away / scale).abs().amax((-2, -1))
+    moves = field.movable[:, None, :, None].to(away)
+    typical = (moves * scale).expand(-1, -1, -1, away.shape[-1])
+    return away.square().sum((-2, -1)).sqrt() / typical.square().sum((-2, -1)).sqrt()
 
 
 def search_of(

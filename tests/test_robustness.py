@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -114,11 +114,11 @@ def test_chunks_change_nothing(row_budget):
     assert torch.equal(whole.points, cut.points)
 
 
+@dataclass(frozen=True)
 class Straight(Attack):
     """Goes a given way, whatever the radius."""
 
-    def __init__(self, length):
-        self.length = length
+    length: float
 
     def walk(self, objective, x, goes_on=None):
         start = x.expand(-1, objective.field.targets, -1, -1)
@@ -139,6 +139,23 @@ def test_an_attack_without_a_radius_has_that_of_the_point_it_finds():
     assert found.radius[0].tolist() == pytest.approx([0.4, 0.4])
     assert found.failed[0].tolist() == [0, 0]
     assert flips(lead, attack=Straight(0.8), eps=0.2).radius.isinf().all()
+
+
+def test_lengths_of_vectors_are_in_lengths_of_typical_ones():
+    """The shortest way to flip a linear margin is along its gradient."""
+
+    @dataclass(frozen=True)
+    class Steepest(type(attack("bim", {}))):
+        def euclidean(self):
+            return True
+
+    typical = U * 12**0.5
+    lead = (0.3 * typical * SLOPE.norm(dim=-1)).tolist()
+    found = flips(lead, attack=Steepest())
+    assert bool(((found.failed <= 0.3) & (found.radius >= 0.3 * (1 - 1e-9))).all())
+    assert found.radius[0].tolist() == pytest.approx([0.3, 0.3], rel=0.03)
+    away = (found.points - X).flatten(2).norm(dim=-1)
+    torch.testing.assert_close(away, found.radius * typical)
 
 
 def test_what_lies_ahead_of_a_direction():

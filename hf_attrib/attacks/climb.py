@@ -164,13 +164,6 @@ class Climb:
         several = [*points, points[0]] if len(points) == 1 else points  # it stands still
         return Walk(torch.stack(tuple(several)), self.eps[..., 0, 0], self.step[..., 0, 0])
 
-    def size(self, points: Tensor) -> Tensor:
-        """Return how far from the start points [..., B, W, N, D] are, in embedding scales."""
-        away = points - self.x
-        if self._euclidean:
-            return (_length(away) / self._unit)[..., 0, 0]
-        return (away / self._unit).abs().amax((-2, -1))
-
     def normal(self, *stream: Any) -> Tensor:
         """Return standard normal noise in embedding scales, [B, 1, N, D], where inputs move.
 

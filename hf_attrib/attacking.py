@@ -90,7 +90,8 @@ def _measured(
     drop = _DROPS.along(field, Walk(path, flips.radius, flips.radius)).scores
     square = (flips.points - x).double().square().sum(-1)
     share = square / square.sum(-1, keepdim=True).clamp_min(torch.finfo(square.dtype).tiny)
-    to = field.rivals(flips.points, 1)[..., 0]
+    each = range(field.targets)
+    to = torch.stack([field.rivals(flips.points[:, t : t + 1], 1)[:, t, 0] for t in each], 1)
     found = _Found(flips, to, drop, share, *_read(field, x, flips.points))
     results = []
     for index, sequence in enumerate(sequences):

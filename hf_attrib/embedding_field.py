@@ -19,7 +19,6 @@ from hf_attrib.forward_mode import lacks, push
 from hf_attrib.inject import Sites, captured, injected
 from hf_attrib.memory import usual_rows
 from hf_attrib.observation import Observation
-from hf_attrib.pairs import flattened
 from hf_attrib.prefix import unmoving
 from hf_attrib.rows import Progress, RowRunner, silent
 from hf_attrib.targets import TARGETS, Target
@@ -129,22 +128,20 @@ class EmbeddingField(Field):
         return other
 
     def rivals(self, x: Tensor, count: int) -> Tensor:
-        """Return the likeliest tokens besides the targets' at [B, T or 1, N, D], [B, T, count]."""
-        points, sequence, target = flattened(x[None], self.sequences, self.targets)
+        """Return the likeliest tokens besides the targets' at x [B, 1, N, D], [B, T, count]."""
 
-        def compute(part: Tensor) -> tuple[Tensor, ...]:
-            rows, which = sequence[part], target[part]
-            length = int(self.forward.reach(rows, which).max())
-            here = self.forward.split(points[part.to(points.device)], length)
-            with torch.no_grad(), injected(self.sites, here):
-                logits, index = self.forward.logits(rows, which, length)
-            own = self.batch.targets[rows].gather(1, which).to(logits.device)[..., None]
+        def compute(rows: Tensor) -> tuple[Tensor, ...]:
+            target = torch.arange(self.targets).expand(len(rows), -1)
+            length = int(self.forward.reach(rows, target).max())
+            points = self.forward.split(x[rows.to(x.device), 0], length)
+            with torch.no_grad(), injected(self.sites, points):
+                logits, index = self.forward.logits(rows, target, length)
+            own = self.batch.targets[rows].to(logits.device)[..., None]
             others = select(logits, index).scatter(-1, own, -torch.inf)
             return (others.topk(count, dim=-1).indices.cpu(),)
 
-        self.forward_rows += x.shape[1]
-        (found,) = self.runner.map(len(points), compute)
-        return found.reshape(self.sequences, self.targets, count)
+        self.forward_rows += 1
+        return self.runner.map(self.sequences, compute)[0]
 
     def rounded(self, points: Tensor) -> Tensor:
         """Return points as the model sees them, in its own precision."""

@@ -131,7 +131,7 @@ class Field(ABC):
         raise InputError(f"{type(self).__name__} knows no logits, so it cannot be aimed")
 
     def rivals(self, x: Tensor, count: int) -> Tensor:
-        """Return the likeliest tokens besides the targets' at [B, T or 1, N, D], [B, T, count]."""
+        """Return the likeliest tokens besides the targets' at x [B, 1, N, D], [B, T, count]."""
         raise InputError(f"{type(self).__name__} knows no logits, so tokens have no rivals")
 
     def rounded(self, points: Tensor) -> Tensor:

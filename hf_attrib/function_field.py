@@ -65,12 +65,10 @@ class FunctionField(Field):
         return other
 
     def rivals(self, x: Tensor, count: int) -> Tensor:
-        """Return the likeliest tokens besides the targets' at [1, T or 1, N, D], [1, T, count]."""
+        """Return the likeliest tokens besides the targets' at x [B, 1, N, D], [B, T, count]."""
         if self.logits is None:
             return super().rivals(x, count)
-        points = x.expand(-1, self.targets, -1, -1)[0]
-        own = self.logits(points).diagonal().T[None]  # each target's at its point, [1, T, V]
-        others = own.scatter(-1, self.ids[..., None], -torch.inf)
+        others = self.logits(x[:, 0]).scatter(-1, self.ids[..., None], -torch.inf)
         return others.topk(count, dim=-1).indices
 
     def __init__(

@@ -37,7 +37,7 @@ class SpanField(Field):
         return other
 
     def rivals(self, x: Tensor, count: int) -> Tensor:
-        """Return the likeliest tokens besides each token at [B, T or 1, N, D], [B, T, count]."""
+        """Return the likeliest tokens besides each token at x [B, 1, N, D], [B, T, count]."""
         return self.tokens.rivals(x, count)
 
     def rounded(self, points: Tensor) -> Tensor:

@@ -83,14 +83,10 @@ class StepwiseField(Field):
         return other
 
     def rivals(self, x: Tensor, count: int) -> Tensor:
-        """Return the likeliest tokens besides the targets' at [B, T or 1, N, D], [B, T, count]."""
+        """Return the likeliest tokens besides the targets' at x [B, 1, N, D], [B, T, count]."""
         self.forward_rows += self.targets
-        own = self._own(x[None])[0]
         reads = [step.movable.shape[1] for step in self._steps]
-        found = [
-            step.rivals(own[:, t : t + 1, :read], count)
-            for t, (step, read) in enumerate(zip(self._steps, reads, strict=True))
-        ]
+        found = [s.rivals(x[:, :, :n], count) for s, n in zip(self._steps, reads, strict=True)]
         return torch.cat(found, 1)
 
     def rounded(self, points: Tensor) -> Tensor:

@@ -142,7 +142,10 @@ class Climb:
         self.moves = self.field.movable[:, None, :, None].to(x)
         self._unit = self._unit_length(euclidean)
         self._euclidean = euclidean
-        self.eps = self._radii(eps).to(x)[..., None, None]
+        radii = objective.radii
+        if radii is None:
+            radii = self._felt() if eps == "auto" else torch.full(x.shape[:2], float(eps))
+        self.eps = radii.to(x)[..., None, None]
         self.step = reach * self.eps if step is None else torch.full_like(self.eps, step)
         self.ball = self._ball(self.eps)
 
@@ -183,12 +186,6 @@ class Climb:
             shape = (int(moves.sum()), self.x.shape[-1])
             sequence[moves] = draw(*shape, generator=generator(*stream))
         return drawn[:, None].to(self.x) * self.scale
-
-    def _radii(self, eps: float | str) -> Tensor:
-        """Return the radius of each walker, [B, W]."""
-        if self.objective.radii is not None:
-            return self.objective.radii
-        return self._felt() if eps == "auto" else torch.full(self.x.shape[:2], float(eps))
 
     def _ball(self, eps: Tensor) -> Ball:
         return Ball(self.x, eps * self._unit, self._euclidean)

@@ -22,6 +22,7 @@ from hf_attrib.observation import Observation
 from hf_attrib.prefix import unmoving
 from hf_attrib.rows import Progress, RowRunner, silent
 from hf_attrib.targets import TARGETS, Target
+from hf_attrib.targets import target as target_of
 
 __all__ = ["EmbeddingField"]
 
@@ -118,10 +119,10 @@ class EmbeddingField(Field):
         error = (found - seen.log_prob).abs() / (1 + seen.log_prob.abs())
         return bool(error[valid].max() <= self.precision**0.75)
 
-    def aimed(self, target: str, ids: Tensor | None = None) -> EmbeddingField:
+    def aimed(self, target: str | Target, ids: Tensor | None = None) -> EmbeddingField:
         """Return a field of another scalar of the same logits; its rows count as this one's."""
         other = copy(self)
-        other.target = TARGETS[target]
+        other.target = target_of(target)
         other.resolution = other.target.resolution
         tokens = self.batch.targets if ids is None else ids
         other.batch = replace(self.batch, targets=tokens, contrast=None)

@@ -30,6 +30,7 @@ from hf_attrib.pairs import (
 from hf_attrib.paths import Path, constant
 from hf_attrib.rows import Progress, RowRunner, silent
 from hf_attrib.space import Space
+from hf_attrib.targets import Target
 
 __all__ = ["Decomposition", "Field", "Linearisation", "Pushforward", "Sample"]
 
@@ -118,11 +119,11 @@ class Field(ABC):
         """Return which inputs a target can depend on, broadcastable to [B, T, N], bool."""
         return torch.ones(1, 1, 1, dtype=torch.bool)
 
-    def aimed(self, target: str, ids: Tensor | None = None) -> Field:
+    def aimed(self, target: str | Target, ids: Tensor | None = None) -> Field:
         """Return a field of another scalar of the same logits; its rows count as this one's.
 
         Args:
-            target: of :data:`hf_attrib.targets.TARGETS`.
+            target: of :data:`hf_attrib.targets.TARGETS`, by name, or one of its own.
             ids: of the tokens it is about, [B, T], on the CPU; by default the generated ones.
 
         Raises:

@@ -15,7 +15,8 @@ from hf_attrib.errors import InputError
 from hf_attrib.field import Field, Linearisation, Pushforward
 from hf_attrib.rows import RowRunner
 from hf_attrib.space import Space
-from hf_attrib.targets import TARGETS
+from hf_attrib.targets import TARGETS, Target
+from hf_attrib.targets import target as target_of
 
 __all__ = ["FunctionField"]
 
@@ -51,17 +52,17 @@ class FunctionField(Field):
             positions: N.
             **options: further arguments of the class.
         """
-        score = partial(_scored, logits, "log_prob", torch.tensor([ids]))
+        score = partial(_scored, logits, TARGETS["log_prob"], torch.tensor([ids]))
         made = cls(score, len(ids), positions, **options)
         made.logits, made.ids = logits, torch.tensor([ids])
         return made
 
-    def aimed(self, target: str, ids: Tensor | None = None) -> FunctionField:
+    def aimed(self, target: str | Target, ids: Tensor | None = None) -> FunctionField:
         """Return a field of another scalar of the same logits; its rows count as this one's."""
         if self.logits is None:
             raise InputError("a field of a plain function has no logits to aim at")
         other, tokens = copy(self), self.ids if ids is None else ids
-        other.function = partial(_scored, self.logits, target, tokens)
+        other.function = partial(_scored, self.logits, target_of(target), tokens)
         return other
 
     def rivals(self, x: Tensor, count: int) -> Tensor:
@@ -111,6 +112,8 @@ class FunctionField(Field):
         return Pushforward(self.evaluate(points, sequence, target), along)
 
 
-def _scored(logits: Callable[[Tensor], Tensor], target: str, ids: Tensor, points: Tensor) -> Tensor:
+def _scored(
+    logits: Callable[[Tensor], Tensor], target: Target, ids: Tensor, points: Tensor
+) -> Tensor:
     """Return a scalar of the logits at points [R, N, D], [R, T]."""
-    return TARGETS[target](logits(points), ids.expand(len(points), -1), None)
+    return target(logits(points), ids.expand(len(points), -1), None)

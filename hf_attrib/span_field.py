@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import torch
 from torch import Tensor
 
 from hf_attrib.field import Field, Linearisation, Pushforward
 from hf_attrib.pairs import Asked, Contraction
+from hf_attrib.targets import Target
 
 __all__ = ["SpanField"]
 
@@ -30,10 +33,11 @@ class SpanField(Field):
         self.resolution, self.precision = tokens.resolution, tokens.precision
         self.direction_cost, self.passes = tokens.direction_cost, tokens.passes
 
-    def aimed(self, target: str, ids: Tensor | None = None) -> Field:
+    def aimed(self, target: str | Target, ids: Tensor | None = None) -> Field:
         """Return sums of another scalar of the tokens' logits; ids are of each token, [B, T]."""
-        other = SpanField(self.tokens.aimed(target, ids), self.members)
-        other.space = self.space
+        other = copy(self)
+        other.tokens = self.tokens.aimed(target, ids)
+        other.resolution = other.tokens.resolution
         return other
 
     def rivals(self, x: Tensor, count: int) -> Tensor:

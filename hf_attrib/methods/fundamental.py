@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from torch import Tensor
@@ -68,6 +68,20 @@ class Fundamental(AdversarialMethod, name="fundamental"):
         super().__post_init__()
         one_of(_OBJECTIVES, objective=self.objective)
         object.__setattr__(self, "update", held_attack(self.update, "update"))
+
+    def promises(self) -> Claims:
+        """Claim what holds for the attack: its cost, and the reference it may depend on."""
+        attack = held_attack(self.update, "update")
+        each = self.objective == "per_token"
+        walk, steps = attack.rows(1 if each else None), attack.segments()
+        backward, by = walk.joint + walk.own, " * T" * each
+        forward = backward + walk.values + walk.own_values
+        cost = f"{forward}{by} forward, {backward}{by} backward rows to walk; about {5 * steps}"
+        return replace(
+            self.claims,
+            cost=f"{cost}{by} forward, {5 * steps} * T backward to integrate",
+            baseline="mean" if attack.uses_reference else None,
+        )
 
     def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
         """Return the rows run at least and at most."""

@@ -17,6 +17,7 @@ from hf_attrib.field import Field, Linearisation, Pushforward
 from hf_attrib.forward import Forward, inputs_of, select
 from hf_attrib.forward_mode import lacks, push
 from hf_attrib.inject import Sites, captured, injected
+from hf_attrib.layer import Layered, middle_of
 from hf_attrib.memory import usual_rows
 from hf_attrib.observation import Observation
 from hf_attrib.prefix import unmoving
@@ -216,6 +217,16 @@ class EmbeddingField(Field):
             return torch.autograd.grad(split, leaf, seed, retain_graph=True)[0]
 
         return Linearisation(value.detach(), pullback)
+
+    def layered(self, points: Tensor, sequence: Tensor, target: Tensor) -> Layered:
+        """Return the states in the middle of the decoder at injected embeddings."""
+        leaf, length = points.detach().requires_grad_(), self.batch.decoder_ids.shape[1]
+        states: list[Tensor] = []
+        decoder = self.model if self.sites.encoder is None else self.model.get_decoder()
+        sides = self.forward.split(leaf, length)
+        with torch.enable_grad(), injected(self.sites, sides), middle_of(decoder, states):
+            logits, index = self.forward.logits(sequence, target, length)
+            return Layered(leaf, states[-1], self._value(logits, index, sequence, target))
 
     def pushforward(self, points: Tensor, sequence: Tensor, target: Tensor) -> Pushforward:
         """Return F at injected embeddings and its pushforward."""

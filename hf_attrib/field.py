@@ -17,6 +17,7 @@ from torch import Tensor
 from hf_attrib.decomposition import Decomposition, Linearisation, Pushforward, Sample
 from hf_attrib.directions import NEVER, Columns, Cost, cheaper, either, follow
 from hf_attrib.errors import InputError, MemoryLimitError
+from hf_attrib.layer import Layered
 from hf_attrib.pairs import (
     Asked,
     Contraction,
@@ -125,15 +126,16 @@ class Field(ABC):
         Args:
             target: of :data:`hf_attrib.targets.TARGETS`, by name, or one of its own.
             ids: of the tokens it is about, [B, T], on the CPU; by default the generated ones.
-
-        Raises:
-            InputError: the field knows no logits.
         """
         raise InputError(f"{type(self).__name__} knows no logits, so it cannot be aimed")
 
     def rivals(self, x: Tensor, count: int) -> Tensor:
         """Return the likeliest tokens besides the targets' at x [B, 1, N, D], [B, T, count]."""
         raise InputError(f"{type(self).__name__} knows no logits, so tokens have no rivals")
+
+    def layered(self, points: Tensor, sequence: Tensor, target: Tensor) -> Layered:
+        """Return the states of a hidden layer; arguments as for :meth:`evaluate`."""
+        raise InputError(f"{type(self).__name__} has no hidden layer; take an attack without one.")
 
     def rounded(self, points: Tensor) -> Tensor:
         """Return points as the model sees them, in its own precision."""
@@ -195,8 +197,9 @@ class Field(ABC):
             here = part.to(rows.device)
             return rows[here], velocity[here]
 
-        asked = Asked(locate, sequence, target, every, valid)
-        value, gradient = self._differentiate(asked, contract)
+        value, gradient = self._differentiate(
+            Asked(locate, sequence, target, every, valid), contract
+        )
         return Sample(self._by_target(value, points), self._by_target(gradient, points))
 
     def pairs(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from copy import copy
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from hf_attrib.field import Field, Linearisation, Pushforward
+from hf_attrib.layer import Layered
 from hf_attrib.pairs import Asked, Contraction
 from hf_attrib.targets import Target
 
@@ -105,6 +107,11 @@ class SpanField(Field):
             return torch.einsum("rt,rct->rc", gained, members[rows].to(gained))
 
         return Pushforward(self._summed(by_token.value, sequence, target), along)
+
+    def layered(self, points: Tensor, sequence: Tensor, target: Tensor) -> Layered:
+        """Return the states of a hidden layer on the way to the spans asked for."""
+        found = self.tokens.layered(points, sequence, self._tokens(sequence, target))
+        return replace(found, value=self._summed(found.value, sequence, target))
 
     def _summed(self, value: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
         return torch.einsum("rt,rct->rc", value, self._members(sequence, target).to(value))

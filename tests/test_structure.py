@@ -24,6 +24,7 @@ ORDER = [
     "rows",
     "pairs",
     "directions",
+    "layer",
     "targets",
     "field",
     "meter",

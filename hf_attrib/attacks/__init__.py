@@ -15,6 +15,7 @@ from hf_attrib.attacks.gra import GRA
 from hf_attrib.attacks.mig import MIG
 from hf_attrib.attacks.mim import MIM
 from hf_attrib.attacks.momentum import MomentumRule
+from hf_attrib.attacks.naa import NAA
 from hf_attrib.attacks.pgd import PGD
 from hf_attrib.attacks.released import VARIANTS, own_products, reanchored
 from hf_attrib.attacks.rivals import until_they_lead, walks_to
@@ -31,6 +32,7 @@ __all__ = [
     "GRA",
     "MIG",
     "MIM",
+    "NAA",
     "PGD",
     "SIA",
     "SINIM",

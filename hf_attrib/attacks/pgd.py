@@ -30,7 +30,8 @@ class PGD(UpdateRule, name="pgd"):
     with :math:`\xi` even on the unit ball. For "l2" the sign gives way to
     :math:`\nabla J / \|\nabla J\|`, and u to the length of a vector of typical coordinates,
     :math:`u \sqrt{ND}` over the inputs that may move. Walks start at the same time, and each
-    walker keeps the one whose end has the highest J.
+    walker keeps the one whose end has the highest J. By default :math:`\alpha = 2.5 \epsilon / K`,
+    which leads across the ball.
 
     Images leave out the jump to the random point; here it is the first segment of the walk, as
     scores sum to the change along all of it.
@@ -44,6 +45,11 @@ class PGD(UpdateRule, name="pgd"):
     """
 
     stochastic: ClassVar[bool] = True
+    #: From one end of the ball to the other.
+    outrun: ClassVar[float] = 2.5
+    step: float | None = field(
+        default=None, metadata={"help": "Length of a step in embedding scales; or 2.5 eps/steps."}
+    )
     norm: str = field(default="linf", metadata={"help": f"Of the ball: {', '.join(_NORMS)}."})
     restarts: int = field(default=1, metadata={"help": "Walks, of which the best is kept."})
     seed: int = field(default=0, metadata={"help": "Seed of all random numbers."})

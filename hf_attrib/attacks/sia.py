@@ -102,4 +102,5 @@ def _low_pass(count: int) -> Tensor:
     waves = torch.cos(math.pi * places[:, None] * (places + 0.5) / max(count, 1))
     waves = waves[: count - int(_HIGH * count)]
     waves = waves / waves.norm(dim=1, keepdim=True)
-    return waves.T @ waves
+    projection: Tensor = waves.T @ waves
+    return projection

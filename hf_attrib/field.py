@@ -190,16 +190,14 @@ class Field(ABC):
         """Sample points [k, B, T or 1, N, D], whatever their number, within the row budget."""
         rows, sequence, target = flattened(points, self.sequences, self.targets)
         velocity = velocity.expand(points.shape).flatten(0, 2)
-        every = torch.ones(target.shape, dtype=torch.bool)
         valid = self.valid()[sequence].gather(1, target)
 
         def locate(part: Tensor) -> tuple[Tensor, Tensor]:
             here = part.to(rows.device)
             return rows[here], velocity[here]
 
-        value, gradient = self._differentiate(
-            Asked(locate, sequence, target, every, valid), contract
-        )
+        asked = Asked(locate, sequence, target, torch.ones_like(valid), valid)
+        value, gradient = self._differentiate(asked, contract)
         return Sample(self._by_target(value, points), self._by_target(gradient, points))
 
     def pairs(

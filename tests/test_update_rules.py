@@ -466,7 +466,7 @@ QUICK: dict[str, Attack] = {
     name: attack(name, {"eps": 0.25, "steps": 1 if name == "fgsm" else 2})
     for name in [*RULES, "naa"]
 } | {
-    "pgd": attack("pgd", {"eps": 0.25, "steps": 2, "restarts": 2}),
+    "pgd": attack("pgd", {"steps": 2, "restarts": 2}),  # whose radius takes rows, too
     "ssa": attack("ssa", {"eps": 0.25, "steps": 2, "copies": 3}),
     "sia": attack("sia", {"eps": 0.25, "steps": 2, "copies": 5}),
     "gra": attack("gra", {"eps": 0.25, "steps": 2, "copies": 3}),

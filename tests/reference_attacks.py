@@ -61,7 +61,7 @@ def dim(at: Momentum, k: int) -> Tensor:
     """Tokens are replaced inside J, so that autograd maps the gradient back."""
     kept = torch.ones(len(at.x), 1).double()
     if torch.rand((), generator=generator(0, "diverse", k)) < 0.5:
-        kept = (rand((len(at.x), 1), 0, "dim", k) >= 0.1).double()
+        kept = (rand((len(at.x), 1), 0, "dim", k) >= 0.5).double()
     return slope(lambda z: at.objective(kept * z + (1 - kept) * at.base), at.z)
 
 

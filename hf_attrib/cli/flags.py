@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from types import NoneType
 from typing import Any, get_args, get_type_hints
@@ -88,10 +88,16 @@ def _method_parameters() -> list[inspect.Parameter]:
 
 def _about(by_method: Mapping[str, Field[Any]]) -> str:
     """Return what a field is, said once for all methods that say the same, and its defaults."""
-    defaults: dict[str, list[str]] = {}
+    said: dict[str, dict[str, list[str]]] = {}
     for method, f in by_method.items():
-        defaults.setdefault(f.metadata.get("help", ""), []).append(f"{method}: {f.default}")
-    return " ".join(f"{about} ({', '.join(values)})" for about, values in defaults.items())
+        alike = said.setdefault(f.metadata.get("help", ""), {})
+        alike.setdefault(str(f.default), []).append(method)
+    return " ".join(f"{about} ({_defaults(alike)})" for about, alike in said.items())
+
+
+def _defaults(alike: Mapping[str, Sequence[str]]) -> str:
+    """Return the names of methods before the default that they share."""
+    return "; ".join(f"{', '.join(names)}: {default}" for default, names in alike.items())
 
 
 def _kinds() -> dict[str, Any]:

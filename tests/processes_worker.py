@@ -65,6 +65,12 @@ SAME = {
     "walks of each token": lambda: explain(
         response=" in the", method="bim", steps=2, objective="per_token", eps=0.25
     ),
+    "walk by a hidden layer": lambda: explain(
+        response=" in the", method="naa", steps=2, points=3, eps=0.25
+    ),
+    "the best of several walks": lambda: explain(
+        response=" in the", method="pgd", steps=2, restarts=3, objective="per_token"
+    ),
     "a single row": lambda: explain(response=" in the", method="saliency"),
     "spans": lambda: explain(response=" in the blue", spans="response"),
     "two prompts": lambda: explain(PROMPTS[:2], max_new_tokens=3, steps=3),

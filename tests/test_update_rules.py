@@ -38,6 +38,11 @@ def halves(x):
     return -x / 2
 
 
+def together(x):
+    """One that looks at all embeddings it is given: towards their mean."""
+    return x.mean(0) - x
+
+
 def objective_of(function, target):
     chosen = slice(None) if target is None else target
     return lambda z: -function(z[None])[0, chosen].sum()
@@ -474,7 +479,7 @@ QUICK: dict[str, Attack] = {
     "mig": attack("mig", {"eps": 0.25, "steps": 2, "points": 3}),
     "naa": attack("naa", {"eps": 0.25, "steps": 2, "points": 3}),
     "cw": attack("cw", {"steps": 3, "kappa": 5.0}),  # the responses have no lead to lose
-    "advgan": AdvGAN(halves, eps=0.25),
+    "advgan": AdvGAN(together, eps=0.25),
 }
 
 
@@ -542,6 +547,7 @@ def test_special_tokens_do_not_move(models, family, name, monkeypatch):
     moved = (walks[0].points != walks[0].points[:1]).flatten(0, 2).any(-1).any(0)[: len(fixed)]
     assert fixed.any()
     assert torch.equal(moved, ~fixed)
+    assert found.run.baseline == ("mean embedding" if QUICK[name].uses_reference else "none")
 
 
 @pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
@@ -557,7 +563,7 @@ def test_half_precision_is_finite_and_adds_up_or_says_so(models, name):
 
 @pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 def test_an_objective_of_spans_can_be_aimed(models):
-    """Of sums of tokens, too: all tokens of the response are to flip."""
+    """Sums of tokens, too: all tokens of the response are to flip."""
     options = {"response": RESPONSES[1], "spans": "response", "rule": "left"}
     for update in ("cw", "bim"):
         method = {"method": "fundamental", "update": update, "objective": "runner_up"}
@@ -573,6 +579,7 @@ def test_naa_finds_the_layer_in_the_middle(models):
     with torch.no_grad():
         expected = model(input_ids=inputs, output_hidden_states=True).hidden_states
     torch.testing.assert_close(seen[0].detach(), expected[1])
+    assert not any(module._forward_hooks for module in model.modules())
 
 
 @pytest.mark.parametrize(

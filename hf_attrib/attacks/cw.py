@@ -79,7 +79,7 @@ class CarliniWagner(Attack, name="cw"):
             sample = left(here[None])
             best.see(here, sample.value[0])
             slope = self.weight * sample.gradient[0] * climb.scale + 2 * delta / count
-            delta = delta - self.rate * climb.moves * adam(slope)
+            delta = delta - self.rate * adam(slope)
             climb.field.progress(step, self.steps)
         here = climb.field.rounded(climb.x + delta * climb.scale)
         best.see(here, left.value(here[None])[0])

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hf_attrib.attacks.ball import Ball, length, tiny
 from hf_attrib.field import Field
 from hf_attrib.sampling import generator
 from hf_attrib.span_field import SpanField
@@ -61,36 +62,6 @@ class Objective:
     def gradient(self, points: Tensor) -> Tensor:
         """Return the gradient of J at points [K, B, W, N, D], of the same shape."""
         return self.sign * self.field(points).gradient
-
-
-@dataclass(frozen=True, eq=False)
-class Ball:
-    r"""Where an attack may go: :math:`\|z - x\| \le r`.
-
-    Args:
-        x: its centre, [B, W, N, D].
-        radius: r, broadcastable to x: in the largest coordinate, or in length over N and D.
-        euclidean: which of the two.
-    """
-
-    x: Tensor
-    radius: Tensor
-    euclidean: bool = False
-
-    def project(self, z: Tensor) -> Tensor:
-        """Return the nearest point of the ball."""
-        away = z - self.x
-        if not self.euclidean:
-            return self.x + away.clamp(-self.radius, self.radius)
-        length = _length(away)
-        return self.x + away * (self.radius / length.clamp_min(_tiny(length))).clamp_max(1)
-
-    def unit(self, direction: Tensor) -> Tensor:
-        """Return the longest step along a direction of size 1: its signs, or itself at length 1."""
-        if not self.euclidean:
-            return direction.sign()
-        length = _length(direction)
-        return direction / length.clamp_min(_tiny(length))
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,7 +185,7 @@ class Climb:
         if not euclidean:
             return self.scale
         typical = (self.moves * self.scale).expand(len(self.x), 1, *self.x.shape[2:])
-        return _length(typical)
+        return length(typical)
 
     def _felt(self) -> Tensor:
         """Return the smallest radius whose signed step the objective feels, [B, W]."""
@@ -251,12 +222,4 @@ def mean_size(direction: Tensor, moves: Tensor) -> Tensor:
     """
     count = moves.expand_as(direction).sum((-2, -1), keepdim=True)
     size = direction.abs().sum((-2, -1), keepdim=True) / count
-    return size.clamp_min(_tiny(size))
-
-
-def _length(z: Tensor) -> Tensor:
-    return z.square().sum((-2, -1), keepdim=True).sqrt()
-
-
-def _tiny(like: Tensor) -> float:
-    return float(torch.finfo(like.dtype).tiny)
+    return size.clamp_min(tiny(size))

@@ -13,6 +13,7 @@ from importlib.metadata import version
 
 from hf_attrib import embedded
 from hf_attrib.attribution import Attribution
+from hf_attrib.binding import attach, estimate
 from hf_attrib.compare import Comparison, compare
 from hf_attrib.errors import (
     AttributionWarning,
@@ -24,8 +25,10 @@ from hf_attrib.errors import (
     UnsupportedModelError,
 )
 from hf_attrib.estimation import Estimate
-from hf_attrib.explainer import Explainer, attach, estimate
+from hf_attrib.explainer import Explainer
 from hf_attrib.methods import Method, methods
+from hf_attrib.robust_accuracy import RobustAccuracy, robust_accuracy
+from hf_attrib.robustness import Robustness
 from hf_attrib.storage import load
 
 __all__ = [
@@ -40,6 +43,8 @@ __all__ = [
     "Method",
     "ProcessError",
     "ResultFileError",
+    "RobustAccuracy",
+    "Robustness",
     "UnsupportedModelError",
     "attach",
     "compare",
@@ -47,6 +52,7 @@ __all__ = [
     "estimate",
     "load",
     "methods",
+    "robust_accuracy",
 ]
 
 __version__ = version("hf_attrib")

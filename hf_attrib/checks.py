@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from hf_attrib.errors import InputError
 
-__all__ = ["at_least", "number", "one_of", "positive"]
+__all__ = ["at_least", "not_negative", "number", "one_of", "positive", "share"]
 
 
 def at_least(fewest: int, **counts: int) -> None:
@@ -31,6 +31,28 @@ def positive(**sizes: float) -> None:
     for name, value in sizes.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
             raise InputError(f"{name} is {value!r:.80}; expected a number above 0.")
+
+
+def not_negative(**sizes: float) -> None:
+    """Refuse sizes that are not finite numbers of at least 0.
+
+    Raises:
+        InputError: naming the field.
+    """
+    for name, value in sizes.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e6:
+            raise InputError(f"{name} is {value!r:.80}; expected a number of at least 0.")
+
+
+def share(**shares: float) -> None:
+    """Refuse shares that are not numbers from 0 to 1.
+
+    Raises:
+        InputError: naming the field.
+    """
+    for name, value in shares.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise InputError(f"{name} is {value!r:.80}; expected a number from 0 to 1.")
 
 
 def one_of(known: Collection[str], **names: str) -> None:

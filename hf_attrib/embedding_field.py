@@ -17,11 +17,13 @@ from hf_attrib.field import Field, Linearisation, Pushforward
 from hf_attrib.forward import Forward, inputs_of, select
 from hf_attrib.forward_mode import lacks, push
 from hf_attrib.inject import Sites, captured, injected
+from hf_attrib.layer import Layered, middle_of
 from hf_attrib.memory import usual_rows
 from hf_attrib.observation import Observation
 from hf_attrib.prefix import unmoving
 from hf_attrib.rows import Progress, RowRunner, silent
 from hf_attrib.targets import TARGETS, Target
+from hf_attrib.targets import target as target_of
 
 __all__ = ["EmbeddingField"]
 
@@ -118,10 +120,10 @@ class EmbeddingField(Field):
         error = (found - seen.log_prob).abs() / (1 + seen.log_prob.abs())
         return bool(error[valid].max() <= self.precision**0.75)
 
-    def aimed(self, target: str, ids: Tensor | None = None) -> EmbeddingField:
+    def aimed(self, target: str | Target, ids: Tensor | None = None) -> EmbeddingField:
         """Return a field of another scalar of the same logits; its rows count as this one's."""
         other = copy(self)
-        other.target = TARGETS[target]
+        other.target = target_of(target)
         other.resolution = other.target.resolution
         tokens = self.batch.targets if ids is None else ids
         other.batch = replace(self.batch, targets=tokens, contrast=None)
@@ -215,6 +217,16 @@ class EmbeddingField(Field):
             return torch.autograd.grad(split, leaf, seed, retain_graph=True)[0]
 
         return Linearisation(value.detach(), pullback)
+
+    def layered(self, points: Tensor, sequence: Tensor, target: Tensor) -> Layered:
+        """Return the states in the middle of the decoder at injected embeddings."""
+        leaf, length = points.detach().requires_grad_(), self.batch.decoder_ids.shape[1]
+        states: list[Tensor] = []
+        decoder = self.model if self.sites.encoder is None else self.model.get_decoder()
+        sides = self.forward.split(leaf, length)
+        with torch.enable_grad(), injected(self.sites, sides), middle_of(decoder, states):
+            logits, index = self.forward.logits(sequence, target, length)
+            return Layered(leaf, states[-1], self._value(logits, index, sequence, target))
 
     def pushforward(self, points: Tensor, sequence: Tensor, target: Tensor) -> Pushforward:
         """Return F at injected embeddings and its pushforward."""

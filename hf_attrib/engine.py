@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 
 from hf_attrib import self_check
 from hf_attrib.attribution import Attribution
-from hf_attrib.batch import Batch, collate
+from hf_attrib.batch import collate
 from hf_attrib.devices import device_of
 from hf_attrib.directions import Columns
 from hf_attrib.embedding_field import EmbeddingField
@@ -24,7 +22,7 @@ from hf_attrib.field import Field
 from hf_attrib.inject import sites_of, vocabulary
 from hf_attrib.memory import Memory
 from hf_attrib.meter import Meter
-from hf_attrib.observation import Observation
+from hf_attrib.opening import Opened, agreed, check_contrasts
 from hf_attrib.processes import ALONE, Processes
 from hf_attrib.question import Question
 from hf_attrib.record import Outcome, attribution, record, reservation, with_own
@@ -35,6 +33,8 @@ from hf_attrib.span_field import SpanField
 from hf_attrib.stepwise import StepwiseField
 
 __all__ = ["Engine"]
+
+_T = TypeVar("_T")
 
 #: Prompts padded together; more would hold more memory than they save time.
 _TOGETHER = 8
@@ -77,21 +77,39 @@ class Engine:
             question: what is asked about it.
             processes: those that share the rows to run.
         """
-        results, verdict = list[Attribution](), self._check_model(sequences[0])
+        results = self.each(sequences, question, self._attribute, processes)
+        for result in results:
+            if message := reservation(result):
+                warnings.warn(message, AttributionWarning, stacklevel=3)
+        return results
+
+    def each(
+        self,
+        sequences: Sequence[TokenSequence],
+        question: Question,
+        work: Callable[[Sequence[TokenSequence], Question, Opened], list[_T]],
+        processes: Processes = ALONE,
+    ) -> list[_T]:
+        """Do some work on sequences, some at a time in padded batches; the model must be isolated.
+
+        Args:
+            sequences: what the model read and generated.
+            question: what is asked about it.
+            work: returns a result for each sequence of a batch.
+            processes: those that share the rows to run.
+        """
+        results, verdict = list[_T](), self._check_model(sequences[0])
         # Where each token takes a pass of its own, sequences have nothing to share.
         together = 1 if verdict.looks_ahead else _TOGETHER
         while len(results) < len(sequences):
             some = sequences[len(results) : len(results) + together]
             try:
-                results += self._attribute(some, question, verdict, processes)
+                results += work(some, question, self._open(some, question, verdict, processes))
             except MemoryLimitError:
                 # Processes that share rows must stay together, whichever of them has no memory.
                 if len(some) == 1 or processes.count > 1:
                     raise
                 together = len(some) // 2
-        for result in results:
-            if message := reservation(result):
-                warnings.warn(message, AttributionWarning, stacklevel=3)
         return results
 
     def _open(
@@ -100,13 +118,14 @@ class Engine:
         question: Question,
         verdict: Verdict,
         processes: Processes,
-    ) -> _Opened:
+    ) -> Opened:
         """Run a batch as it is, and find out how many rows fit into memory."""
+        started = time.perf_counter()
         moves = [question.moves(s) for s in sequences]
         asked = [question.contrasts(s, self.tokenizer) for s in sequences]
         contrasts = [c for c in asked if c is not None]
         sites = verdict.sites
-        _check_contrasts(contrasts, vocabulary(sites.modules["decoder"]))
+        check_contrasts(contrasts, vocabulary(sites.modules["decoder"]))
         batch = collate(sequences, moves, contrasts or None, int(sequences[0].prompt.ids[0]))
         kind = StepwiseField if verdict.looks_ahead else EmbeddingField
         columns = [question.columns(s) for s in sequences]
@@ -116,7 +135,7 @@ class Engine:
         field: Field
         field = kind(self.model, sites, batch, question.target, runner, self.progress)
         rows = [question.rows(s) for s in sequences]
-        seen = _agreed(field, processes, sequences, moves, asked, rows, columns)
+        seen = agreed(field, processes, sequences, moves, asked, rows, columns)
         field.runner.share(processes)
         if isinstance(field, EmbeddingField):
             field.reuse_prefix(seen)
@@ -135,21 +154,15 @@ class Engine:
         field.space = space_of(self.model, sites, batch, reference, seen.x, scored)
         self.memory.fit(field, seen.x, question.demand())
         named = question.method.promises().baseline is not None
-        return _Opened(batch, asked, field, seen, reference.name if named else None)
+        baseline = reference.name if named else None
+        return Opened(batch, asked, field, seen, baseline, verdict.notes, started)
 
     def _attribute(
-        self,
-        sequences: Sequence[TokenSequence],
-        question: Question,
-        verdict: Verdict,
-        processes: Processes,
+        self, sequences: Sequence[TokenSequence], question: Question, opened: Opened
     ) -> list[Attribution]:
-        started = time.perf_counter()
-        opened = self._open(sequences, question, verdict, processes)
         field, seen = opened.field, opened.seen
         found = question.method(field, seen.x, field.space.reference(0, 0))
-        seconds = (time.perf_counter() - started) / len(sequences)
-        run = record(self.model, question, opened.baseline, seconds, verdict.notes)
+        run = record(self.model, question, opened.baseline, opened.seconds(), opened.notes)
         outcome = Outcome(opened.batch, field, seen, found)
         return [
             attribution(outcome, i, s, question, with_own(run, s, c, self.tokenizer))
@@ -190,50 +203,5 @@ class Engine:
             self._checked_state = state
             self.memory.forget()
             for note in self._checked.notes:
-                warnings.warn(note, AttributionWarning, stacklevel=4)
+                warnings.warn(note, AttributionWarning, stacklevel=5)
         return self._checked
-
-
-@dataclass(frozen=True, eq=False)
-class _Opened:
-    """A batch, the contrasts of its sequences, its field, what it is as it is, and a baseline."""
-
-    batch: Batch
-    contrasts: list[Tensor | None]
-    field: Field
-    seen: Observation
-    baseline: str | None
-
-
-def _agreed(
-    field: EmbeddingField | StepwiseField, processes: Processes, *asked: object
-) -> Observation:
-    """Observe a batch in each process, before they share its rows; return what the first saw.
-
-    Args:
-        field: of the batch.
-        processes: those that share the rows to run.
-        *asked: all that the rows depend on besides the model and its target.
-
-    Raises:
-        InputError: the processes do not have the same model, or not the same question.
-    """
-    seen = field.observe()
-    kinds = [(part.shape, part.dtype) for part in (seen.x, seen.value)]
-    processes.check_same(*asked, kinds)
-    first = Observation(*map(processes.first, (seen.x, seen.value, seen.log_prob)))
-    # Rounding is no difference: processes may run other numbers of rows at once.
-    tolerance = max(1e-3, 10 * field.precision)
-    smallest = 1e3 * tolerance * field.resolution
-    if not torch.allclose(seen.value, first.value, tolerance, smallest, equal_nan=True):
-        raise InputError(
-            "the processes find other values for the same tokens; with distributed=True each of "
-            "them must hold the same weights and give the same target."
-        )
-    return first
-
-
-def _check_contrasts(contrasts: Sequence[Tensor], size: int) -> None:
-    for ids in contrasts:
-        if int(ids.max()) >= size:
-            raise InputError(f"contrast id {int(ids.max())} is outside the {size} tokens.")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
-from typing import Any, TypeVar, overload
+from typing import Any, overload
 
 from torch import nn
 
+from hf_attrib import robustness_file
+from hf_attrib.attacking import measure, search_question
+from hf_attrib.attacks import Attack
 from hf_attrib.attribution import Attribution
 from hf_attrib.baselines import BaselineLike
 from hf_attrib.chat import Messages
@@ -15,6 +19,7 @@ from hf_attrib.encoding import Ids
 from hf_attrib.engine import Engine
 from hf_attrib.errors import InputError
 from hf_attrib.estimation import Estimate
+from hf_attrib.flips import search_of
 from hf_attrib.grouping import Grouping
 from hf_attrib.inject import isolated
 from hf_attrib.memory import Memory
@@ -22,16 +27,17 @@ from hf_attrib.methods import Method
 from hf_attrib.processes import ALONE, connected
 from hf_attrib.question import Question, split_arguments
 from hf_attrib.rehearsal import Rehearsal
+from hf_attrib.requests import Requests
+from hf_attrib.robustness import Robustness
 from hf_attrib.rows import Progress, silent
-from hf_attrib.sequence import Request, Transcriber
+from hf_attrib.sequence import TokenSequence, Transcriber
 from hf_attrib.sharing import Sharing
 from hf_attrib.sizes import size_of
+from hf_attrib.storage import from_json, to_json
 from hf_attrib.targets import Score
 from hf_attrib.targets import target as target_named
 
-__all__ = ["Explainer", "attach", "estimate"]
-
-_Model = TypeVar("_Model", bound=nn.Module)
+__all__ = ["Explainer"]
 
 
 class Explainer:
@@ -149,32 +155,76 @@ class Explainer:
         question = Question(
             chosen, target_named(target), contrast, baseline, attribute_to, movable, spans, groups
         )
-        if isinstance(prompt, list) and not prompt:
-            raise InputError("the list of prompts is empty; give at least one.")
-        batch = isinstance(prompt, list) and not isinstance(prompt[0], Mapping)
-        prompts: list[Any] = prompt if batch else [prompt]  # type: ignore[assignment]
-        requests = [
-            Request(one, input_ids, text, ids)
-            for one, text, ids in zip(
-                prompts,
-                _each(response, "response", batch, len(prompts)),
-                _each(response_ids, "response_ids", batch, len(prompts)),
-                strict=True,
-            )
-        ]
-        sharing = Sharing(self._processes, len(requests))
+        requests = Requests.of(prompt, input_ids, response, response_ids, template_options)
+        with self._answered(requests, question, generation) as (sequences, sharing):
+            results: list[Any] = self._engine.attribute(sequences, question, sharing.of_rows)
+            results = sharing.joined(results, to_json, from_json)
+        return results if requests.many else results[0]
+
+    @overload
+    def robustness(self, prompt: str | Messages | None = None, **options: Any) -> Robustness: ...
+
+    @overload
+    def robustness(
+        self, prompt: list[str] | list[Messages], **options: Any
+    ) -> list[Robustness]: ...
+
+    def robustness(
+        self,
+        prompt: str | Messages | list[str] | list[Messages] | None = None,
+        *,
+        attack: str | Attack = "bim",
+        eps: float = 1.0,
+        bisections: int = 6,
+        input_ids: Ids | None = None,
+        response: str | list[str] | None = None,
+        response_ids: Ids | list[Ids] | None = None,
+        attribute_to: str = "prompt",
+        movable: str | Sequence[bool] = "content",
+        template_options: Mapping[str, Any] | None = None,
+        **arguments: Any,
+    ) -> Robustness | list[Robustness]:
+        """Find the smallest radius at which an attack flips each generated token.
+
+        Args:
+            prompt: as for :meth:`explain`.
+            attack: its name, or as it is written: ``"mim(decay=0.9)"``; or an :class:`Attack`.
+            eps: the largest radius to try, in embedding scales.
+            bisections: how often the interval around the radius that flips a token is halved.
+            input_ids: as for :meth:`explain`.
+            response: likewise.
+            response_ids: likewise.
+            attribute_to: likewise; what is not attributed to is not attacked either.
+            movable: likewise.
+            template_options: likewise.
+            **arguments: fields of the attack; anything else goes to ``generate``.
+
+        Raises:
+            InputError: an argument cannot be used; the message says what to do.
+            UnsupportedModelError: the model cannot be attacked faithfully.
+        """
+        search, generation = search_of(attack, eps, bisections, arguments)
+        question = search_question(attribute_to, movable)
+        requests = Requests.of(prompt, input_ids, response, response_ids, template_options)
+        with self._answered(requests, (question, search), generation) as (sequences, sharing):
+            found = measure(self._engine, sequences, question, search, sharing.of_rows)
+            found = sharing.joined(found, robustness_file.to_json, robustness_file.from_json)
+        return found if requests.many else found[0]
+
+    @contextmanager
+    def _answered(
+        self, requests: Requests, asked: object, generation: Mapping[str, Any]
+    ) -> Iterator[tuple[list[TokenSequence], Sharing]]:
+        """Answer prompts, or write their responses down, and keep the model isolated meanwhile."""
+        sharing = Sharing(self._processes, len(requests.each))
         # Generation too: dropout left on would write, and explain, another model's answer.
         with self._processes.together(), isolated(self.model):
-            options = template_options or {}
-            self._processes.check_same(requests, question, options, generation)
+            self._processes.check_same(requests, asked, generation)
             sequences = [
-                self._transcriber.transcribe(request, options, generation)
-                for request in sharing.own(requests)
+                self._transcriber.transcribe(request, requests.template_options, generation)
+                for request in sharing.own(requests.each)
             ]
-            sequences = sharing.answered(sequences, self._transcriber)
-            results: list[Any] = self._engine.attribute(sequences, question, sharing.of_rows)
-            results = sharing.joined(results)
-        return results if batch else results[0]
+            yield sharing.answered(sequences, self._transcriber), sharing
 
     def estimate(
         self, prompt: str | Messages | list[str] | list[Messages] | None = None, **options: Any
@@ -198,47 +248,3 @@ class Explainer:
         rehearsing._processes = ALONE  # each process for itself
         found: Estimate | list[Estimate] = rehearsing.explain(prompt, **options)
         return found
-
-
-def estimate(
-    model: nn.Module,
-    tokenizer: Any = None,
-    prompt: str | Messages | list[str] | list[Messages] | None = None,
-    *,
-    batch_size: int | None = None,
-    max_memory: str | int | None = None,
-    **options: Any,
-) -> Estimate | list[Estimate]:
-    """Tell what it would cost to explain a prompt; see :meth:`Explainer.estimate`.
-
-    Args:
-        model: a generative model of transformers.
-        tokenizer: its tokenizer.
-        prompt: as for :meth:`Explainer.explain`.
-        batch_size: as for :class:`Explainer`.
-        max_memory: as for :class:`Explainer`.
-        **options: those of :meth:`Explainer.explain`.
-    """
-    explainer = Explainer(model, tokenizer, batch_size=batch_size, max_memory=max_memory)
-    return explainer.estimate(prompt, **options)
-
-
-def attach(model: _Model, tokenizer: Any = None, **options: Any) -> _Model:
-    """Bind ``model.explain`` and return the model.
-
-    Args:
-        model: a generative model of transformers.
-        tokenizer: its tokenizer.
-        **options: further arguments of :class:`Explainer`.
-    """
-    model.explain = Explainer(model, tokenizer, **options).explain  # type: ignore[assignment]
-    return model
-
-
-def _each(given: Any, name: str, batch: bool, size: int) -> list[Any]:
-    """Return what was given for each of ``size`` prompts."""
-    if not batch or given is None:
-        return [given] * size
-    if isinstance(given, str) or len(given) != size:
-        raise InputError(f"{size} prompts need a list of {size} of {name}; got {given!r:.80}.")
-    return list(given)

@@ -17,6 +17,7 @@ from torch import Tensor
 from hf_attrib.decomposition import Decomposition, Linearisation, Pushforward, Sample
 from hf_attrib.directions import NEVER, Columns, Cost, cheaper, either, follow
 from hf_attrib.errors import InputError, MemoryLimitError
+from hf_attrib.layer import Layered
 from hf_attrib.pairs import (
     Asked,
     Contraction,
@@ -30,6 +31,7 @@ from hf_attrib.pairs import (
 from hf_attrib.paths import Path, constant
 from hf_attrib.rows import Progress, RowRunner, silent
 from hf_attrib.space import Space
+from hf_attrib.targets import Target
 
 __all__ = ["Decomposition", "Field", "Linearisation", "Pushforward", "Sample"]
 
@@ -118,21 +120,22 @@ class Field(ABC):
         """Return which inputs a target can depend on, broadcastable to [B, T, N], bool."""
         return torch.ones(1, 1, 1, dtype=torch.bool)
 
-    def aimed(self, target: str, ids: Tensor | None = None) -> Field:
+    def aimed(self, target: str | Target, ids: Tensor | None = None) -> Field:
         """Return a field of another scalar of the same logits; its rows count as this one's.
 
         Args:
-            target: of :data:`hf_attrib.targets.TARGETS`.
+            target: of :data:`hf_attrib.targets.TARGETS`, by name, or one of its own.
             ids: of the tokens it is about, [B, T], on the CPU; by default the generated ones.
-
-        Raises:
-            InputError: the field knows no logits.
         """
         raise InputError(f"{type(self).__name__} knows no logits, so it cannot be aimed")
 
     def rivals(self, x: Tensor, count: int) -> Tensor:
         """Return the likeliest tokens besides the targets' at x [B, 1, N, D], [B, T, count]."""
         raise InputError(f"{type(self).__name__} knows no logits, so tokens have no rivals")
+
+    def layered(self, points: Tensor, sequence: Tensor, target: Tensor) -> Layered:
+        """Return the states of a hidden layer; arguments as for :meth:`evaluate`."""
+        raise InputError(f"{type(self).__name__} has no hidden layer; take an attack without one.")
 
     def rounded(self, points: Tensor) -> Tensor:
         """Return points as the model sees them, in its own precision."""
@@ -187,14 +190,13 @@ class Field(ABC):
         """Sample points [k, B, T or 1, N, D], whatever their number, within the row budget."""
         rows, sequence, target = flattened(points, self.sequences, self.targets)
         velocity = velocity.expand(points.shape).flatten(0, 2)
-        every = torch.ones(target.shape, dtype=torch.bool)
         valid = self.valid()[sequence].gather(1, target)
 
         def locate(part: Tensor) -> tuple[Tensor, Tensor]:
             here = part.to(rows.device)
             return rows[here], velocity[here]
 
-        asked = Asked(locate, sequence, target, every, valid)
+        asked = Asked(locate, sequence, target, torch.ones_like(valid), valid)
         value, gradient = self._differentiate(asked, contract)
         return Sample(self._by_target(value, points), self._by_target(gradient, points))
 

@@ -13,9 +13,11 @@ from torch import Tensor
 from hf_attrib.directions import derivative
 from hf_attrib.errors import InputError
 from hf_attrib.field import Field, Linearisation, Pushforward
+from hf_attrib.layer import Layered
 from hf_attrib.rows import RowRunner
 from hf_attrib.space import Space
-from hf_attrib.targets import TARGETS
+from hf_attrib.targets import TARGETS, Target
+from hf_attrib.targets import target as target_of
 
 __all__ = ["FunctionField"]
 
@@ -29,6 +31,7 @@ class FunctionField(Field):
         positions: N.
         row_budget: rows run at once.
         space: what lies around the input, for methods that draw from it.
+        hidden: maps embeddings [R, N, D] to states of which the function is then a function.
 
     >>> square = FunctionField(lambda z: (z**2).sum((-1, -2))[:, None], targets=1, positions=2)
     >>> square(torch.ones(1, 1, 1, 2, 3)).gradient.shape
@@ -51,17 +54,18 @@ class FunctionField(Field):
             positions: N.
             **options: further arguments of the class.
         """
-        score = partial(_scored, logits, "log_prob", torch.tensor([ids]))
+        score = partial(_scored, logits, TARGETS["log_prob"], torch.tensor([ids]))
         made = cls(score, len(ids), positions, **options)
         made.logits, made.ids = logits, torch.tensor([ids])
         return made
 
-    def aimed(self, target: str, ids: Tensor | None = None) -> FunctionField:
+    def aimed(self, target: str | Target, ids: Tensor | None = None) -> FunctionField:
         """Return a field of another scalar of the same logits; its rows count as this one's."""
         if self.logits is None:
             raise InputError("a field of a plain function has no logits to aim at")
         other, tokens = copy(self), self.ids if ids is None else ids
-        other.function = partial(_scored, self.logits, target, tokens)
+        other.function = partial(_scored, self.logits, target_of(target), tokens)
+        other.ids = tokens
         return other
 
     def rivals(self, x: Tensor, count: int) -> Tensor:
@@ -78,10 +82,12 @@ class FunctionField(Field):
         positions: int,
         row_budget: int = 8,
         space: Space | None = None,
+        hidden: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         movable = torch.ones(1, positions, dtype=torch.bool)
         super().__init__(1, targets, movable, RowRunner(row_budget))
-        self.function = function
+        self.function = function if hidden is None else lambda z: function(hidden(z))
+        self.hidden, self._after = hidden, function
         if space is not None:
             self.space = space
 
@@ -101,6 +107,15 @@ class FunctionField(Field):
 
         return Linearisation(value.detach(), pullback)
 
+    def layered(self, points: Tensor, sequence: Tensor, target: Tensor) -> Layered:
+        """Return the hidden states."""
+        if self.hidden is None:
+            return super().layered(points, sequence, target)
+        with torch.enable_grad():
+            leaf = points.detach().clone().requires_grad_()
+            states = self.hidden(leaf)
+            return Layered(leaf, states, self._after(states).gather(1, target))
+
     def pushforward(self, points: Tensor, sequence: Tensor, target: Tensor) -> Pushforward:
         """Return the function's columns and their derivatives along directions."""
 
@@ -111,6 +126,8 @@ class FunctionField(Field):
         return Pushforward(self.evaluate(points, sequence, target), along)
 
 
-def _scored(logits: Callable[[Tensor], Tensor], target: str, ids: Tensor, points: Tensor) -> Tensor:
+def _scored(
+    logits: Callable[[Tensor], Tensor], target: Target, ids: Tensor, points: Tensor
+) -> Tensor:
     """Return a scalar of the logits at points [R, N, D], [R, T]."""
-    return TARGETS[target](logits(points), ids.expand(len(points), -1), None)
+    return target(logits(points), ids.expand(len(points), -1), None)

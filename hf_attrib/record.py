@@ -20,7 +20,17 @@ from hf_attrib.question import Question
 from hf_attrib.sequence import TokenSequence
 from hf_attrib.tokens import detokenize
 
-__all__ = ["Outcome", "attribution", "record", "reservation", "with_own"]
+__all__ = [
+    "Outcome",
+    "attribution",
+    "plain_fields",
+    "provenance",
+    "record",
+    "reservation",
+    "spent",
+    "unknown",
+    "with_own",
+]
 
 #: Relative completeness gap up to which a target counts as converged.
 _TOLERANCE = 0.02
@@ -53,10 +63,10 @@ def record(
     model: Any, question: Question, baseline: str | None, seconds: float, notes: tuple[str, ...]
 ) -> Run:
     """Record what the sequences of a batch have in common."""
-    config, claims = model.config, question.method.promises()
+    claims = question.method.promises()
     return Run(
         method=question.method.name,
-        method_fields=_plain_fields(question.method),
+        method_fields=plain_fields(question.method),
         target=question.target.name,
         contrast_ids=None,
         contrast_pieces=None,
@@ -67,15 +77,22 @@ def record(
         identity=claims.identity,
         resolution=question.target.resolution,
         tolerance=getattr(question.method, "tolerance", None) or _TOLERANCE,
-        model=config.name_or_path or type(model).__name__,
-        model_revision=getattr(config, "_commit_hash", None),
-        dtype=str(model.dtype).removeprefix("torch."),
-        versions=dict(_versions()),
+        **provenance(model),
         seconds=seconds,
         forward_rows=0,  # each sequence has its own
         backward_rows=0,
         notes=notes,
     )
+
+
+def provenance(model: Any) -> dict[str, Any]:
+    """Return which model was run, and by which packages."""
+    return {
+        "model": model.config.name_or_path or type(model).__name__,
+        "model_revision": getattr(model.config, "_commit_hash", None),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "versions": dict(_versions()),
+    }
 
 
 @cache
@@ -84,7 +101,7 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in _PACKAGES}
 
 
-def _plain_fields(method: Method) -> dict[str, Any]:
+def plain_fields(method: Method | Attack) -> dict[str, Any]:
     """Return hyperparameters as JSON can say them; a method that is held, as text."""
     given = {f.name: getattr(method, f.name) for f in fields(method)}
     return {k: str(v) if isinstance(v, Method | Attack) else v for k, v in given.items()}
@@ -95,13 +112,18 @@ def with_own(run: Run, sequence: TokenSequence, contrast: Tensor | None, tokeniz
     if contrast is not None:
         pieces = tuple(detokenize(tokenizer, [i])[2] for i in contrast.tolist())
         run = replace(run, contrast_ids=tuple(contrast.tolist()), contrast_pieces=pieces)
-    unknown = None if tokenizer is None else tokenizer.unk_token_id
-    if unknown is None or unknown == tokenizer.eos_token_id:
-        return run
-    count = int((sequence.prompt.ids == unknown).sum())
+    note = unknown(sequence, tokenizer)
+    return run if note is None else replace(run, notes=(*run.notes, note))
+
+
+def unknown(sequence: TokenSequence, tokenizer: Any) -> str | None:
+    """Return a note about words of a prompt that the model never saw, if there are any."""
+    stand_in = None if tokenizer is None else tokenizer.unk_token_id
+    if stand_in is None or stand_in == tokenizer.eos_token_id:
+        return None
+    count = int((sequence.prompt.ids == stand_in).sum())
     many = "token is" if count == 1 else "tokens are"
-    note = f"{count} prompt {many} unknown to the tokenizer."
-    return replace(run, notes=(*run.notes, note)) if count else run
+    return f"{count} prompt {many} unknown to the tokenizer." if count else None
 
 
 def attribution(
@@ -112,7 +134,7 @@ def attribution(
     seen, decomposition = outcome.seen, outcome.decomposition
     run = replace(
         run,
-        **_spent(outcome.field, index),
+        **spent(outcome.field, index),
         sizes=_sizes(decomposition, index, len(rows)),
         notes=(*run.notes, *_notes(decomposition, index, len(rows))),
     )
@@ -164,7 +186,7 @@ def _notes(found: Decomposition, index: int, targets: int) -> list[str]:
     return [f"{count} of {targets} targets: {note}." for note, count in counts.items() if count]
 
 
-def _spent(field: Field, index: int) -> dict[str, Any]:
+def spent(field: Field, index: int) -> dict[str, Any]:
     """Return how many rows of each kind one sequence took."""
     kinds = ("forward_rows", "backward_rows", "directional_rows")
     return {kind: int(getattr(field, kind)[index]) for kind in kinds}

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from hf_attrib.attribution import Attribution
 from hf_attrib.processes import ALONE, Processes
 from hf_attrib.sequence import TokenSequence, Transcriber
-from hf_attrib.storage import from_json, to_json
 
 __all__ = ["Sharing"]
 
@@ -62,13 +60,21 @@ class Sharing:
             for s, ids in zip(sequences, json.loads(written[0]), strict=True)
         ]
 
-    def joined(self, results: list[Attribution]) -> list[Attribution]:
-        """Return the results of all prompts, in order, from this process's own."""
+    def joined(
+        self, results: list[_T], write: Callable[[_T], str], read: Callable[[bytes, str], _T]
+    ) -> list[_T]:
+        """Return the results of all prompts, in order, from this process's own.
+
+        Args:
+            results: this process's own.
+            write: a result as text.
+            read: the result that a text says, and what to call it.
+        """
         if not self.by_prompt:
             return results
         count = self.processes.count
-        found: list[Attribution | None] = [None] * self.prompts
-        texts = self.processes.texts(json.dumps([to_json(result) for result in results]))
+        found: list[_T | None] = [None] * self.prompts
+        texts = self.processes.texts(json.dumps([write(result) for result in results]))
         for index, text in enumerate(texts):
-            found[index::count] = [from_json(t.encode(), "a result") for t in json.loads(text)]
+            found[index::count] = [read(t.encode(), "a result") for t in json.loads(text)]
         return [result for result in found if result is not None]

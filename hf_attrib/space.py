@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from math import log
 
 import torch
 from torch import Tensor
@@ -59,6 +60,32 @@ class Table:
             best = torch.cat([best, distance], 1)
             best, order = best.topk(min(count, best.shape[1]), largest=False)
             found = found.gather(1, order)
+        return found
+
+    def ahead(self, points: Tensor, directions: Tensor) -> Tensor:
+        r"""Return ids of the embeddings that directions from points head for, by cosine, [M].
+
+        It is -1 where no cosine is above :math:`\sqrt{2 \ln V / D}`, which is about what the best
+        of V tokens has to a direction drawn at random.
+
+        Args:
+            points: [M, D].
+            directions: [M, D].
+        """
+        unit = torch.nn.functional.normalize(directions, dim=-1)
+        best = torch.full(points.shape[:1], (2 * log(self.size) / points.shape[1]) ** 0.5).to(
+            points
+        )
+        found = torch.full_like(best, -1, dtype=torch.int64)
+        for ids in self._parts():
+            table = self.embed(ids).to(points)
+            distance = torch.cdist(points, table)
+            along = unit @ table.T - (unit * points).sum(-1, keepdim=True)
+            # No direction leads from a token to itself.
+            cosine = torch.where(distance > 0, along / distance, -torch.inf)
+            here, index = cosine.max(-1)
+            found = torch.where(here > best, ids.to(found.device)[index], found)
+            best = torch.maximum(best, here)
         return found
 
     def _parts(self) -> tuple[Tensor, ...]:

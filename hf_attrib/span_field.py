@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from copy import copy
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from hf_attrib.field import Field, Linearisation, Pushforward
+from hf_attrib.layer import Layered
 from hf_attrib.pairs import Asked, Contraction
+from hf_attrib.targets import Target
 
 __all__ = ["SpanField"]
 
@@ -30,10 +35,11 @@ class SpanField(Field):
         self.resolution, self.precision = tokens.resolution, tokens.precision
         self.direction_cost, self.passes = tokens.direction_cost, tokens.passes
 
-    def aimed(self, target: str, ids: Tensor | None = None) -> Field:
+    def aimed(self, target: str | Target, ids: Tensor | None = None) -> Field:
         """Return sums of another scalar of the tokens' logits; ids are of each token, [B, T]."""
-        other = SpanField(self.tokens.aimed(target, ids), self.members)
-        other.space = self.space
+        other = copy(self)
+        other.tokens = self.tokens.aimed(target, ids)
+        other.resolution = other.tokens.resolution
         return other
 
     def rivals(self, x: Tensor, count: int) -> Tensor:
@@ -101,6 +107,11 @@ class SpanField(Field):
             return torch.einsum("rt,rct->rc", gained, members[rows].to(gained))
 
         return Pushforward(self._summed(by_token.value, sequence, target), along)
+
+    def layered(self, points: Tensor, sequence: Tensor, target: Tensor) -> Layered:
+        """Return the states of a hidden layer on the way to the spans asked for."""
+        found = self.tokens.layered(points, sequence, self._tokens(sequence, target))
+        return replace(found, value=self._summed(found.value, sequence, target))
 
     def _summed(self, value: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
         return torch.einsum("rt,rct->rc", value, self._members(sequence, target).to(value))

@@ -74,12 +74,12 @@ class StepwiseField(Field):
             torch.cat([one.log_prob for one in seen], 1),
         )
 
-    def aimed(self, target: str, ids: Tensor | None = None) -> Field:
+    def aimed(self, target: str | Target, ids: Tensor | None = None) -> Field:
         """Return a field of another scalar of the same logits; its rows count as this one's."""
         other, columns = copy(self), range(self.targets)
         own = [None if ids is None else ids[:, t : t + 1] for t in columns]
         other._steps = [self._steps[t].aimed(target, own[t]) for t in columns]
-        other.resolution = TARGETS[target].resolution
+        other.resolution = other._steps[0].resolution
         return other
 
     def rivals(self, x: Tensor, count: int) -> Tensor:

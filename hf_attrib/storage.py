@@ -19,7 +19,16 @@ from hf_attrib.json_value import Value, parse, plain
 from hf_attrib.run import Run
 from hf_attrib.tokens import Span, Tokens
 
-__all__ = ["from_json", "load", "save", "to_json", "write_atomically"]
+__all__ = [
+    "content_of",
+    "from_json",
+    "load",
+    "save",
+    "to_json",
+    "tokens",
+    "tokens_content",
+    "write_atomically",
+]
 
 _FORMAT = "hf_attrib.attribution"
 _FORMAT_VERSION = 1
@@ -83,38 +92,47 @@ def from_json(data: bytes, name: str) -> Attribution:
     Raises:
         ResultFileError: it is no saved attribution or comes from a newer version.
     """
+    content = content_of(data, name, _FORMAT, "attribution")
+    try:
+        return _from_json(content)
+    except ValueError as error:
+        raise ResultFileError(f"{name} is damaged: {error}.") from None
+
+
+def content_of(data: bytes, name: str, format: str, what: str) -> Value:
+    """Return what is in a file of ours.
+
+    Args:
+        data: the content of the file.
+        name: what errors call it.
+        format: which one it must be.
+        what: a result of that format, for errors.
+
+    Raises:
+        ResultFileError: it is of another format, or comes from a newer version.
+    """
     try:
         content = parse(data.decode("utf-8"))
     except UnicodeDecodeError:
         raise ResultFileError(f"{name} is not UTF-8 text.") from None
     except (ValueError, RecursionError) as error:
         raise ResultFileError(f"{name} is not JSON ({error}).") from None
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise ResultFileError(f"{name} is not a saved attribution: expected format {_FORMAT!r}.")
+    if not isinstance(content, dict) or content.get("format") != format:
+        raise ResultFileError(f"{name} is not a saved {what}: expected format {format!r}.")
     version = content.get("format_version")
     if type(version) is not int or version != _FORMAT_VERSION:
         raise ResultFileError(
             f"{name} has format version {version!r:.40}; this hf_attrib reads {_FORMAT_VERSION}. "
             "Update hf_attrib."
         )
-    try:
-        return _from_json(Value(content))
-    except ValueError as error:
-        raise ResultFileError(f"{name} is damaged: {error}.") from None
+    return Value(content)
 
 
 def _to_json(result: Attribution) -> dict[str, Any]:
     content: dict[str, Any] = {"format": _FORMAT, "format_version": _FORMAT_VERSION}
     content["run"] = asdict(result.run)
     for name in ("inputs", "response"):
-        tokens: Tokens = getattr(result, name)
-        content[name] = {
-            "ids": tokens.ids.tolist(),
-            "pieces": tokens.pieces,
-            "roles": tokens.roles,
-            "offsets": tokens.offsets,
-            "text": tokens.text,
-        }
+        content[name] = tokens_content(getattr(result, name))
     for name in ("rows", "columns"):
         content[name] = [[s.start, s.stop, s.name] for s in getattr(result, name)]
     content["scores_dtype"] = str(result.scores.dtype).removeprefix("torch.")
@@ -127,14 +145,21 @@ def _to_json(result: Attribution) -> dict[str, Any]:
     return content
 
 
+def tokens_content(some: Tokens) -> dict[str, Any]:
+    """Return tokens as JSON can say them, for :func:`tokens` to read."""
+    return {"ids": some.ids.tolist()} | {
+        name: getattr(some, name) for name in ("pieces", "roles", "offsets", "text")
+    }
+
+
 def _from_json(file: Value) -> Attribution:
     dtype = _DTYPES.get(file.field("scores_dtype").text())
     if dtype is None:
         raise file.field("scores_dtype").wrong(" or ".join(_DTYPES))
-    inputs, response = _tokens(file.field("inputs")), _tokens(file.field("response"))
+    inputs, response = tokens(file.field("inputs")), tokens(file.field("response"))
     rows, columns = (file.field(name).list_of(_span) for name in ("rows", "columns"))
-    for name, spans, tokens in (("rows", rows, response), ("columns", columns, inputs)):
-        if len(tokens) and not spans:
+    for name, spans, of in (("rows", rows, response), ("columns", columns, inputs)):
+        if len(of) and not spans:
             raise ValueError(f"its {name} are empty")
     vector = partial(_vector, count=len(rows), dtype=dtype)
     matrix = partial(_matrix, shape=(len(rows), len(columns)), dtype=dtype)
@@ -164,7 +189,8 @@ def _extent(value: Value) -> tuple[int, int]:
     return start.whole(), stop.whole()
 
 
-def _tokens(value: Value) -> Tokens:
+def tokens(value: Value) -> Tokens:
+    """Return tokens of a file."""
     return Tokens(
         ids=torch.tensor(value.field("ids").list_of(Value.whole), dtype=torch.int64),
         pieces=value.field("pieces").list_of(Value.text),

@@ -90,16 +90,18 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
 )
 
 
-def target(spec: str | Score) -> Target:
+def target(spec: str | Target | Score) -> Target:
     """Return the target of that name, or make one of a function.
 
     Args:
-        spec: a name of :data:`TARGETS`, or a differentiable function of logits [M, V] and ids [M]
-            that returns f [M], each row by itself.
+        spec: a name of :data:`TARGETS`, a target, or a differentiable function of logits [M, V]
+            and ids [M] that returns f [M], each row by itself.
 
     Raises:
         InputError: there is none of that name.
     """
+    if isinstance(spec, Target):
+        return spec
     if callable(spec):
         return _custom(spec)
     if not isinstance(spec, str) or spec not in TARGETS:

@@ -65,6 +65,12 @@ SAME = {
     "walks of each token": lambda: explain(
         response=" in the", method="bim", steps=2, objective="per_token", eps=0.25
     ),
+    "walk by a hidden layer": lambda: explain(
+        response=" in the", method="naa", steps=2, points=3, eps=0.25
+    ),
+    "the best of several walks": lambda: explain(
+        response=" in the", method="pgd", steps=2, restarts=3, objective="per_token"
+    ),
     "a single row": lambda: explain(response=" in the", method="saliency"),
     "spans": lambda: explain(response=" in the blue", spans="response"),
     "two prompts": lambda: explain(PROMPTS[:2], max_new_tokens=3, steps=3),
@@ -243,6 +249,14 @@ def rows_run(case):
     return sum(counts)
 
 
+def radii():
+    """How far each token of one answer, and of three, withstands an attack."""
+    options = {"max_new_tokens": 3, "bisections": 2, "steps": 3}
+    results = [explainer().robustness(PROMPTS[0], **options)]
+    results += explainer().robustness(PROMPTS[:3], **options)
+    return [result.radius.tolist() for result in results]
+
+
 def work(index, count, folder):
     """Be one of the processes."""
     warnings.simplefilter("ignore")
@@ -256,6 +270,7 @@ def work(index, count, folder):
     found = {name: outcome(case) for name, case in SAME.items()}
     found |= {name: outcome(lambda case=case: case(index)) for name, case in OWN.items()}
     found["rows run"] = rows_run(lambda: explain(response=" in the", steps=12))
+    found["radii"] = radii()
     (folder / f"{index}.json").write_text(json.dumps(found))
     distributed.destroy_process_group()
 

@@ -6,7 +6,7 @@ import torch
 from problems import PROBLEMS, Problem, linear
 from reference import Case, line, scale
 
-from hf_attrib.attacks import Objective, attack, attacks
+from hf_attrib.attacks import Objective, UpdateRule, attack, attacks
 from hf_attrib.errors import InputError
 from hf_attrib.explainer import Explainer
 from hf_attrib.methods import Fundamental, NoiseAverage
@@ -16,6 +16,10 @@ LINEAR = PROBLEMS[0]
 STEEPEST = LINEAR.function(torch.eye(12).double().reshape(12, 4, 3)) - LINEAR.function(
     torch.zeros(1, 4, 3).double()
 )  # [12, T]: W
+
+
+#: Attacks that take steps in a ball; the others need what plain functions do not have.
+RULES = [name for name, kind in attacks().items() if issubclass(kind, UpdateRule)]
 
 
 def walk(name, problem=LINEAR, each=False, **fields):
@@ -116,7 +120,7 @@ def test_automatic_radii_grow_until_they_are_felt():
         assert found.sizes["scale"].tolist() == [[pytest.approx(U)]]
 
 
-@pytest.mark.parametrize("name", list(attacks()))
+@pytest.mark.parametrize("name", [name for name in RULES if name != "naa"])
 def test_a_walk_is_the_same_twice_and_raises_its_objective(name):
     problem = PROBLEMS[2]
     first, again = (walk(name, problem) for _ in range(2))
@@ -157,7 +161,7 @@ def test_bad_fields_are_refused(fields, message):
         Fundamental(**fields)
 
 
-@pytest.mark.parametrize("name", list(attacks()))
+@pytest.mark.parametrize("name", RULES)
 def test_the_name_of_an_attack_is_a_method(keys, name):
     model, tokenizer = keys
     prompt = "Ada's key is red. Q: What color is Ada's key? A:"

@@ -109,6 +109,12 @@ def test_the_work_is_shared(found):
     assert rows == [share + 2 for share in shares]  # one row is too few to share
 
 
+def test_attacks_come_to_the_same(found):
+    expected = processes_worker.radii()
+    for process in found:
+        assert process["radii"] == [pytest.approx(radii, rel=1e-3) for radii in expected]
+
+
 def test_all_explain_the_answer_that_the_first_one_sampled(found):
     for process in found:
         assert content(process["sampled"]) == content(found[0]["sampled"])

@@ -32,6 +32,8 @@ class Attack(ABC):
     name: ClassVar[str]
     #: Whether the walk depends on a field ``seed``.
     stochastic: ClassVar[bool] = False
+    #: Whether it depends on the reference input x' of the question.
+    uses_reference: ClassVar[bool] = False
     #: Whether networks that compute the same function have the same walk.
     implementation_invariant: ClassVar[bool] = True
 
@@ -65,6 +67,10 @@ class Attack(ABC):
     @abstractmethod
     def segments(self) -> int:
         """Return how many segments a walk has that does not stop."""
+
+    def euclidean(self) -> bool:
+        """Return whether distances are measured by the length of vectors."""
+        return False
 
 
 @dataclass(frozen=True)
@@ -114,10 +120,6 @@ class UpdateRule(Attack):
             climb: the gradient of J, where the walk is, its radius, and random numbers.
         """
 
-    def euclidean(self) -> bool:
-        """Return whether steps and ball are measured by the length of vectors."""
-        return False
-
     def samples(self) -> int:
         """Return at how many points the gradient of J is found for each step."""
         return 1
@@ -144,7 +146,11 @@ class UpdateRule(Attack):
     def walk(self, objective: Objective, x: Tensor, goes_on: GoesOn | None = None) -> Walk:
         """Take K steps, or fewer where walkers stop."""
         climb = self.climb(objective, x)
-        points, alive = [climb.here], torch.ones(climb.x.shape[:2], dtype=torch.bool)
+        return climb.walked([climb.here, *self.stepped(climb, goes_on)])
+
+    def stepped(self, climb: Climb, goes_on: GoesOn | None) -> list[Tensor]:
+        """Return the points after each step from where a climb is, each [..., B, W, N, D]."""
+        points, alive = [], torch.ones(climb.here.shape[:-2], dtype=torch.bool)
         directions = self.directions(climb)
         for done in range(1, self.steps + 1):
             if goes_on is not None:
@@ -154,8 +160,8 @@ class UpdateRule(Attack):
             here, there = climb.here, climb.advance(next(directions))
             climb.here = torch.where(alive[..., None, None].to(here.device), there, here)
             points.append(climb.here)
-            objective.field.progress(done, self.steps)
-        return climb.walked(points)
+            climb.field.progress(done, self.steps)
+        return points
 
 
 _ATTACKS: Registry[Attack] = Registry("attack")

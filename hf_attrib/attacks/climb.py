@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from hf_attrib.attacks.ball import Ball, length, tiny
 from hf_attrib.field import Field
 from hf_attrib.sampling import generator
 from hf_attrib.span_field import SpanField
@@ -32,11 +34,13 @@ class Objective:
         field: F and its gradient.
         sign: -1 lowers F, 1 raises it.
         tokens: how many tokens each walker attacks, [B, W].
+        radii: of each walker, [B, W], where they are not to be those of the attack.
     """
 
     field: Field
     sign: float
     tokens: Tensor
+    radii: Tensor | None = None
 
     @classmethod
     def shared(cls, field: Field, sign: float = -1.0) -> Objective:
@@ -58,36 +62,6 @@ class Objective:
     def gradient(self, points: Tensor) -> Tensor:
         """Return the gradient of J at points [K, B, W, N, D], of the same shape."""
         return self.sign * self.field(points).gradient
-
-
-@dataclass(frozen=True, eq=False)
-class Ball:
-    r"""Where an attack may go: :math:`\|z - x\| \le r`.
-
-    Args:
-        x: its centre, [B, W, N, D].
-        radius: r, broadcastable to x: in the largest coordinate, or in length over N and D.
-        euclidean: which of the two.
-    """
-
-    x: Tensor
-    radius: Tensor
-    euclidean: bool = False
-
-    def project(self, z: Tensor) -> Tensor:
-        """Return the nearest point of the ball."""
-        away = z - self.x
-        if not self.euclidean:
-            return self.x + away.clamp(-self.radius, self.radius)
-        length = _length(away)
-        return self.x + away * (self.radius / length.clamp_min(_tiny(length))).clamp_max(1)
-
-    def unit(self, direction: Tensor) -> Tensor:
-        """Return the longest step along a direction of size 1: its signs, or itself at length 1."""
-        if not self.euclidean:
-            return direction.sign()
-        length = _length(direction)
-        return direction / length.clamp_min(_tiny(length))
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +96,8 @@ class Climb:
         eps: radius of each walker, in embedding scales, [B, W, 1, 1].
         step: length of a step, likewise.
         ball: where the walk may go.
+        momentum: what a rule has accumulated, [..., B, W, N, D].
+        pace: share of a step's length that each coordinate takes, broadcastable to it.
     """
 
     def __init__(
@@ -140,21 +116,29 @@ class Climb:
         self.moves = self.field.movable[:, None, :, None].to(x)
         self._unit = self._unit_length(euclidean)
         self._euclidean = euclidean
-        given = self._felt() if eps == "auto" else torch.full(x.shape[:2], float(eps))
-        self.eps = given.to(x)[..., None, None]
+        radii = objective.radii
+        if radii is None:
+            radii = self._felt() if eps == "auto" else torch.full(x.shape[:2], float(eps))
+        self.eps = radii.to(x)[..., None, None]
         self.step = reach * self.eps if step is None else torch.full_like(self.eps, step)
         self.ball = self._ball(self.eps)
+        self.momentum = torch.zeros_like(x)
+        self.pace = torch.ones(()).to(x)
+
+    @cached_property
+    def reference(self) -> Tensor:
+        """The reference input x' of the question, [B, 1, N, D]; x where inputs do not move."""
+        return self.field.space.reference(0, 0).to(self.x)
 
     def gradient(self, points: Tensor | None = None) -> Tensor:
         """Return the gradient of J at points [..., B, W, N, D]; by default at the present one."""
-        if points is None:
-            return self.objective.gradient(self.here[None])[0]
+        points = self.here if points is None else points
         several = points.reshape(-1, *self.x.shape)
         return self.objective.gradient(several).reshape(points.shape)
 
     def advance(self, direction: Tensor) -> Tensor:
         """Take a step along a direction, stay in the ball, and return where that leads."""
-        towards = self.step * self._unit * self.ball.unit(direction * self.moves)
+        towards = self.step * self._unit * self.pace * self.ball.unit(direction * self.moves)
         self.here = self.field.rounded(self.ball.project(self.here + towards))
         return self.here
 
@@ -163,25 +147,35 @@ class Climb:
         several = [*points, points[0]] if len(points) == 1 else points  # it stands still
         return Walk(torch.stack(tuple(several)), self.eps[..., 0, 0], self.step[..., 0, 0])
 
+    def straight(self, there: Tensor, goes_on: Callable[[Tensor], Tensor] | None) -> Walk:
+        """Return the walk of one segment to points [B, W, N, D], for walkers that go on."""
+        if goes_on is not None:
+            there = torch.where(goes_on(self.x).to(self.x.device)[..., None, None], there, self.x)
+        return self.walked([self.x, there])
+
     def normal(self, *stream: Any) -> Tensor:
         """Return standard normal noise in embedding scales, [B, 1, N, D], where inputs move.
 
         Args:
             *stream: a seed, and what the numbers are for.
         """
-        return self._drawn(torch.randn, *stream)
+        return self._drawn(torch.randn, *stream) * self.scale
 
     def uniform(self, *stream: Any) -> Tensor:
         """Return noise between -1 and 1 embedding scales, likewise."""
-        return 2 * self._drawn(torch.rand, *stream) - self.scale * self.moves
+        return (2 * self._drawn(torch.rand, *stream) - self.moves) * self.scale
 
-    def _drawn(self, draw: Callable[..., Tensor], *stream: Any) -> Tensor:
+    def shares(self, *stream: Any, width: int | None = None) -> Tensor:
+        """Return numbers between 0 and 1, [B, 1, N, D or width]; 0 where inputs do not move."""
+        return self._drawn(torch.rand, *stream, width=width)
+
+    def _drawn(self, draw: Callable[..., Tensor], *stream: Any, width: int | None = None) -> Tensor:
         # For the tokens of one sequence at a time: the same whatever it is padded with.
-        drawn = torch.zeros(len(self.x), *self.x.shape[2:])
+        width = width or self.x.shape[-1]
+        drawn = torch.zeros(len(self.x), self.x.shape[-2], width)
         for sequence, moves in zip(drawn, self.field.movable.cpu(), strict=True):
-            shape = (int(moves.sum()), self.x.shape[-1])
-            sequence[moves] = draw(*shape, generator=generator(*stream))
-        return drawn[:, None].to(self.x) * self.scale
+            sequence[moves] = draw(int(moves.sum()), width, generator=generator(*stream))
+        return drawn[:, None].to(self.x)
 
     def _ball(self, eps: Tensor) -> Ball:
         return Ball(self.x, eps * self._unit, self._euclidean)
@@ -191,7 +185,7 @@ class Climb:
         if not euclidean:
             return self.scale
         typical = (self.moves * self.scale).expand(len(self.x), 1, *self.x.shape[2:])
-        return _length(typical)
+        return length(typical)
 
     def _felt(self) -> Tensor:
         """Return the smallest radius whose signed step the objective feels, [B, W]."""
@@ -228,12 +222,4 @@ def mean_size(direction: Tensor, moves: Tensor) -> Tensor:
     """
     count = moves.expand_as(direction).sum((-2, -1), keepdim=True)
     size = direction.abs().sum((-2, -1), keepdim=True) / count
-    return size.clamp_min(_tiny(size))
-
-
-def _length(z: Tensor) -> Tensor:
-    return z.square().sum((-2, -1), keepdim=True).sqrt()
-
-
-def _tiny(like: Tensor) -> float:
-    return float(torch.finfo(like.dtype).tiny)
+    return size.clamp_min(tiny(size))

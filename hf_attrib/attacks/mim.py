@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from hf_attrib.attacks.base import UpdateRule
-from hf_attrib.attacks.climb import Climb, mean_size
+from hf_attrib.attacks.climb import Climb
+from hf_attrib.attacks.momentum import MomentumRule
 
 __all__ = ["MIM"]
 
 
 @dataclass(frozen=True)
-class MIM(UpdateRule, name="mim"):
+class MIM(MomentumRule, name="mim"):
     r"""Steps along the sign of an accumulated gradient.
 
     .. math:: d^k = \mu d^{k-1} + \frac{\nabla J(x^k)}{\mathrm{mean}\,|\nabla J(x^k)|}
@@ -28,12 +27,7 @@ class MIM(UpdateRule, name="mim"):
     Source: arXiv:1710.06081.
     """
 
-    decay: float = field(default=1.0, metadata={"help": "Share of the momentum that is kept."})
-
-    def directions(self, climb: Climb) -> Iterator[Tensor]:
-        """Yield the momentum."""
-        momentum = torch.zeros_like(climb.x)
+    def gradients(self, climb: Climb) -> Iterator[Tensor]:
+        """Yield the gradient at each point."""
         while True:
-            gradient = climb.gradient()
-            momentum = self.decay * momentum + gradient / mean_size(gradient, climb.moves)
-            yield momentum
+            yield climb.gradient()

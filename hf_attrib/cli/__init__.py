@@ -1,4 +1,4 @@
-"""The command line: ``hf-attrib explain``, ``show``, ``compare``, and what there is to choose."""
+"""The command line: ``hf-attrib explain``, ``robustness``, ``show``, ``compare`` and the lists."""
 
 from hf_attrib.cli.commands import app, main
 

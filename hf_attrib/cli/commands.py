@@ -6,14 +6,17 @@ import io
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn, cast
 
 import torch
 import typer
 
 from hf_attrib import __version__
+from hf_attrib.attacking import search_question
 from hf_attrib.cli import catalog
+from hf_attrib.cli.attack import Attacked, Outputs
 from hf_attrib.cli.flags import flagged
 from hf_attrib.cli.options import Answer, Asked, ModelChoice, Record, View
 from hf_attrib.cli.output import (
@@ -23,6 +26,7 @@ from hf_attrib.cli.output import (
     complain,
     emit,
     emit_comparison,
+    emit_robustness,
     put,
     quiet,
 )
@@ -106,6 +110,55 @@ def explain(
     if record.dry_run and any((record.json, view.svg, view.html)):
         raise InputError("--dry-run explains nothing, so there is nothing to write into a file.")
     question = asked.question(asked.made_method(fields, answer.seed))
+    generating = answer.response is None and not record.dry_run
+    with _prepared(source, choice, answer, "Explaining", generating) as (explainer, prompt):
+        run = explainer.estimate if record.dry_run else explainer.explain
+        result: Any = run(
+            prompt,
+            method=question.method,
+            target=question.target.name,
+            contrast=question.contrast,
+            baseline=question.baseline,
+            attribute_to=question.attribute_to,
+            movable=question.movable,
+            spans=question.spans,
+            # The file holds every token's score; what is only looked at may be joined at once.
+            groups=view.group if record.json is None else None,
+            **answer.options(),
+        )
+    if record.dry_run:
+        put(f"{result}\n")
+    else:
+        emit(result, view, record.json)
+
+
+@app.command(epilog=_EXAMPLE.replace("explain", "robustness"))
+@flagged
+def robustness(
+    source: Source, attacked: Attacked, answer: Answer, choice: ModelChoice, outputs: Outputs
+) -> None:
+    """Find out how little an attack has to move a prompt to change each token of the answer."""
+    search = attacked.search()
+    search_question(attacked.attribute_to, attacked.movable)  # which checks itself
+    generating = answer.response is None
+    with _prepared(source, choice, answer, "Attacking", generating) as (explainer, prompt):
+        result: Any = explainer.robustness(
+            prompt,
+            attack=search.attack,
+            eps=search.eps,
+            bisections=search.bisections,
+            attribute_to=attacked.attribute_to,
+            movable=attacked.movable,
+            **answer.options(),
+        )
+    emit_robustness(result, outputs.json, outputs.html)
+
+
+@contextmanager
+def _prepared(
+    source: Source, choice: ModelChoice, answer: Answer, doing: str, generating: bool
+) -> Iterator[tuple[Explainer, Any]]:
+    """Load the model, and read the prompt; meanwhile show what is being done."""
     with session(cpu=choice.device.startswith("cpu")) as processes:
         # Standard input can be read once; all processes explain what the first one read.
         prompt = json.loads(processes.texts(json.dumps(source.read() if is_main() else None))[0])
@@ -113,34 +166,18 @@ def explain(
             model, tokenizer = load_model(choice.model, **choice.options())
             if answer.seed is not None:
                 torch.manual_seed(answer.seed)
-            generating = answer.response is None and not record.dry_run
-            activity.now("Generating" if generating else "Explaining")
-            explainer = Explainer(
-                model,
-                tokenizer,
-                batch_size=choice.batch_size,
-                max_memory=choice.max_memory,
-                progress=lambda done, total: activity.now("Explaining", done, total),
-                distributed=processes.count > 1,
-            )
-            run = explainer.estimate if record.dry_run else explainer.explain
-            result: Any = run(
+            activity.now("Generating" if generating else doing)
+            yield (
+                Explainer(
+                    model,
+                    tokenizer,
+                    batch_size=choice.batch_size,
+                    max_memory=choice.max_memory,
+                    progress=lambda done, total: activity.now(doing, done, total),
+                    distributed=processes.count > 1,
+                ),
                 prompt,
-                method=question.method,
-                target=question.target.name,
-                contrast=question.contrast,
-                baseline=question.baseline,
-                attribute_to=question.attribute_to,
-                movable=question.movable,
-                spans=question.spans,
-                # The file holds every token's score; what is only looked at may be joined at once.
-                groups=view.group if record.json is None else None,
-                **answer.options(),
             )
-    if record.dry_run:
-        put(f"{result}\n")
-    else:
-        emit(result, view, record.json)
 
 
 @app.command()

@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from hf_attrib import robustness_file
 from hf_attrib.attribution import Attribution
 from hf_attrib.compare import Comparison
 from hf_attrib.errors import AttributionWarning, InputError
 from hf_attrib.processes import is_main
 from hf_attrib.render import Heatmap, to_svg
 from hf_attrib.render.safe_text import visible
+from hf_attrib.robustness import Robustness
 from hf_attrib.storage import to_json
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ __all__ = [
     "complain",
     "emit",
     "emit_comparison",
+    "emit_robustness",
     "put",
     "quiet",
     "rendered",
@@ -137,6 +140,23 @@ def emit_comparison(comparison: Comparison, html: Path | None) -> None:
     finally:
         if html is not None:
             _save(comparison.to_html, html)
+
+
+def emit_robustness(result: Robustness, json: Path | None, html: Path | None) -> None:
+    """Print a robustness result, and write it where asked to.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    if not is_main():
+        return
+    try:
+        put(robustness_file.to_json(result) if json == STDSTREAM else rendered(result.__rich__()))
+    finally:
+        if json is not None and json != STDSTREAM:
+            _save(result.save, json)
+        if html is not None:
+            _save(result.to_html, html)
 
 
 def check_writable(path: Path) -> None:

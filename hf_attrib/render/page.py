@@ -21,7 +21,7 @@ from hf_attrib.render.pieces import response
 from hf_attrib.render.safe_text import visible
 from hf_attrib.storage import write_atomically
 
-__all__ = ["to_frame", "to_html"]
+__all__ = ["document", "to_frame", "to_html"]
 
 _FOLDER = Path(__file__).parent / "html"
 
@@ -42,10 +42,10 @@ def to_html(shown: Attribution | Comparison, path: str | os.PathLike[str] | None
     Returns:
         The HTML document.
     """
-    document = _render("page.html.jinja", **_of(shown))
+    page = document("page.html.jinja", **_of(shown))
     if path is not None:
-        write_atomically(Path(path), document)
-    return document
+        write_atomically(Path(path), page)
+    return page
 
 
 def to_frame(shown: Attribution | Comparison) -> str:
@@ -65,8 +65,8 @@ def to_frame(shown: Attribution | Comparison) -> str:
     if scores > _MOST_SCORES:
         left_out = f"the {scores:,} single scores are left out here; to_html(path) writes them all"
         context |= {"full": False, "notes": (*context["notes"], left_out)}
-    document = escape(_render("page.html.jinja", **context))
-    return _render("frame.html.jinja", document=document, height=height, text=str(shown))
+    page = escape(document("page.html.jinja", **context))
+    return document("frame.html.jinja", document=page, height=height, text=str(shown))
 
 
 def _of(shown: Attribution | Comparison) -> dict[str, Any]:
@@ -121,7 +121,13 @@ def _context(
     }
 
 
-def _render(template: str, **context: Any) -> str:
+def document(template: str, **context: Any) -> str:
+    """Return a template filled in; all text in it is escaped, and made visible where it is not.
+
+    Args:
+        template: its name.
+        **context: what it needs.
+    """
     return _environment().get_template(template).render(context)
 
 

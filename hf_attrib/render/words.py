@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from hf_attrib.agreement import Agreement
 from hf_attrib.attribution import Attribution, Run
 from hf_attrib.render.safe_text import visible
+from hf_attrib.robustness import AttackRun
 
 __all__ = [
     "about",
@@ -137,7 +138,7 @@ def completeness(result: Attribution) -> str:
     return line(sums)
 
 
-def cost(run: Run) -> str:
+def cost(run: Run | AttackRun) -> str:
     """Return how many rows were run, and for how long.
 
     Args:

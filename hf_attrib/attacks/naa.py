@@ -1,0 +1,89 @@
+"""Neuron attribution attack. Zhang et al. 2022, arXiv:2204.00008."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from hf_attrib.attacks.climb import Climb
+from hf_attrib.attacks.momentum import MomentumRule
+from hf_attrib.checks import at_least
+from hf_attrib.decomposition import Rows
+from hf_attrib.pairs import flattened
+from hf_attrib.quadrature import midpoint
+
+__all__ = ["NAA"]
+
+
+@dataclass(frozen=True)
+class NAA(MomentumRule, name="naa"):
+    r"""Momentum steps that lower what the states of a hidden layer contribute.
+
+    .. math:: G^k = \nabla_x \sum_j w_j\,h_j(x^k), \qquad
+        w_j = \int_0^1 \frac{\partial J}{\partial h_j}\big(x' + \alpha (x - x')\big)\,d\alpha
+
+    with h the states of the layer in the middle of the decoder. The weights are found once, at
+    the start. As h depends on how a model is built, models that compute the same are not always
+    attacked the same way.
+
+    Images are weighed on the way from black; here it is from the reference x'.
+
+    Args:
+        decay: :math:`\mu` of the momentum.
+        points: of the midpoint rule for the weights.
+
+    Raises:
+        UnsupportedModelError: when it walks: the model has no layers that can be found.
+
+    Source: arXiv:2204.00008.
+    """
+
+    uses_reference: ClassVar[bool] = True
+    implementation_invariant: ClassVar[bool] = False
+    points: int = field(default=30, metadata={"help": "Points averaged over for the weights."})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(1, points=self.points)
+
+    def rows(self, walkers: int | None) -> Rows:
+        """Return the rows of walks that do not stop."""
+        weights = Rows(joint=self.points)
+        if walkers is not None:
+            weights = Rows(own=self.points).times(walkers)
+        return super().rows(walkers) + weights
+
+    def gradients(self, climb: Climb) -> Iterator[Tensor]:
+        """Yield gradients of the weighted states."""
+        alpha = midpoint(self.points).nodes.to(climb.x).reshape(-1, 1, 1, 1, 1)
+        points = climb.reference + alpha * (climb.x - climb.reference)
+        weights = climb.objective.sign * _run(climb, points, None).mean(0)
+        while True:
+            yield _run(climb, climb.here[None], weights)[0] * climb.moves
+
+
+def _run(climb: Climb, points: Tensor, weights: Tensor | None) -> Tensor:
+    """Return gradients at points [K, B, W, N, D]: of F by a layer's states, or of these by x.
+
+    Args:
+        climb: of the walk.
+        points: where.
+        weights: of the states, [B, W, ...].
+    """
+    field = climb.field
+    rows, sequence, target = flattened(points, field.sequences, field.targets)
+    own = None if weights is None else weights.flatten(0, 1)
+
+    def compute(part: Tensor) -> tuple[Tensor, ...]:
+        here = part.to(rows.device)
+        found = field.layered(rows[here], sequence[part], target[part])
+        return (found.weigh(torch.ones(len(part), 1)) if own is None else found.pull(own[here]),)
+
+    (gradient,) = field.runner.map(len(rows), compute)
+    field.forward_rows += len(rows) // field.sequences
+    field.backward_rows += len(rows) // field.sequences
+    return gradient.reshape(*points.shape[:3], *gradient.shape[1:])

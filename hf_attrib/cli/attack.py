@@ -1,0 +1,59 @@
+"""The options of ``hf-attrib robustness``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hf_attrib.attacks import attacks
+from hf_attrib.cli.output import STDSTREAM, check_distinct, check_writable
+from hf_attrib.flips import Search, search_of
+
+__all__ = ["Attacked", "Outputs"]
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """Attack."""
+
+    attack: Annotated[
+        str,
+        typer.Option(help=f"One of {', '.join(attacks())}; or with fields, as 'bim(steps=20)'."),
+    ] = "bim"
+    eps: Annotated[float, typer.Option(help="The largest radius, in embedding scales.")] = 1.0
+    bisections: Annotated[
+        int, typer.Option(help="How often the interval around a radius is halved.")
+    ] = 6
+    attribute_to: Annotated[
+        str, typer.Option(help="prompt; or all, to attack the tokens generated before, too.")
+    ] = "prompt"
+    movable: Annotated[
+        str, typer.Option(help="content; or all, to attack special and template tokens, too.")
+    ] = "content"
+
+    def search(self) -> Search:
+        """Return the search asked for, which checks itself.
+
+        Raises:
+            InputError: some value is unknown or out of range.
+        """
+        return search_of(self.attack, self.eps, self.bisections, {})[0]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Output."""
+
+    json: Annotated[
+        Path | None, typer.Option(help="Save the result; - prints it instead of the table.")
+    ] = None
+    html: Annotated[Path | None, typer.Option(help="Write a page into this file, too.")] = None
+
+    def __post_init__(self) -> None:
+        check_distinct(self.json, self.html)
+        for path in (self.json, self.html):
+            if path is not None and (path is self.html or path != STDSTREAM):
+                check_writable(path)

@@ -65,7 +65,7 @@ class AGI(AdversarialMethod, name="agi"):
     eps: float | str = field(
         default="auto", metadata={"help": "Radius in embedding scales, or auto."}
     )
-    steps: int = field(default=10, metadata={"help": "Steps of each walk."})
+    steps: int = field(default=10, metadata={"help": "Steps of the walk."})
     objective: str = field(default="shared", metadata={"help": "Whose walks: shared, per_token."})
     variant: str = field(default="corrected", metadata={"help": f"{', '.join(VARIANTS)}."})
 
@@ -74,7 +74,7 @@ class AGI(AdversarialMethod, name="agi"):
         at_least(1, classes=self.classes)
         one_of(("shared", "per_token"), objective=self.objective)
         one_of(VARIANTS, variant=self.variant)
-        BIM(self.eps, self.steps)  # which refuses what is out of range
+        object.__setattr__(self, "eps", BIM(self.eps, self.steps).eps)  # checked, and a number
 
     def promises(self) -> Claims:
         """Return what the variant claims."""

@@ -63,9 +63,7 @@ class AttEXplore(AdversarialMethod, name="attexplore"):
         default="auto", metadata={"help": "Radius in embedding scales, or auto."}
     )
     steps: int = field(default=10, metadata={"help": "Steps of the walk."})
-    objective: str = field(
-        default="shared", metadata={"help": "What walks lower: shared, per_token."}
-    )
+    objective: str = field(default="shared", metadata={"help": "Whose walks: shared, per_token."})
     variant: str = field(default="corrected", metadata={"help": f"{', '.join(VARIANTS)}."})
     seed: int = field(default=0, metadata={"help": "Seed of all random numbers."})
 
@@ -73,7 +71,7 @@ class AttEXplore(AdversarialMethod, name="attexplore"):
         super().__post_init__()
         one_of(("shared", "per_token"), objective=self.objective)
         one_of(VARIANTS, variant=self.variant)
-        self._rule()
+        object.__setattr__(self, "eps", self._rule().eps)  # checked, and a number
 
     def promises(self) -> Claims:
         """Return what the variant claims."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.attacks import VARIANTS, Objective, Uncut, Walk, elimination, rank_code, sizes
-from hf_attrib.checks import at_least, one_of
+from hf_attrib.checks import at_least, number, one_of
 from hf_attrib.field import Decomposition, Field
 from hf_attrib.methods.adversarial import AdversarialMethod
 from hf_attrib.methods.base import Claims, Rows
@@ -62,8 +62,8 @@ class ISA(AdversarialMethod, name="isa"):
     )
     rounds: int = field(default=10, metadata={"help": "Rounds in which inputs go."})
     eps: float = field(default=0.15, metadata={"help": "Length of a walk in embedding scales."})
-    steps: int = field(default=8, metadata={"help": "Steps of a walk."})
-    objective: str = field(default="shared", metadata={"help": "Whose order: shared, per_token."})
+    steps: int = field(default=8, metadata={"help": "Steps of the walk."})
+    objective: str = field(default="shared", metadata={"help": "Whose walks: shared, per_token."})
     variant: str = field(default="corrected", metadata={"help": f"{', '.join(VARIANTS)}."})
     seed: int = field(default=0, metadata={"help": "Seed of variant=released."})
 
@@ -73,6 +73,7 @@ class ISA(AdversarialMethod, name="isa"):
         at_least(0, seed=self.seed)
         one_of(("shared", "per_token"), objective=self.objective)
         one_of(VARIANTS, variant=self.variant)
+        object.__setattr__(self, "eps", number(eps=self.eps))
         Uncut(self.eps, self.steps)  # which refuses what is out of range
 
     def promises(self) -> Claims:
@@ -97,7 +98,7 @@ class ISA(AdversarialMethod, name="isa"):
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Find the order in which inputs go, and attribute along it."""
         start, rule = x[:, :1], Uncut(self.eps, self.steps)
-        size = torch.full((field.sequences, field.targets), float(self.eps))
+        size = torch.full((field.sequences, field.targets), self.eps)
         step = size / self.steps
         if self.variant == "released":
             given = Objective.of_each(field), start, self.rounds, rule

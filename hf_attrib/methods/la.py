@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.attacks import VARIANTS, Objective, Uncut, reanchored, sizes, walks_to
-from hf_attrib.checks import at_least, number, one_of
+from hf_attrib.checks import at_least, one_of
 from hf_attrib.field import Decomposition, Field
 from hf_attrib.methods.adversarial import AdversarialMethod
 from hf_attrib.methods.base import Claims, Rows
@@ -62,7 +62,7 @@ class LA(AdversarialMethod, name="la"):
     eps: float | str = field(
         default="auto", metadata={"help": "Radius in embedding scales, or auto."}
     )
-    steps: int = field(default=10, metadata={"help": "Steps of each walk."})
+    steps: int = field(default=10, metadata={"help": "Steps of the walk."})
     objective: str = field(default="shared", metadata={"help": "Whose walks: shared, per_token."})
     variant: str = field(default="corrected", metadata={"help": f"{', '.join(VARIANTS)}."})
 
@@ -71,7 +71,7 @@ class LA(AdversarialMethod, name="la"):
         at_least(1, classes=self.classes)
         one_of(("shared", "per_token"), objective=self.objective)
         one_of(VARIANTS, variant=self.variant)
-        Uncut(self.eps, self.steps)  # which refuses what is out of range
+        object.__setattr__(self, "eps", Uncut(self.eps, self.steps).eps)  # checked, and a number
 
     def promises(self) -> Claims:
         """Return what the variant claims."""
@@ -97,7 +97,7 @@ class LA(AdversarialMethod, name="la"):
         if self.variant == "corrected":
             walks = (rule.walk(objective, start) for objective in objectives)
             return Decomposition.mean([self.along(field, walk) for walk in walks])
-        share = 0.1 if self.eps == "auto" else number(eps=self.eps)
+        share = 0.1 if self.eps == "auto" else float(self.eps)
         parts = [reanchored(field, o, start, share * start, self.steps) for o in objectives]
         size = torch.full((field.sequences, field.targets), share)
         return Decomposition(torch.stack(parts).sum(0), None, sizes=sizes(field, size, size))

@@ -75,17 +75,21 @@ class AttEXplore(AdversarialMethod, name="attexplore"):
 
     def promises(self) -> Claims:
         """Return what the variant claims."""
+        claims = self.claims_of(self._shared, self.steps)
         if self.variant == "corrected":
-            return self.claims
-        return replace(self.claims, signed=False, identity=None, additive=False)
+            return claims
+        return replace(claims, signed=False, identity=None, additive=False)
+
+    @property
+    def _shared(self) -> bool:
+        return self.objective == "shared" and self.variant == "corrected"
 
     def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
         """Return the rows run at least and at most."""
-        shared = self.objective == "shared" and self.variant == "corrected"
-        walk = self._rule().rows(None if shared else targets)
+        walk = self._rule().rows(None if self._shared else targets)
         if self.variant == "released":
             return walk.exactly()
-        least, most = self.rows_along(targets, shared, self.steps)
+        least, most = self.rows_along(targets, self._shared, self.steps)
         return walk + least, walk + most
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
@@ -93,8 +97,7 @@ class AttEXplore(AdversarialMethod, name="attexplore"):
         start = x[:, :1]
         if self.variant == "released":
             return own_products(field, self._rule(), Objective.of_each(field, 1.0), start)
-        each = self.objective == "per_token"
-        objective = Objective.of_each(field) if each else Objective.shared(field)
+        objective = Objective.shared(field) if self._shared else Objective.of_each(field)
         return self.along(field, self._rule().walk(objective, start))
 
     def _rule(self) -> FrequencyNoise:

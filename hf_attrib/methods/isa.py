@@ -78,21 +78,26 @@ class ISA(AdversarialMethod, name="isa"):
 
     def promises(self) -> Claims:
         """Return what the variant claims."""
+        claims = self.claims_of(self._shared, self.steps)
         if self.variant == "corrected":
-            return self.claims
-        program = replace(self.claims, signed=False, identity=None, stochastic=True)
+            return claims
+        program = replace(claims, signed=False, identity=None, stochastic=True)
         return replace(program, axioms=frozenset(), additive=False, baseline=None)
+
+    @property
+    def _shared(self) -> bool:
+        return self.objective == "shared" and self.variant == "corrected"
 
     def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
         """Return the rows run at least and at most."""
         if self.variant == "released":
             walk = Rows(own=targets * self.steps, own_values=2 * targets)
             return walk.times(2 * self.rounds).exactly()
-        shared, rounds = self.objective == "shared", min(self.rounds, inputs)
+        rounds = min(self.rounds, inputs)
         own = Rows(own=targets * self.steps, own_values=targets)
-        walk = Rows(joint=self.steps, values=1) if shared else own
+        walk = Rows(joint=self.steps, values=1) if self._shared else own
         search = walk.times(2 * (rounds - 1))
-        few, many = self.rows_along(targets, shared, rounds, fewest=1)
+        few, many = self.rows_along(targets, self._shared, rounds, fewest=1)
         return search + few, search + many
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
@@ -104,8 +109,7 @@ class ISA(AdversarialMethod, name="isa"):
             given = Objective.of_each(field), start, self.rounds, rule
             code = rank_code(*given, (_SIGMA, _PENALTY, self.seed))
             return Decomposition(code, None, sizes=sizes(field, size, step))
-        each = self.objective == "per_token"
-        objective = Objective.of_each(field) if each else Objective.shared(field)
+        objective = Objective.shared(field) if self._shared else Objective.of_each(field)
         rounds = min(self.rounds, int(field.movable.sum(1).max()))
         points = torch.stack(elimination(objective, start, baseline[:, :1], rounds, rule))
         return self.along(field, Walk(points, size[:, : points.shape[2]], step[:, :1]))

@@ -75,25 +75,29 @@ class LA(AdversarialMethod, name="la"):
 
     def promises(self) -> Claims:
         """Return what the variant claims."""
+        claims = self.claims_of(self._shared, self.steps)
         if self.variant == "corrected":
-            return self.claims
-        return replace(self.claims, identity=None, additive=False)
+            return claims
+        return replace(claims, identity=None, additive=False)
+
+    @property
+    def _shared(self) -> bool:
+        return self.objective == "shared" and self.variant == "corrected"
 
     def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
         """Return the rows run at least and at most."""
-        shared, ids, walks = self.objective == "shared", Rows(values=1), self.classes + 1
+        ids, walks = Rows(values=1), self.classes + 1
         if self.variant == "released":
             return (ids + Rows(own=2 * targets * self.steps).times(walks)).exactly()
-        walk = Uncut(self.eps, self.steps).rows(None if shared else targets)
-        least, most = self.rows_along(targets, shared, self.steps)
+        walk = Uncut(self.eps, self.steps).rows(None if self._shared else targets)
+        least, most = self.rows_along(targets, self._shared, self.steps)
         return ids + (walk + least).times(walks), ids + (walk + most).times(walks)
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Walk to other tokens and away from the token; there is no baseline."""
         start, rule = x[:, :1], Uncut(self.eps, self.steps)
-        each = self.objective == "per_token" or self.variant == "released"
-        away = Objective.of_each(field) if each else Objective.shared(field)
-        objectives = [away, *walks_to(field, field.rivals(start, self.classes), each)]
+        away = Objective.shared(field) if self._shared else Objective.of_each(field)
+        objectives = [away, *walks_to(field, field.rivals(start, self.classes), not self._shared)]
         if self.variant == "corrected":
             walks = (rule.walk(objective, start) for objective in objectives)
             return Decomposition.mean([self.along(field, walk) for walk in walks])

@@ -5,61 +5,114 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from hf_attrib.methods import AXIOMS, Claims, Method, methods
+from hf_attrib.attacks import UpdateRule, attacks
+from hf_attrib.methods import AXIOMS, Method, methods
 
-HEAD = """\
+METHODS = f"""\
 # Methods
 
 Written by `python docs/make.py` from the registry; `hf-attrib methods` prints the same in a
-terminal. A claim in this table is a test that runs:
+terminal. Each *yes* in this table is a test that runs, and each *no* a counterexample that runs
+([laws](../tests/laws.py), [counterexamples](../tests/counterexamples.py)).
 
-- *completeness*: scores sum to f(x) - f(x'). *In the mean*: to what the second column says, within
-  the standard error that the result carries.
-- *dummy*: an input that f ignores scores 0.
-- *linearity*: the scores of a f + b g are a and b times theirs.
-- *sensitivity*: if x and x' differ in one input and f differs, that input scores non-zero.
+{chr(10).join(f"- *{axiom.replace('_', ' ')}*: {law}" for axiom, law in AXIOMS.items())}
+
+*In the mean*: within the standard error that the result carries, as scores are means over what was
+drawn. *n/a*: the method finds x' itself, so there is no pair of x and x' for the law to speak of.
+Where scores sum to f(x) - f(x'), x' is the baseline, which you may choose; x_adv is where a walk
+ends that the method finds. What a sum misses of its identity is in every result (`result.gap`).
 
 Costs count f(x), too, for T explained tokens, K steps, S samples and N inputs that move. A
 forward row serves all T tokens; a backward row serves one. Where directional rows, one for each
 group of inputs, are cheaper than backward rows, they take their place ([how](directions.md)).
+The names of [attacks](attacks.md) are methods, too: `fundamental` with that attack.
+
+"""
+
+ATTACKS = """\
+# Attacks
+
+Written by `python docs/make.py` from the registry; `hf-attrib attacks` prints the same in a
+terminal. An attack is a rule that says where an input moves, step by step. It is the `update` of
+`fundamental` and other [methods](methods.md), which integrate the true gradient of f along its
+walk; its name is a method, too: `explain(prompt, method="mim")`. You may [write
+one](write-an-attack.md).
+
+J is what an attack raises: for the tokens explained, the sum of -f, or each -f on a walk of its
+own. Radii and steps are in units of u, the typical size of a coordinate of the embedding table;
+only inputs that may move do. Where a rule was made for images and is another one here, its section
+says what has changed. *Gradients for each step*: at how many points that of J is found, together.
 
 """
 
 
-def kept(axiom: str, claims: Claims) -> str:
-    """Say whether a law is kept: always, in the mean over samples, or not."""
-    if axiom == "completeness" and claims.stochastic and claims.identity and claims.baseline:
-        return "in the mean"
-    return "yes" if axiom in claims.axioms else "no"
+def yes(flag: bool) -> str:
+    """Say it in a word."""
+    return "yes" if flag else "no"
+
+
+def table(heads: list[str], rows: list[list[str]]) -> str:
+    """Return a table in Markdown."""
+    every = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in every)
 
 
 def methods_page() -> str:
     """Return the table of methods, and a section on each."""
-    lines = [
-        "| method | scores sum to | signed | stochastic | " + " | ".join(AXIOMS) + " | cost |",
-        "|---" * (5 + len(AXIOMS)) + "|",
-    ]
+    axioms = [axiom.replace("_", " ") for axiom in AXIOMS]
+    rows = []
     for name, method in methods().items():
         claims = method.claims
         cells = [f"`{name}`", claims.identity or "nothing exact"]
-        cells += ["yes" if flag else "no" for flag in (claims.signed, claims.stochastic)]
-        cells += [kept(axiom, claims) for axiom in AXIOMS]
-        lines.append("| " + " | ".join([*cells, claims.cost]) + " |")
-    return HEAD + "\n".join([*lines, *map(section, methods().values())]) + "\n"
+        cells += [yes(claims.signed), yes(claims.stochastic)]
+        rows.append([*cells, *map(claims.keeps, AXIOMS), claims.cost])
+    heads = ["method", "scores sum to", "signed", "stochastic", *axioms, "cost"]
+    return (
+        METHODS + "\n".join([table(heads, rows), *map(method_section, methods().values())]) + "\n"
+    )
 
 
-def section(method: type[Method]) -> str:
-    """Return what a method's docstring says, and its fields."""
-    about, _, rest = (inspect.getdoc(method) or "").partition("\n\nArgs:")
-    about = about.partition("\n\nReturns:")[0]
-    source = re.search(r"^Source: (.+)$", rest or inspect.getdoc(method) or "", re.M)
-    parts = [f"\n## {method.name}", markdown(about)]
+def attacks_page() -> str:
+    """Return the table of attacks, and a section on each."""
+    rows = []
+    for name, attack in attacks().items():
+        about, source = first_line(attack), source_of(attack)
+        points = str(attack().samples()) if issubclass(attack, UpdateRule) else ""
+        facts = [yes(attack.stochastic), yes(attack.implementation_invariant)]
+        rows.append([f"[`{name}`](#{name})", about, points, *facts, source])
+    heads = ["attack", "walk", "gradients for each step", "stochastic"]
+    heads += ["implementation invariance", "source"]
+    parts = [table(heads, rows), *map(section, attacks().values())]
+    return ATTACKS + "\n".join(parts) + "\n"
+
+
+def method_section(method: type[Method]) -> str:
+    """Return what a method's docstring says, its baseline, and its fields."""
     own = method.claims.baseline
-    parts.append(f"Baseline unless you name one: {own}." if own else "It has no baseline.")
+    baseline = f"Baseline unless you name one: {own}." if own else "It has no baseline."
     if method.claims.many_references:
-        parts[-1] += " Takes distributions: `vocabulary`, `noise`, or a list of prompts."
-    parts += [f"- `{f.name}` = `{f.default}`: {f.metadata['help']}" for f in fields(method)]
-    return "\n\n".join([*parts, f"Source: {source[1]}" if source else ""]).rstrip()
+        baseline += " Takes distributions: `vocabulary`, `noise`, or a list of prompts."
+    return section(method, baseline)
+
+
+def first_line(kind: type) -> str:
+    """Return the sentence that a docstring starts with."""
+    return (inspect.getdoc(kind) or "").partition("\n")[0].rstrip(".")
+
+
+def source_of(kind: type) -> str:
+    """Return what a docstring names as its source."""
+    found = re.search(r"^Source: (.+(?:\n.+)*)$", inspect.getdoc(kind) or "", re.M)
+    return found[1].replace("\n", " ").rstrip(".") if found else ""
+
+
+def section(kind: type, *more: str) -> str:
+    """Return what a docstring says, and the fields of its class."""
+    about = re.split(r"\n\n(?:Args|Returns|Raises|Source):", inspect.getdoc(kind) or "")[0]
+    parts = [f"\n## {kind.name}", markdown(about), *more]
+    parts += [f"- `{f.name}` = `{f.default}`: {f.metadata['help']}" for f in fields(kind)]
+    source = source_of(kind)
+    return "\n\n".join([*parts, f"Source: {source}." if source else ""]).rstrip()
 
 
 def markdown(text: str) -> str:
@@ -70,7 +123,7 @@ def markdown(text: str) -> str:
     return re.sub(r"(?<!`)``(?!`)", "`", text).strip()
 
 
-PAGES = {"methods.md": methods_page}
+PAGES = {"attacks.md": attacks_page, "methods.md": methods_page}
 
 if __name__ == "__main__":
     for page, write in PAGES.items():

@@ -154,7 +154,7 @@ class Engine:
         field.space = space_of(self.model, sites, batch, reference, seen.x, scored)
         self.memory.fit(field, seen.x, question.demand())
         named = question.method.promises().baseline is not None
-        baseline = reference.name if named else "none"
+        baseline = reference.name if named else None
         return Opened(batch, asked, field, seen, baseline, verdict.notes, started)
 
     def _attribute(

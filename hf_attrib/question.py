@@ -63,6 +63,8 @@ class Question:
             raise InputError(
                 f"movable is {self.movable!r}; expected 'content', 'all' or a flag for each token."
             )
+        if self.baseline is not None and self.method.promises().baseline is None:
+            raise InputError(f"method {self.method.name} has no baseline; leave it out.")
 
     def reference(self, tokenizer: Any) -> Baseline:
         """Return the baseline asked for, or the method's own.

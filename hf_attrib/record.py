@@ -60,7 +60,7 @@ class Outcome:
 
 
 def record(
-    model: Any, question: Question, baseline: str, seconds: float, notes: tuple[str, ...]
+    model: Any, question: Question, baseline: str | None, seconds: float, notes: tuple[str, ...]
 ) -> Run:
     """Record what the sequences of a batch have in common."""
     claims = question.method.promises()

@@ -22,7 +22,7 @@ class Run:
         contrast_pieces: their text.
         attribute_to: ``"prompt"`` or ``"all"`` (prompt and generated prefix).
         movable: which tokens could move: ``"content"``, ``"all"`` or ``"given"`` by flags.
-        baseline: what the reference input was, in words.
+        baseline: what the reference input was, in words; ``None`` if the method takes none.
         signed: whether scores carry a sign.
         identity: what the scores of a target sum to, e.g. ``"f(x) - f(x')"``, or ``None``.
         resolution: differences of f below this count as this in the relative gap (units of f).
@@ -47,7 +47,7 @@ class Run:
     contrast_pieces: tuple[str, ...] | None
     attribute_to: str
     movable: str
-    baseline: str
+    baseline: str | None
     signed: bool
     identity: str | None
     resolution: float

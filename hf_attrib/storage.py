@@ -223,7 +223,7 @@ def _run(value: Value) -> Run:
         contrast_pieces=value.field("contrast_pieces").optional(texts),
         attribute_to=value.field("attribute_to").text(),
         movable=value.field("movable").text(),
-        baseline=value.field("baseline").text(),
+        baseline=value.field("baseline").optional(Value.text),
         signed=value.field("signed").flag(),
         identity=value.field("identity").optional(Value.text),
         resolution=value.field("resolution").number(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -36,6 +36,7 @@ class Problem:
     function: Callable[[Tensor], Tensor]
     x: Tensor  # [1, 1, N, D]
     baseline: Tensor
+    drawn: Callable[[int, int], Tensor] = reference  # baselines of methods that draw them
 
     def field(self, row_budget: int = 8) -> FunctionField:
         targets = self.function(self.x[0]).shape[1]
@@ -54,7 +55,18 @@ class Problem:
 
     def space(self) -> Space:
         positions = torch.zeros(self.x.shape[2], dtype=torch.int64)
-        return Space((Table(lambda ids: WORDS[ids], len(WORDS)),), positions, reference)
+        return Space((Table(lambda ids: WORDS[ids], len(WORDS)),), positions, self.drawn)
+
+    def moving(self, n: int) -> Problem:
+        """The same function at an input that differs from all baselines at position n alone."""
+        x, drawn = self.baseline.clone(), self.drawn
+        x[..., n, :] = self.x[..., n, :]
+
+        def start(sample: int, seed: int) -> Tensor:
+            here = torch.arange(x.shape[-2]) == n
+            return torch.where(here[:, None], drawn(sample, seed), x)
+
+        return replace(self, x=x, drawn=start)
 
     def difference(self) -> Tensor:
         """f(x) - f(x'), [1, T]."""
@@ -77,11 +89,39 @@ def quadratic(z: Tensor) -> Tensor:
 
 def smooth(z: Tensor) -> Tensor:
     """A two-layer tanh language model head: log-probabilities of two tokens."""
-    hidden = torch.tanh(z.flatten(1) @ _MIX)
-    return (hidden @ _HEAD).log_softmax(-1)[:, :2]
+    return _read(_units(z))
+
+
+def smooth_again(z: Tensor) -> Tensor:
+    """The same function by another network, with an inverse pair and other hidden units.
+
+    The first layer is two, whose product it is; units change places and sign, as tanh allows; and
+    the vocabulary is in another order, its logits shifted.
+    """
+    return _read_turned(_turned(z))
+
+
+def _units(z: Tensor) -> Tensor:
+    return torch.tanh(z.flatten(1) @ _MIX)
+
+
+def _read(units: Tensor) -> Tensor:
+    return (units @ _HEAD).log_softmax(-1)[:, :2]
+
+
+def _turned(z: Tensor) -> Tensor:
+    return z.flatten(1) @ _TURN
+
+
+def _read_turned(turned: Tensor) -> Tensor:
+    order, signs = torch.tensor([3, 1, 4, 0, 2]), torch.tensor([1.0, -1, -1, 1, -1]).double()
+    units = torch.tanh(turned @ (torch.linalg.inv(_TURN) @ _MIX[:, order]) * signs)
+    logits = (units * signs) @ _HEAD[order].flip(1) + 3.0
+    return logits.log_softmax(-1)[:, [6, 5]]
 
 
 _MIX, _HEAD = random(12, 5) / 2, random(5, 7)
+_TURN = torch.randn(12, 12, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
 
 
 def ignores_second(z: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hf_attrib.attacks import base as attacks
 from hf_attrib.methods import base
 
 ROOT = Path(__file__).parent.parent
@@ -18,17 +19,31 @@ def blocks(language, text=README):
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
 
 
+PAGES = [
+    "README.md",
+    "docs/devices.md",
+    "docs/robustness.md",
+    "docs/write-a-method.md",
+    "docs/write-an-attack.md",
+]
+    "README.md",
+    "docs/write-a-method.md",
+    "docs/write-an-attack.md",
+    "docs/devices.md",
+    "docs/robustness.md",
+]
+
+
 @pytest.fixture
-def _own_methods(monkeypatch):
-    """Forget methods that a page defines."""
-    monkeypatch.setattr(base._METHODS, "_classes", dict(base._METHODS.all()))
+def _own_kinds(monkeypatch):
+    """Forget methods and attacks that a page defines."""
+    for registry in (base._METHODS, attacks._ATTACKS):
+        monkeypatch.setattr(registry, "_classes", dict(registry.all()))
 
 
 @pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
-@pytest.mark.usefixtures("_own_methods")
-@pytest.mark.parametrize(
-    "page", ["README.md", "docs/write-a-method.md", "docs/devices.md", "docs/robustness.md"]
-)
+@pytest.mark.usefixtures("_own_kinds")
+@pytest.mark.parametrize("page", PAGES)
 def test_python_blocks_run(page, tmp_path, monkeypatch, capsys):
     """In order and in one namespace, as a reader would type them."""
     monkeypatch.chdir(tmp_path)

@@ -14,6 +14,7 @@ from hf_attrib.methods import (
     BaselineAverage,
     DiscretizedIG,
     ExpectedGradients,
+    Fundamental,
     GuidedIG,
     InputXGradient,
     IntegratedGradients,
@@ -157,7 +158,7 @@ def test_a_word_as_baseline_is_no_word_on_the_way():
         VarGrad(samples=50),
         NoiseAverage(samples=10, inner=InputXGradient()),
         BaselineAverage(samples=10, inner=IDGI(steps=8)),
-        BaselineAverage(samples=10, inner=SmoothGrad(samples=2, sigma=1.0)),
+        BaselineAverage(samples=10, inner=NoiseAverage(samples=2, inner="input_x_gradient")),
         NoiseAverage(samples=10, inner=ExpectedGradients(samples=5)),
         NoiseAverage(samples=10, inner=NoiseAverage(samples=2, inner="input_x_gradient")),
     ],
@@ -288,7 +289,9 @@ def test_the_table_knows_its_mean_scale_and_neighbours():
         (lambda: GuidedIG(fraction=2), "shares; expected at most 1"),
         (lambda: GuidedIG(distance=math.nan), "distance is nan"),
         (lambda: DiscretizedIG(words=0), "words is 0"),
-        (lambda: NoiseAverage(inner="nil"), "method 'nil' is unknown"),
+        (lambda: NoiseAverage(inner="nil"), "method 'nil' is unknown; .*idgi.* attack: .*bim"),
+        (lambda: BaselineAverage(inner="mim"), "inner is fundamental, which has no baseline"),
+        (lambda: BaselineAverage(inner="saliency"), "inner is saliency, which has no baseline"),
         (lambda: BaselineAverage(inner=3), "inner is 3; expected the name of one method"),
         (lambda: NoiseAverage(inner="idgi(8)"), "expected the name of one method, or name"),
         (
@@ -313,6 +316,12 @@ def test_a_wrapper_claims_what_it_holds():
     assert both.promises().many_references
     assert both.promises().baseline == "vocabulary"
     assert NoiseAverage(inner="input_x_gradient").promises().baseline == "zero"
-    assert "completeness" not in NoiseAverage().promises().axioms
+    assert "sensitivity" in BaselineAverage().promises().axioms
+    assert "linearity" not in BaselineAverage(inner=IDGI()).promises().axioms
+    for moved in (NoiseAverage(), both, ExpectedGradients(noise=0.1)):
+        assert moved.promises().keeps("sensitivity") == "no"
+        assert moved.promises().keeps("completeness") == "in the mean"
+    assert NoiseAverage(inner="mim").promises().keeps("sensitivity") == "n/a"
+    assert NoiseAverage(inner="mim(eps=0.5)").inner == Fundamental("mim(eps=0.5)")
     assert ExpectedGradients(noise=0.1).promises().identity == "E f(x + noise) - E f(x')"
     assert str(both).startswith("noise_average(inner=baseline_average(inner=idgi(steps=64)")

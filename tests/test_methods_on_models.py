@@ -24,6 +24,7 @@ from hf_attrib.methods import (
     VarGrad,
     methods,
 )
+from hf_attrib.render.words import about
 
 PROMPT, RESPONSE = tiny.ids(9), tiny.ids(4, seed=1)
 
@@ -64,8 +65,14 @@ def models():
 
 
 def explain(model, name, batch_size=None, **options):
-    options = {"input_ids": PROMPT, "response_ids": RESPONSE, "baseline": "mean"} | options
-    return Explainer(model, batch_size=batch_size).explain(method=quick(name), **options)
+    options = {"input_ids": PROMPT, "response_ids": RESPONSE} | options
+    return Explainer(model, batch_size=batch_size).explain(**from_the_mean(name), **options)
+
+
+def from_the_mean(name):
+    """A method that is not slow, from the mean embedding if it takes a baseline."""
+    method = quick(name)
+    return {"method": method, "baseline": "mean" if method.promises().baseline else None}
 
 
 @pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
@@ -90,9 +97,10 @@ def test_batched_equals_single(models, family, name):
     """Random numbers too: they belong to a sequence, not to a place in a batch."""
     explainer = Explainer(models(family), tiny.tokenizer(family == "t5"))
     prompts, responses = ["the key is red", "Ada"], [" blue", " in the key"]
-    together = explainer.explain(prompts, response=responses, method=quick(name), baseline="mean")
+    options = from_the_mean(name)
+    together = explainer.explain(prompts, response=responses, **options)
     for prompt, response, found in zip(prompts, responses, together, strict=True):
-        single = explainer.explain(prompt, response=response, method=quick(name), baseline="mean")
+        single = explainer.explain(prompt, response=response, **options)
         size = 2e-5 * float(single.scores.abs().max())
         if found.error_bound is not None:  # rounding may tip a decision to spend a gradient more
             size = max(size, float(found.error_bound.max()))
@@ -122,6 +130,18 @@ def test_tokens_that_are_not_read_score_exactly_zero(models, family, name):
     for t, row in enumerate(found.scores):
         assert not row[prompt + t :].any()
         assert row[: prompt + t].any()
+
+
+@pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
+@pytest.mark.parametrize("name", [n for n, m in methods().items() if m.claims.baseline is None])
+def test_methods_without_a_baseline_refuse_one(models, name):
+    question = {"input_ids": PROMPT, "response_ids": RESPONSE, "method": name}
+    for call in (Explainer(models("gpt2")).explain, Explainer(models("gpt2")).estimate):
+        with pytest.raises(InputError, match=f"method {name} has no baseline; leave it out"):
+            call(**question, baseline="mean")
+    found = Explainer(models("gpt2")).explain(**question | {"method": quick(name)})
+    assert found.run.baseline is None
+    assert not any("baseline" in part for part in about(found.run))
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,8 @@ class Attack(ABC):
     stochastic: ClassVar[bool] = False
     #: Whether it depends on the reference input x' of the question.
     uses_reference: ClassVar[bool] = False
+    #: Whether networks that compute the same function have the same walk.
+    implementation_invariant: ClassVar[bool] = True
 
     def __init_subclass__(cls, *, name: str | None = None) -> None:
         super().__init_subclass__()

@@ -43,6 +43,7 @@ class NAA(MomentumRule, name="naa"):
     """
 
     uses_reference: ClassVar[bool] = True
+    implementation_invariant: ClassVar[bool] = False
     points: int = field(default=30, metadata={"help": "Points averaged over for the weights."})
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The command line: ``hf-attrib explain``, ``robustness``, ``show``, ``compare`` and the lists."""
+"""The command line: ``explain``, ``robustness``, ``show``, ``compare``, and what to choose from."""
 
 from hf_attrib.cli.commands import app, main
 

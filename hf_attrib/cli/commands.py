@@ -201,6 +201,12 @@ def methods() -> None:
 
 
 @app.command()
+def attacks() -> None:
+    """List the attacks: rules that say where a method's path goes."""
+    put(catalog.attacks_table())
+
+
+@app.command()
 def models() -> None:
     """List the embedded models."""
     put(catalog.models_table())

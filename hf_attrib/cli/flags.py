@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from types import NoneType
 from typing import Any, get_args, get_type_hints
@@ -19,6 +19,8 @@ __all__ = ["flagged", "method_fields"]
 
 #: What typer can read from a word; a field of another type gets the word itself.
 _READABLE = (bool, int, float, str)
+#: Methods that help names, of those that share a field and its default.
+_NAMED = 3
 
 
 def flagged(function: Callable[..., None]) -> Callable[..., None]:
@@ -90,14 +92,18 @@ def _about(by_method: Mapping[str, Field[Any]]) -> str:
     """Return what a field is, said once for all methods that say the same, and its defaults."""
     said: dict[str, dict[str, list[str]]] = {}
     for method, f in by_method.items():
-        alike = said.setdefault(f.metadata.get("help", ""), {})
-        alike.setdefault(str(f.default), []).append(method)
-    return " ".join(f"{about} ({_defaults(alike)})" for about, alike in said.items())
+        defaults = said.setdefault(f.metadata.get("help", ""), {})
+        defaults.setdefault(str(f.default), []).append(method)
+    return " ".join(
+        f"{about} ({'; '.join(f'{_listed(names)}: {value}' for value, names in defaults.items())})"
+        for about, defaults in said.items()
+    )
 
 
-def _defaults(alike: Mapping[str, Sequence[str]]) -> str:
-    """Return the names of methods before the default that they share."""
-    return "; ".join(f"{', '.join(names)}: {default}" for default, names in alike.items())
+def _listed(names: list[str]) -> str:
+    """Write a list, of which only the beginning if it is long."""
+    more = len(names) - _NAMED
+    return ", ".join(names) if more < 2 else f"{', '.join(names[:_NAMED])} and {more} more"
 
 
 def _kinds() -> dict[str, Any]:

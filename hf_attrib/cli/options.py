@@ -97,7 +97,10 @@ class Answer:
 class Asked:
     """What to explain."""
 
-    method: Annotated[str, typer.Option(help=f"{', '.join(methods())}.")] = "integrated_gradients"
+    method: Annotated[
+        str,
+        typer.Option(help=f"{', '.join(methods())}; or the name of one of hf-attrib attacks."),
+    ] = "integrated_gradients"
     target: Annotated[str, typer.Option(help=f"Of each generated token: {', '.join(TARGETS)}.")] = (
         "log_prob"
     )
@@ -107,7 +110,8 @@ class Asked:
     baseline: Annotated[
         str | None,
         typer.Option(
-            help=f"What tokens are compared to: {', '.join(NAMES)}, token:TEXT or id:NUMBER."
+            help=f"What tokens are compared to, if the method takes it: {', '.join(NAMES)}, "
+            "token:TEXT or id:NUMBER."
         ),
     ] = None
     attribute_to: Annotated[

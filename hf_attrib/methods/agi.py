@@ -57,7 +57,7 @@ class AGI(AdversarialMethod, name="agi"):
         identity="f(x) - mean f(x_adv)",
         stochastic=False,
         cost="C walks: K + 4 forward, K + 1 backward rows each, 5 * K, 5 * K * T to integrate",
-        axioms=frozenset({"dummy"}),
+        axioms=frozenset({"completeness", "dummy", "implementation_invariance"}),
         additive=True,
         baseline=None,
     )

@@ -54,7 +54,7 @@ class AttEXplore(AdversarialMethod, name="attexplore"):
         identity="f(x) - f(x_adv)",
         stochastic=True,
         cost="S * K + 4 forward, S * K + 1 backward rows to walk; 5 * K, 5 * K * T to integrate",
-        axioms=frozenset({"dummy"}),
+        axioms=frozenset({"completeness", "dummy", "implementation_invariance"}),
         additive=True,
         baseline=None,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -27,13 +28,17 @@ __all__ = [
     "of_sample",
 ]
 
-#: Laws a method may claim; the test suite runs each claim against problems with exact answers.
-#:
-#: - ``completeness``: scores sum to f(x) - f(x').
-#: - ``dummy``: an input that f ignores scores 0.
-#: - ``linearity``: the scores of a f + b g are a and b times theirs.
-#: - ``sensitivity``: if x and x' differ in one input and f differs, that input scores non-zero.
-AXIOMS = ("completeness", "dummy", "linearity", "sensitivity")
+#: Laws that a method keeps or not, in words. The test suite runs each that is claimed against
+#: problems with exact answers, and a counterexample for each that is not.
+AXIOMS = MappingProxyType(
+    {
+        "completeness": "scores sum to the method's identity, up to the gap that results report.",
+        "dummy": "an input that f ignores scores 0.",
+        "implementation_invariance": "networks that compute the same f have the same scores.",
+        "linearity": "the scores of a f + b g are a and b times theirs.",
+        "sensitivity": "if x and x' differ in one input and f differs, that input scores non-zero.",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -46,9 +51,10 @@ class Claims:
         stochastic: whether scores depend on a seed, and come with standard errors.
         cost: rows of a result with T targets, K path nodes, S samples and N inputs that move,
             f(x) included.
-        axioms: those of :data:`AXIOMS` that hold.
+        axioms: those of :data:`AXIOMS` that hold; where scores are means over drawn inputs,
+            completeness and sensitivity hold in the mean.
         many_references: whether the method draws references from a distribution.
-        baseline: the reference when the caller names none; ``None`` if the method has none.
+        baseline: the reference when the caller names none; ``None`` if the method takes none.
         additive: whether each input's score is linear in its products of gradient and velocity, so
             that a group of inputs can be explained as one.
         whole_gradients: how many gradients of all targets, [T, N, D], are held whole at the most,
@@ -64,6 +70,38 @@ class Claims:
     baseline: str | None = "mean"
     additive: bool = False
     whole_gradients: int = 0
+
+    def keeps(self, axiom: str) -> str:
+        """Say whether a law is kept: "yes", "in the mean", "no", or "n/a".
+
+        Sensitivity speaks of a pair of x and x'. Where scores explain the change from a point that
+        the method finds itself, there is no pair to choose, so the law does not apply.
+
+        Args:
+            axiom: one of :data:`AXIOMS`.
+        """
+        identity = self.identity or "f(x')"
+        if axiom == "sensitivity" and "f(x')" not in identity:
+            return "n/a"
+        if axiom not in self.axioms or (axiom == "completeness" and self.identity is None):
+            return "no"
+        drawn = self.stochastic and "E f" in identity
+        return "in the mean" if drawn and axiom in ("completeness", "sensitivity") else "yes"
+
+    def over_noise(self, cost: str) -> Claims:
+        """Return what holds for means over noisy inputs.
+
+        Args:
+            cost: of the mean.
+        """
+        return replace(
+            self,
+            identity=self.identity and self.identity.replace("f(x)", "E f(x + noise)", 1),
+            stochastic=True,
+            cost=cost,
+            # Noise moves all inputs, so x and x' never differ in one alone.
+            axioms=self.axioms - {"sensitivity"},
+        )
 
 
 @dataclass(frozen=True)
@@ -137,6 +175,11 @@ def method(name: str, arguments: Mapping[str, Any]) -> Method:
         InputError: no such method, no such field, or a value that the method rejects.
     """
     if name not in attacks():
+        if name not in methods():
+            raise InputError(
+                f"method {name!r} is unknown; expected one of {', '.join(methods())}; or the name "
+                f"of an attack: {', '.join(attacks())}."
+            )
         return _METHODS.make(name, arguments)
     own = {f.name for f in fields(attacks()[name])}
     update = attack(name, {k: v for k, v in arguments.items() if k in own})
@@ -148,8 +191,8 @@ def held(inner: str | Method) -> Method:
     """Return the method that a wrapper holds.
 
     Args:
-        inner: a method, its name, or its name and fields, as in ``"idgi(steps=8)"``, which is how
-            a method is written.
+        inner: a method, its name or an attack's, or name and fields, as in ``"idgi(steps=8)"``,
+            which is how a method is written.
 
     Raises:
         InputError: there is no such method.

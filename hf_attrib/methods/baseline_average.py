@@ -10,7 +10,7 @@ from torch import Tensor
 from hf_attrib.checks import at_least
 from hf_attrib.errors import InputError
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method, Rows, held, of_sample
+from hf_attrib.methods.base import AXIOMS, Claims, Method, Rows, held, of_sample
 from hf_attrib.sampling import Average
 
 __all__ = ["BaselineAverage"]
@@ -36,7 +36,8 @@ class BaselineAverage(Method, name="baseline_average"):
         references takes the place of f(x').
 
     Raises:
-        InputError: ``samples`` is below 2, there is no such method, or it averages over references.
+        InputError: ``samples`` is below 2, or there is no such method, or it has no baseline or
+            averages over references itself.
 
     Source: arXiv:1906.10670.
     """
@@ -46,7 +47,7 @@ class BaselineAverage(Method, name="baseline_average"):
         identity="f(x) - E f(x')",
         stochastic=True,
         cost="S * (K + 1) + 1 forward rows, S * K * T backward rows",
-        axioms=frozenset({"dummy", "linearity"}),
+        axioms=frozenset(AXIOMS),
         many_references=True,
         baseline="vocabulary",
     )
@@ -61,10 +62,12 @@ class BaselineAverage(Method, name="baseline_average"):
         at_least(2, samples=self.samples)
         at_least(0, seed=self.seed)
         object.__setattr__(self, "inner", held(self.inner))
-        if held(self.inner).promises().many_references:
+        name, claims = held(self.inner).name, held(self.inner).promises()
+        if claims.baseline is None:
+            raise InputError(f"inner is {name}, which has no baseline; take it alone.")
+        if claims.many_references:
             raise InputError(
-                f"inner is {held(self.inner).name}, which averages over references itself; take it "
-                "alone."
+                f"inner is {name}, which averages over references itself; take it alone."
             )
 
     def promises(self) -> Claims:
@@ -76,7 +79,6 @@ class BaselineAverage(Method, name="baseline_average"):
             identity=identity,
             stochastic=True,
             cost=f"S times {inner.cost}",
-            axioms=inner.axioms & self.claims.axioms,
             many_references=True,
             baseline=self.claims.baseline,
         )

@@ -63,7 +63,7 @@ class BIG(AdversarialMethod, name="big"):
         stochastic=False,
         cost="up to (5 * K + 12) * T forward, 4 * K * T backward rows to search; about 17 * T each "
         "to integrate",
-        axioms=frozenset({"dummy"}),
+        axioms=frozenset({"completeness", "dummy", "implementation_invariance"}),
         additive=True,
         baseline=None,
         whole_gradients=12,

@@ -42,7 +42,7 @@ class BSM(Method, name="bsm"):
         identity=None,
         stochastic=False,
         cost="up to (5 * K + 12) * T forward, (4 * K + 1) * T backward rows",
-        axioms=frozenset({"dummy"}),
+        axioms=frozenset({"dummy", "implementation_invariance"}),
         baseline=None,
         whole_gradients=12,
     )

@@ -12,7 +12,7 @@ from hf_attrib.checks import at_least
 from hf_attrib.errors import InputError
 from hf_attrib.field import Decomposition, Field
 from hf_attrib.integrals import line_integral
-from hf_attrib.methods.base import Claims, Method, Rows
+from hf_attrib.methods.base import AXIOMS, Claims, Method, Rows
 from hf_attrib.paths import monotone, polyline
 from hf_attrib.quadrature import MOST_GAUSS_NODES, composite, gauss_legendre
 from hf_attrib.space import Table
@@ -56,7 +56,7 @@ class DiscretizedIG(Method, name="discretized_ig"):
         identity="f(x) - f(x')",
         stochastic=False,
         cost="nodes * (words + 1) + 2 forward rows, nodes * (words + 1) * T backward rows",
-        axioms=frozenset({"completeness", "dummy", "linearity", "sensitivity"}),
+        axioms=frozenset(AXIOMS),
         additive=True,
     )
     words: int = field(default=30, metadata={"help": "Anchor words of a path."})

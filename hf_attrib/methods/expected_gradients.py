@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hf_attrib.checks import at_least, positive
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method, Rows
+from hf_attrib.methods.base import AXIOMS, Claims, Method, Rows
 from hf_attrib.paths import Path
 from hf_attrib.sampling import Running, generator, noise
 
@@ -47,7 +47,7 @@ class ExpectedGradients(Method, name="expected_gradients"):
         identity="f(x) - E f(x')",
         stochastic=True,
         cost="2 * S + 1 forward rows, S * T backward rows",
-        axioms=frozenset({"dummy", "linearity"}),
+        axioms=frozenset(AXIOMS),
         many_references=True,
         baseline="vocabulary",
         additive=True,
@@ -66,8 +66,7 @@ class ExpectedGradients(Method, name="expected_gradients"):
         """Claim the mean over noisy inputs, where there is noise."""
         if not self.noise:
             return self.claims
-        cost = "3 * S + 1 forward rows, S * T backward rows"
-        return replace(self.claims, identity="E f(x + noise) - E f(x')", cost=cost)
+        return self.claims.over_noise("3 * S + 1 forward rows, S * T backward rows")
 
     def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
         """Return the rows run at least and at most."""

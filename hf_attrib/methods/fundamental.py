@@ -53,7 +53,7 @@ class Fundamental(AdversarialMethod, name="fundamental"):
         identity="f(x) - f(x_adv)",
         stochastic=False,
         cost="K + 4 forward, K + 1 backward rows to walk; about 5 * K, 5 * K * T to integrate",
-        axioms=frozenset({"dummy"}),
+        axioms=frozenset({"completeness", "dummy", "implementation_invariance"}),
         additive=True,
         baseline=None,
     )
@@ -77,8 +77,11 @@ class Fundamental(AdversarialMethod, name="fundamental"):
         backward, by = walk.joint + walk.own, " * T" * each
         forward = backward + walk.values + walk.own_values
         cost = f"{forward}{by} forward, {backward}{by} backward rows to walk; about {5 * steps}"
+        varies = frozenset() if attack.implementation_invariant else {"implementation_invariance"}
+        claims = self.claims_of(not each, steps)
         return replace(
-            self.claims,
+            claims,
+            axioms=claims.axioms - varies,
             cost=f"{cost}{by} forward, {5 * steps} * T backward to integrate",
             baseline="mean" if attack.uses_reference else None,
         )

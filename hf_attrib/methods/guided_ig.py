@@ -11,7 +11,7 @@ from torch import Tensor
 from hf_attrib.checks import at_least, positive
 from hf_attrib.errors import InputError
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method, Rows
+from hf_attrib.methods.base import AXIOMS, Claims, Method, Rows
 
 __all__ = ["GuidedIG"]
 
@@ -51,7 +51,7 @@ class GuidedIG(Method, name="guided_ig"):
         identity="f(x) - f(x')",
         stochastic=False,
         cost="T * (K + 1) + 1 forward rows, T * (K + 1) backward rows",
-        axioms=frozenset({"completeness", "dummy", "sensitivity"}),
+        axioms=frozenset(AXIOMS) - {"linearity"},
         whole_gradients=14,
     )
     steps: int = field(default=200, metadata={"help": "Steps of the walk."})

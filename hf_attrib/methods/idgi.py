@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hf_attrib.checks import at_least
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method, Rows
+from hf_attrib.methods.base import AXIOMS, Claims, Method, Rows
 from hf_attrib.paths import straight
 
 __all__ = ["IDGI"]
@@ -45,7 +45,7 @@ class IDGI(Method, name="idgi"):
         identity="f(x) - f(x')",
         stochastic=False,
         cost="K + 2 forward rows, K * T backward rows",
-        axioms=frozenset({"completeness", "dummy", "sensitivity"}),
+        axioms=frozenset(AXIOMS) - {"linearity"},
     )
     steps: int = field(default=64, metadata={"help": "Segments of the path."})
 

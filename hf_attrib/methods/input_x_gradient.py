@@ -40,7 +40,7 @@ class InputXGradient(Method, name="input_x_gradient"):
         identity=None,
         stochastic=False,
         cost="3 forward rows, T backward rows",
-        axioms=frozenset({"dummy", "linearity"}),
+        axioms=frozenset({"dummy", "implementation_invariance", "linearity"}),
         baseline="zero",
         additive=True,
     )

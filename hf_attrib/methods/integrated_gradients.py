@@ -12,7 +12,7 @@ from hf_attrib.checks import at_least, positive
 from hf_attrib.errors import InputError
 from hf_attrib.field import Decomposition, Field
 from hf_attrib.integrals import line_integral
-from hf_attrib.methods.base import Claims, Method, Rows
+from hf_attrib.methods.base import AXIOMS, Claims, Method, Rows
 from hf_attrib.paths import graded, straight
 from hf_attrib.quadrature import MOST_GAUSS_NODES, RULES
 
@@ -64,7 +64,7 @@ class IntegratedGradients(Method, name="integrated_gradients"):
         identity="f(x) - f(x')",
         stochastic=False,
         cost="K + 2 forward rows, K * T backward rows; K as needed, mostly 20 to 60, if not given",
-        axioms=frozenset({"completeness", "dummy", "linearity", "sensitivity"}),
+        axioms=frozenset(AXIOMS),
         additive=True,
     )
     steps: int | None = field(default=None, metadata={"help": "Nodes of a fixed rule."})

@@ -12,7 +12,7 @@ from hf_attrib.attacks import VARIANTS, Objective, Uncut, Walk, elimination, ran
 from hf_attrib.checks import at_least, number, one_of
 from hf_attrib.field import Decomposition, Field
 from hf_attrib.methods.adversarial import AdversarialMethod
-from hf_attrib.methods.base import Claims, Rows
+from hf_attrib.methods.base import AXIOMS, Claims, Rows
 
 __all__ = ["ISA"]
 
@@ -57,7 +57,7 @@ class ISA(AdversarialMethod, name="isa"):
         identity="f(x) - f(x')",
         stochastic=False,
         cost="18 * R forward, 16 * R backward rows to search; about 5 * R, 5 * R * T to integrate",
-        axioms=frozenset({"completeness", "dummy", "sensitivity"}),
+        axioms=frozenset(AXIOMS) - {"linearity"},
         additive=True,
     )
     rounds: int = field(default=10, metadata={"help": "Rounds in which inputs go."})

@@ -54,7 +54,7 @@ class LA(AdversarialMethod, name="la"):
         identity="f(x) - mean f(x_adv)",
         stochastic=False,
         cost="C + 1 walks: K + 4 forward, K + 1 backward rows each, 5 * K, 5 * K * T to integrate",
-        axioms=frozenset({"dummy"}),
+        axioms=frozenset({"completeness", "dummy", "implementation_invariance"}),
         additive=True,
         baseline=None,
     )

@@ -54,7 +54,7 @@ class MFABA(AdversarialMethod, name="mfaba"):
         identity="f(x) - f(x_adv)",
         stochastic=False,
         cost="2 * K + 4 forward, K + 1 backward rows to walk; about 5 * K, 5 * K * T to integrate",
-        axioms=frozenset({"dummy"}),
+        axioms=frozenset({"completeness", "dummy", "implementation_invariance"}),
         additive=True,
         baseline=None,
     )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hf_attrib.checks import at_least, positive
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method, Rows, held, of_sample
+from hf_attrib.methods.base import AXIOMS, Claims, Method, Rows, held, of_sample
 from hf_attrib.sampling import Average, noise
 
 __all__ = ["NoiseAverage"]
@@ -44,7 +44,7 @@ class NoiseAverage(Method, name="noise_average"):
         identity="E f(x + noise) - f(x')",
         stochastic=True,
         cost="S * (K + 2) + 1 forward rows, S * K * T backward rows",
-        axioms=frozenset({"dummy", "linearity"}),
+        axioms=frozenset(AXIOMS) - {"sensitivity"},
     )
     inner: str | Method = field(
         default="integrated_gradients(steps=64)",
@@ -63,14 +63,7 @@ class NoiseAverage(Method, name="noise_average"):
     def promises(self) -> Claims:
         """Claim what the inner method does, in the mean."""
         inner = held(self.inner).promises()
-        identity = inner.identity and inner.identity.replace("f(x)", "E f(x + noise)", 1)
-        return replace(
-            inner,
-            identity=identity,
-            stochastic=True,
-            cost=f"S times {inner.cost}",
-            axioms=inner.axioms & self.claims.axioms,
-        )
+        return inner.over_noise(cost=f"S times {inner.cost}")
 
     def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
         """Return the rows run at least and at most."""

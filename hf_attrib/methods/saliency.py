@@ -37,7 +37,8 @@ class Saliency(Method, name="saliency"):
         identity=None,
         stochastic=False,
         cost="2 forward rows, T backward rows",
-        axioms=frozenset({"dummy"}),
+        axioms=frozenset({"dummy", "implementation_invariance"}),
+        baseline=None,
     )
 
     def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:

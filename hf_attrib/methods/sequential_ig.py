@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method, Rows
+from hf_attrib.methods.base import AXIOMS, Claims, Method, Rows
 from hf_attrib.paths import Path
 
 __all__ = ["SequentialIG"]
@@ -45,7 +45,7 @@ class SequentialIG(Method, name="sequential_ig"):
         identity=None,
         stochastic=False,
         cost="N + 2 forward rows, 0 backward rows",
-        axioms=frozenset({"dummy", "linearity", "sensitivity"}),
+        axioms=frozenset(AXIOMS) - {"completeness"},
     )
 
     def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:

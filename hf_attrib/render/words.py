@@ -81,7 +81,8 @@ def about(run: Run) -> list[str]:
     parts = [f"{run.method}({fields})" if fields else run.method]
     contrast = _contrast(run)
     parts.append(f"target {run.target}" + (f" less that of {contrast}" if contrast else ""))
-    parts.append(f"baseline {run.baseline}")
+    if run.baseline is not None:
+        parts.append(f"baseline {run.baseline}")
     if run.attribute_to != "prompt":
         parts.append(f"attributed to {run.attribute_to}")
     if run.movable != "content":

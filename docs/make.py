@@ -41,7 +41,8 @@ one](write-an-attack.md).
 J is what an attack raises: for the tokens explained, the sum of -f, or each -f on a walk of its
 own. Radii and steps are in units of u, the typical size of a coordinate of the embedding table;
 only inputs that may move do. Where a rule was made for images and is another one here, its section
-says what has changed. *Gradients for each step*: at how many points that of J is found, together.
+says what has changed. *Gradients for each step*: at how many points that of J is found, together;
+attacks of another kind say nothing. *Takes a baseline*: the rule depends on a reference x'.
 
 """
 
@@ -78,9 +79,9 @@ def attacks_page() -> str:
     for name, attack in attacks().items():
         about, source = first_line(attack), source_of(attack)
         points = str(attack().samples()) if issubclass(attack, UpdateRule) else ""
-        facts = [yes(attack.stochastic), yes(attack.implementation_invariant)]
-        rows.append([f"[`{name}`](#{name})", about, points, *facts, source])
-    heads = ["attack", "walk", "gradients for each step", "stochastic"]
+        facts = attack.stochastic, attack.uses_reference, attack.implementation_invariant
+        rows.append([f"[`{name}`](#{name})", about, points, *map(yes, facts), source])
+    heads = ["attack", "walk", "gradients for each step", "stochastic", "takes a baseline"]
     heads += ["implementation invariance", "source"]
     parts = [table(heads, rows), *map(section, attacks().values())]
     return ATTACKS + "\n".join(parts) + "\n"

@@ -40,7 +40,9 @@ class Problem:
 
     def field(self, row_budget: int = 8) -> FunctionField:
         targets = self.function(self.x[0]).shape[1]
-        made = FunctionField(self.function, targets, self.x.shape[2], row_budget, self.space())
+        hidden, after = LAYERS.get(self.function, (torch.clone, self.function))
+        shape = targets, self.x.shape[2]
+        made = FunctionField(after, *shape, row_budget, self.space(), hidden=hidden)
         made.logits, made.ids = self.logits, torch.zeros(1, targets, dtype=torch.int64)
         return made
 
@@ -128,6 +130,9 @@ def ignores_second(z: Tensor) -> Tensor:
     """Targets that do not depend on input 1."""
     return smooth(torch.cat([z[:, :1], torch.zeros_like(z[:, :1]), z[:, 2:]], 1))
 
+
+#: Hidden layers of functions, and what comes after them; others have the input for a layer.
+LAYERS = {smooth: (_units, _read), smooth_again: (_turned, _read_turned)}
 
 PROBLEMS = [
     Problem("linear", linear, random(1, 1, 4, 3), random(1, 1, 4, 3)),

@@ -19,19 +19,8 @@ def blocks(language, text=README):
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
 
 
-PAGES = [
-    "README.md",
-    "docs/devices.md",
-    "docs/robustness.md",
-    "docs/write-a-method.md",
-    "docs/write-an-attack.md",
-]
-    "README.md",
-    "docs/write-a-method.md",
-    "docs/write-an-attack.md",
-    "docs/devices.md",
-    "docs/robustness.md",
-]
+OTHERS = ("devices", "robustness", "write-a-method", "write-an-attack")
+PAGES = ["README.md", *(f"docs/{name}.md" for name in OTHERS)]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The command line: ``explain``, ``robustness``, ``show``, ``compare``, and what to choose from."""
+"""The command line: ``hf-attrib explain``, ``robustness``, ``show``, ``compare`` and the lists."""
 
 from hf_attrib.cli.commands import app, main
 

@@ -73,6 +73,7 @@ def _facts(kind: type[Method]) -> _Facts:
 
 def _attack_facts(kind: type[Attack]) -> _Facts:
     yield "stochastic", "yes" if kind.stochastic else "no"
+    yield "takes a baseline", "yes" if kind.uses_reference else "no"
 
 
 def models_table() -> str:

@@ -129,6 +129,14 @@ class Method(ABC):
         """Return what this very method claims; a method that holds another asks that one."""
         return self.claims
 
+    def reseeded(self, seed: int) -> Method:
+        """Return the same method, which is stochastic, with random numbers of its own.
+
+        Args:
+            seed: of these numbers.
+        """
+        return replace(self, **{"seed": seed})
+
     def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
         """Return what the method runs at least, and at most.
 
@@ -206,4 +214,4 @@ def of_sample(inner: Method, seed: int, sample: int) -> Method:
     """Return a held method with random numbers of its own for one sample of its wrapper."""
     if not inner.promises().stochastic:
         return inner
-    return replace(inner, **{"seed": derived(seed, inner.name, sample)})
+    return inner.reseeded(derived(seed, inner.name, sample))

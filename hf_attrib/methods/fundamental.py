@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -11,7 +11,7 @@ from hf_attrib.attacks import Attack, Objective, held_attack
 from hf_attrib.checks import one_of
 from hf_attrib.field import Decomposition, Field
 from hf_attrib.methods.adversarial import AdversarialMethod
-from hf_attrib.methods.base import Claims, Rows
+from hf_attrib.methods.base import Claims, Method, Rows
 
 __all__ = ["Fundamental"]
 
@@ -70,21 +70,27 @@ class Fundamental(AdversarialMethod, name="fundamental"):
         object.__setattr__(self, "update", held_attack(self.update, "update"))
 
     def promises(self) -> Claims:
-        """Claim what holds for the attack: its cost, and the reference it may depend on."""
+        """Claim what holds for the attack: its cost, its laws, the reference it may depend on."""
         attack = held_attack(self.update, "update")
         each = self.objective == "per_token"
         walk, steps = attack.rows(1 if each else None), attack.segments()
         backward, by = walk.joint + walk.own, " * T" * each
         forward = backward + walk.values + walk.own_values
         cost = f"{forward}{by} forward, {backward}{by} backward rows to walk; about {5 * steps}"
-        varies = frozenset() if attack.implementation_invariant else {"implementation_invariance"}
+        broken = set() if attack.implementation_invariant else {"implementation_invariance"}
         claims = self.claims_of(not each, steps)
         return replace(
             claims,
-            axioms=claims.axioms - varies,
+            axioms=claims.axioms - broken,
+            stochastic=attack.stochastic,
             cost=f"{cost}{by} forward, {5 * steps} * T backward to integrate",
             baseline="mean" if attack.uses_reference else None,
         )
+
+    def reseeded(self, seed: int) -> Method:
+        """Return the same method with random numbers of its own: those of its attack."""
+        update: Any = held_attack(self.update, "update")
+        return replace(self, update=replace(update, seed=seed))
 
     def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
         """Return the rows run at least and at most."""

@@ -78,7 +78,7 @@ class Fundamental(AdversarialMethod, name="fundamental"):
         forward = backward + walk.values + walk.own_values
         cost = f"{forward}{by} forward, {backward}{by} backward rows to walk; about {5 * steps}"
         return replace(
-            self.claims,
+            self.claims_of(not each, steps + 2 * attack.samples()),
             cost=f"{cost}{by} forward, {5 * steps} * T backward to integrate",
             baseline="mean" if attack.uses_reference else None,
         )

@@ -78,7 +78,7 @@ class Fundamental(AdversarialMethod, name="fundamental"):
         forward = backward + walk.values + walk.own_values
         cost = f"{forward}{by} forward, {backward}{by} backward rows to walk; about {5 * steps}"
         broken = set() if attack.implementation_invariant else {"implementation_invariance"}
-        claims = self.claims_of(not each, steps)
+        claims = self.claims_of(not each, steps + 2 * attack.samples())
         return replace(
             claims,
             axioms=claims.axioms - broken,

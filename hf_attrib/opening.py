@@ -29,7 +29,7 @@ class Opened:
         contrasts: of each of them.
         field: what is asked about, as a function of the embeddings.
         seen: what the model does with the batch.
-        baseline: what references are, in words.
+        baseline: what references are, in words, or ``None`` if the method has none.
         notes: reservations about the model.
         started: when the work on the batch began.
     """

@@ -8,8 +8,10 @@ import tiny
 import torch
 from problems import PROBLEMS, WORDS
 from reference import Case, scale
-from reference_adversarial import ADVERSARIAL, RELEASED, edge, mfaba
+from reference_adversarial import ADVERSARIAL, RELEASED, edge, isa_released, mfaba
 
+from hf_attrib.attacks import Objective, Uncut
+from hf_attrib.attacks.elimination import _shares
 from hf_attrib.errors import AttributionWarning, InputError
 from hf_attrib.explainer import Explainer
 from hf_attrib.function_field import FunctionField
@@ -151,6 +153,26 @@ def test_released_variants_equal_the_published_loops(name, problem):
     for target, scores in enumerate(found.scores[0]):
         expected = RELEASED[name](Case(problem, target))
         torch.testing.assert_close(scores, expected, rtol=1e-7, atol=1e-7)
+
+
+def test_ranks_within_a_round_equal_the_published_loop():
+    """With few rounds many coordinates go at once, and all that they are ranked by shows."""
+    problem = PROBLEMS[1]
+    found = ISA(rounds=2, variant="released")(problem.field(), problem.x, problem.baseline)
+    expected = isa_released(Case(problem, 0), rounds=2)
+    torch.testing.assert_close(found.scores[0, 0], expected, rtol=1e-7, atol=1e-7)
+
+
+def test_shares_of_a_linear_change_add_up_to_it():
+    """Once on the way up and once on the way down, whatever the slope; none for what is gone."""
+    for factor in (1.0, 50.0):
+        field = replace(LINEAR, function=lambda z, k=factor: k * LINEAR.function(z)).field()
+        objective, stays = Objective.of_each(field), torch.ones(1, 2, 4, 1).double()
+        stays[..., 2, :] = 0
+        start = LINEAR.x.expand(-1, 2, -1, -1)
+        found = _shares(objective, start, Uncut(0.15, 8), stays)
+        torch.testing.assert_close(found.sum((-2, -1)), torch.full((1, 2), 2.0).double())
+        assert not found[..., 2, :].any()
 
 
 @pytest.mark.parametrize("name", ["agi", "attexplore", "isa", "la", "mfaba"])

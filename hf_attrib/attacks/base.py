@@ -72,6 +72,10 @@ class Attack(ABC):
         """Return whether distances are measured by the length of vectors."""
         return False
 
+    def samples(self) -> int:
+        """Return at how many points the gradient of J is found for each step."""
+        return 1
+
 
 @dataclass(frozen=True)
 class UpdateRule(Attack):
@@ -119,10 +123,6 @@ class UpdateRule(Attack):
         Args:
             climb: the gradient of J, where the walk is, its radius, and random numbers.
         """
-
-    def samples(self) -> int:
-        """Return at how many points the gradient of J is found for each step."""
-        return 1
 
     def rows(self, walkers: int | None) -> Rows:
         """Return the rows of walks that do not stop."""

@@ -67,6 +67,10 @@ class CarliniWagner(Attack, name="cw"):
         """Return how many segments a walk has."""
         return 1
 
+    def euclidean(self) -> bool:
+        """Return whether distances are measured by the length of vectors."""
+        return True
+
     def walk(self, objective: Objective, x: Tensor, goes_on: GoesOn | None = None) -> Walk:
         """Search from x; the walk is the straight line to what was found."""
         start = x.expand(-1, objective.field.targets, -1, -1)

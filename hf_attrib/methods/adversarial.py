@@ -10,13 +10,15 @@ from hf_attrib.attacks import Walk, sizes
 from hf_attrib.checks import at_least, one_of, positive
 from hf_attrib.field import Decomposition, Field
 from hf_attrib.integrals import polyline_integral
-from hf_attrib.methods.base import Method, Rows
+from hf_attrib.methods.base import Claims, Method, Rows
 from hf_attrib.paths import straight
 from hf_attrib.quadrature import STEP_RULES, reverse
 
 __all__ = ["AdversarialMethod"]
 
 _ADAPTIVE = "adaptive"
+#: Whole gradients that a walk holds besides its points: directions, projections, sums.
+_BESIDES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,15 @@ class AdversarialMethod(Method):
         one_of((_ADAPTIVE, *STEP_RULES), rule=self.rule)
         positive(tolerance=self.tolerance)
         at_least(first_nodes(), max_points=self.max_points)
+
+    def claims_of(self, shared: bool, steps: int) -> Claims:
+        """Return the claims of the class, and that walks of each target hold all their points.
+
+        Args:
+            shared: whether targets share walks.
+            steps: of a walk.
+        """
+        return self.claims if shared else replace(self.claims, whole_gradients=steps + _BESIDES)
 
     def along(self, field: Field, walk: Walk) -> Decomposition:
         """Return the scores of a walk, and the sizes of its ball and its steps."""

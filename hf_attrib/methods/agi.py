@@ -65,7 +65,7 @@ class AGI(AdversarialMethod, name="agi"):
     eps: float | str = field(
         default="auto", metadata={"help": "Radius in embedding scales, or auto."}
     )
-    steps: int = field(default=10, metadata={"help": "Steps of each walk."})
+    steps: int = field(default=10, metadata={"help": "Steps of the walk."})
     objective: str = field(default="shared", metadata={"help": "Whose walks: shared, per_token."})
     variant: str = field(default="corrected", metadata={"help": f"{', '.join(VARIANTS)}."})
 
@@ -74,23 +74,27 @@ class AGI(AdversarialMethod, name="agi"):
         at_least(1, classes=self.classes)
         one_of(("shared", "per_token"), objective=self.objective)
         one_of(VARIANTS, variant=self.variant)
-        BIM(self.eps, self.steps)  # which refuses what is out of range
+        object.__setattr__(self, "eps", BIM(self.eps, self.steps).eps)  # checked, and a number
 
     def promises(self) -> Claims:
         """Return what the variant claims."""
+        claims = self.claims_of(self._shared, self.steps)
         if self.variant == "corrected":
-            return self.claims
-        return replace(self.claims, identity=None, additive=False)
+            return claims
+        return replace(claims, identity=None, additive=False)
+
+    @property
+    def _shared(self) -> bool:
+        return self.objective == "shared" and self.variant == "corrected"
 
     def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
         """Return the rows run at least and at most."""
-        shared = self.objective == "shared" and self.variant == "corrected"
-        walk = BIM(self.eps, self.steps).rows(None if shared else targets)
+        walk = BIM(self.eps, self.steps).rows(None if self._shared else targets)
         if self.variant == "released":
             asked = Rows(own=targets, own_values=targets).times(self.steps)
             least, most = Rows(own_values=targets), walk + asked
         else:
-            few, many = self.rows_along(targets, shared, self.steps)
+            few, many = self.rows_along(targets, self._shared, self.steps)
             least, most = walk + few, walk + many
         values = Rows(values=1)
         return values + least.times(self.classes), values + most.times(self.classes)
@@ -101,7 +105,7 @@ class AGI(AdversarialMethod, name="agi"):
         ids = field.rivals(start, self.classes)
         if self.variant == "released":
             return self._program(field, start, ids, rule)
-        objectives = walks_to(field, ids, self.objective == "per_token")
+        objectives = walks_to(field, ids, not self._shared)
         return Decomposition.mean([self.along(field, rule.walk(o, start)) for o in objectives])
 
     def _program(self, field: Field, x: Tensor, ids: Tensor, rule: BIM) -> Decomposition:

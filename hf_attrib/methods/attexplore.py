@@ -63,9 +63,7 @@ class AttEXplore(AdversarialMethod, name="attexplore"):
         default="auto", metadata={"help": "Radius in embedding scales, or auto."}
     )
     steps: int = field(default=10, metadata={"help": "Steps of the walk."})
-    objective: str = field(
-        default="shared", metadata={"help": "What walks lower: shared, per_token."}
-    )
+    objective: str = field(default="shared", metadata={"help": "Whose walks: shared, per_token."})
     variant: str = field(default="corrected", metadata={"help": f"{', '.join(VARIANTS)}."})
     seed: int = field(default=0, metadata={"help": "Seed of all random numbers."})
 
@@ -73,21 +71,25 @@ class AttEXplore(AdversarialMethod, name="attexplore"):
         super().__post_init__()
         one_of(("shared", "per_token"), objective=self.objective)
         one_of(VARIANTS, variant=self.variant)
-        self._rule()
+        object.__setattr__(self, "eps", self._rule().eps)  # checked, and a number
 
     def promises(self) -> Claims:
         """Return what the variant claims."""
+        claims = self.claims_of(self._shared, self.steps)
         if self.variant == "corrected":
-            return self.claims
-        return replace(self.claims, signed=False, identity=None, additive=False)
+            return claims
+        return replace(claims, signed=False, identity=None, additive=False)
+
+    @property
+    def _shared(self) -> bool:
+        return self.objective == "shared" and self.variant == "corrected"
 
     def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
         """Return the rows run at least and at most."""
-        shared = self.objective == "shared" and self.variant == "corrected"
-        walk = self._rule().rows(None if shared else targets)
+        walk = self._rule().rows(None if self._shared else targets)
         if self.variant == "released":
             return walk.exactly()
-        least, most = self.rows_along(targets, shared, self.steps)
+        least, most = self.rows_along(targets, self._shared, self.steps)
         return walk + least, walk + most
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
@@ -95,8 +97,7 @@ class AttEXplore(AdversarialMethod, name="attexplore"):
         start = x[:, :1]
         if self.variant == "released":
             return own_products(field, self._rule(), Objective.of_each(field, 1.0), start)
-        each = self.objective == "per_token"
-        objective = Objective.of_each(field) if each else Objective.shared(field)
+        objective = Objective.shared(field) if self._shared else Objective.of_each(field)
         return self.along(field, self._rule().walk(objective, start))
 
     def _rule(self) -> FrequencyNoise:

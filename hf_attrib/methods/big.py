@@ -68,7 +68,7 @@ class BIG(AdversarialMethod, name="big"):
         baseline=None,
         whole_gradients=12,
     )
-    steps: int = field(default=10, metadata={"help": "Steps of the walk in each ball."})
+    steps: int = field(default=10, metadata={"help": "Steps of the walk."})
     bisections: int = field(default=8, metadata={"help": "Halvings of the way to the boundary."})
     variant: str = field(default="corrected", metadata={"help": f"{', '.join(VARIANTS)}."})
 

@@ -46,7 +46,7 @@ class BSM(Method, name="bsm"):
         baseline=None,
         whole_gradients=12,
     )
-    steps: int = field(default=10, metadata={"help": "Steps of the walk in each ball."})
+    steps: int = field(default=10, metadata={"help": "Steps of the walk."})
     bisections: int = field(default=8, metadata={"help": "Halvings of the way to the boundary."})
 
     def __post_init__(self) -> None:

@@ -78,9 +78,10 @@ class Fundamental(AdversarialMethod, name="fundamental"):
         forward = backward + walk.values + walk.own_values
         cost = f"{forward}{by} forward, {backward}{by} backward rows to walk; about {5 * steps}"
         broken = set() if attack.implementation_invariant else {"implementation_invariance"}
+        claims = self.claims_of(not each, steps + 2 * attack.samples())
         return replace(
-            self.claims,
-            axioms=self.claims.axioms - broken,
+            claims,
+            axioms=claims.axioms - broken,
             stochastic=attack.stochastic,
             cost=f"{cost}{by} forward, {5 * steps} * T backward to integrate",
             baseline="mean" if attack.uses_reference else None,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.attacks import VARIANTS, Objective, Uncut, Walk, elimination, rank_code, sizes
-from hf_attrib.checks import at_least, one_of
+from hf_attrib.checks import at_least, number, one_of
 from hf_attrib.field import Decomposition, Field
 from hf_attrib.methods.adversarial import AdversarialMethod
 from hf_attrib.methods.base import AXIOMS, Claims, Rows
@@ -62,8 +62,8 @@ class ISA(AdversarialMethod, name="isa"):
     )
     rounds: int = field(default=10, metadata={"help": "Rounds in which inputs go."})
     eps: float = field(default=0.15, metadata={"help": "Length of a walk in embedding scales."})
-    steps: int = field(default=8, metadata={"help": "Steps of a walk."})
-    objective: str = field(default="shared", metadata={"help": "Whose order: shared, per_token."})
+    steps: int = field(default=8, metadata={"help": "Steps of the walk."})
+    objective: str = field(default="shared", metadata={"help": "Whose walks: shared, per_token."})
     variant: str = field(default="corrected", metadata={"help": f"{', '.join(VARIANTS)}."})
     seed: int = field(default=0, metadata={"help": "Seed of variant=released."})
 
@@ -73,38 +73,43 @@ class ISA(AdversarialMethod, name="isa"):
         at_least(0, seed=self.seed)
         one_of(("shared", "per_token"), objective=self.objective)
         one_of(VARIANTS, variant=self.variant)
+        object.__setattr__(self, "eps", number(eps=self.eps))
         Uncut(self.eps, self.steps)  # which refuses what is out of range
 
     def promises(self) -> Claims:
         """Return what the variant claims."""
+        claims = self.claims_of(self._shared, self.steps)
         if self.variant == "corrected":
-            return self.claims
-        program = replace(self.claims, signed=False, identity=None, stochastic=True)
+            return claims
+        program = replace(claims, signed=False, identity=None, stochastic=True)
         return replace(program, axioms=frozenset(), additive=False, baseline=None)
+
+    @property
+    def _shared(self) -> bool:
+        return self.objective == "shared" and self.variant == "corrected"
 
     def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
         """Return the rows run at least and at most."""
         if self.variant == "released":
             walk = Rows(own=targets * self.steps, own_values=2 * targets)
             return walk.times(2 * self.rounds).exactly()
-        shared, rounds = self.objective == "shared", min(self.rounds, inputs)
+        rounds = min(self.rounds, inputs)
         own = Rows(own=targets * self.steps, own_values=targets)
-        walk = Rows(joint=self.steps, values=1) if shared else own
+        walk = Rows(joint=self.steps, values=1) if self._shared else own
         search = walk.times(2 * (rounds - 1))
-        few, many = self.rows_along(targets, shared, rounds, fewest=1)
+        few, many = self.rows_along(targets, self._shared, rounds, fewest=1)
         return search + few, search + many
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Find the order in which inputs go, and attribute along it."""
         start, rule = x[:, :1], Uncut(self.eps, self.steps)
-        size = torch.full((field.sequences, field.targets), float(self.eps))
+        size = torch.full((field.sequences, field.targets), self.eps)
         step = size / self.steps
         if self.variant == "released":
             given = Objective.of_each(field), start, self.rounds, rule
             code = rank_code(*given, (_SIGMA, _PENALTY, self.seed))
             return Decomposition(code, None, sizes=sizes(field, size, step))
-        each = self.objective == "per_token"
-        objective = Objective.of_each(field) if each else Objective.shared(field)
+        objective = Objective.shared(field) if self._shared else Objective.of_each(field)
         rounds = min(self.rounds, int(field.movable.sum(1).max()))
         points = torch.stack(elimination(objective, start, baseline[:, :1], rounds, rule))
         return self.along(field, Walk(points, size[:, : points.shape[2]], step[:, :1]))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.attacks import VARIANTS, Objective, Uncut, reanchored, sizes, walks_to
-from hf_attrib.checks import at_least, number, one_of
+from hf_attrib.checks import at_least, one_of
 from hf_attrib.field import Decomposition, Field
 from hf_attrib.methods.adversarial import AdversarialMethod
 from hf_attrib.methods.base import Claims, Rows
@@ -62,7 +62,7 @@ class LA(AdversarialMethod, name="la"):
     eps: float | str = field(
         default="auto", metadata={"help": "Radius in embedding scales, or auto."}
     )
-    steps: int = field(default=10, metadata={"help": "Steps of each walk."})
+    steps: int = field(default=10, metadata={"help": "Steps of the walk."})
     objective: str = field(default="shared", metadata={"help": "Whose walks: shared, per_token."})
     variant: str = field(default="corrected", metadata={"help": f"{', '.join(VARIANTS)}."})
 
@@ -71,33 +71,37 @@ class LA(AdversarialMethod, name="la"):
         at_least(1, classes=self.classes)
         one_of(("shared", "per_token"), objective=self.objective)
         one_of(VARIANTS, variant=self.variant)
-        Uncut(self.eps, self.steps)  # which refuses what is out of range
+        object.__setattr__(self, "eps", Uncut(self.eps, self.steps).eps)  # checked, and a number
 
     def promises(self) -> Claims:
         """Return what the variant claims."""
+        claims = self.claims_of(self._shared, self.steps)
         if self.variant == "corrected":
-            return self.claims
-        return replace(self.claims, identity=None, additive=False)
+            return claims
+        return replace(claims, identity=None, additive=False)
+
+    @property
+    def _shared(self) -> bool:
+        return self.objective == "shared" and self.variant == "corrected"
 
     def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
         """Return the rows run at least and at most."""
-        shared, ids, walks = self.objective == "shared", Rows(values=1), self.classes + 1
+        ids, walks = Rows(values=1), self.classes + 1
         if self.variant == "released":
             return (ids + Rows(own=2 * targets * self.steps).times(walks)).exactly()
-        walk = Uncut(self.eps, self.steps).rows(None if shared else targets)
-        least, most = self.rows_along(targets, shared, self.steps)
+        walk = Uncut(self.eps, self.steps).rows(None if self._shared else targets)
+        least, most = self.rows_along(targets, self._shared, self.steps)
         return ids + (walk + least).times(walks), ids + (walk + most).times(walks)
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Walk to other tokens and away from the token; there is no baseline."""
         start, rule = x[:, :1], Uncut(self.eps, self.steps)
-        each = self.objective == "per_token" or self.variant == "released"
-        away = Objective.of_each(field) if each else Objective.shared(field)
-        objectives = [away, *walks_to(field, field.rivals(start, self.classes), each)]
+        away = Objective.shared(field) if self._shared else Objective.of_each(field)
+        objectives = [away, *walks_to(field, field.rivals(start, self.classes), not self._shared)]
         if self.variant == "corrected":
             walks = (rule.walk(objective, start) for objective in objectives)
             return Decomposition.mean([self.along(field, walk) for walk in walks])
-        share = 0.1 if self.eps == "auto" else number(eps=self.eps)
+        share = 0.1 if self.eps == "auto" else float(self.eps)
         parts = [reanchored(field, o, start, share * start, self.steps) for o in objectives]
         size = torch.full((field.sequences, field.targets), share)
         return Decomposition(torch.stack(parts).sum(0), None, sizes=sizes(field, size, size))

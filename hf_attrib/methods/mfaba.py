@@ -63,9 +63,7 @@ class MFABA(AdversarialMethod, name="mfaba"):
         default="auto", metadata={"help": "Radius in embedding scales, or auto."}
     )
     steps: int = field(default=20, metadata={"help": "Steps of the walk."})
-    objective: str = field(
-        default="shared", metadata={"help": "What walks lower: shared, per_token."}
-    )
+    objective: str = field(default="shared", metadata={"help": "Whose walks: shared, per_token."})
     variant: str = field(default="corrected", metadata={"help": f"{', '.join(VARIANTS)}."})
 
     def __post_init__(self) -> None:
@@ -73,24 +71,28 @@ class MFABA(AdversarialMethod, name="mfaba"):
         one_of(("sharp", "smooth"), kind=self.kind)
         one_of(("shared", "per_token"), objective=self.objective)
         one_of(VARIANTS, variant=self.variant)
-        self._rule()
+        object.__setattr__(self, "eps", self._rule().eps)  # checked, and a number
 
     def promises(self) -> Claims:
         """Return what the variant claims."""
+        claims = self.claims_of(self._shared, self.steps)
         if self.variant == "corrected":
-            return self.claims
-        return replace(self.claims, signed=False, identity=None, additive=False)
+            return claims
+        return replace(claims, signed=False, identity=None, additive=False)
+
+    @property
+    def _shared(self) -> bool:
+        return self.objective == "shared" and self.variant == "corrected"
 
     def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
         """Return the rows run at least and at most."""
-        shared = self.objective == "shared" and self.variant == "corrected"
-        asked = Rows(values=1) if shared else Rows(own_values=targets)
-        short = replace(self._rule(), steps=1).rows(None if shared else targets)
+        asked = Rows(values=1) if self._shared else Rows(own_values=targets)
+        short = replace(self._rule(), steps=1).rows(None if self._shared else targets)
         least = short + asked.times(min(2, self.steps))
-        most = self._rule().rows(None if shared else targets) + asked.times(self.steps)
+        most = self._rule().rows(None if self._shared else targets) + asked.times(self.steps)
         if self.variant == "released":
             return least, most
-        few, many = self.rows_along(targets, shared, self.steps, fewest=1)
+        few, many = self.rows_along(targets, self._shared, self.steps, fewest=1)
         return least + few, most + many
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
@@ -98,7 +100,7 @@ class MFABA(AdversarialMethod, name="mfaba"):
         start, each = x[:, :1], Objective.of_each(field)
         if self.variant == "released":
             return own_products(field, self._rule(), each, start, Flips(field))
-        objective = Objective.shared(field) if self.objective == "shared" else each
+        objective = Objective.shared(field) if self._shared else each
         return self.along(field, self._rule().walk(objective, start, Flips(field)))
 
     def _rule(self) -> UpdateRule:

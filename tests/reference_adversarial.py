@@ -161,9 +161,9 @@ def attexplore(
     for k in range(steps):
         total = torch.zeros_like(case.x)
         for j in range(copies):
-            stream = (0, "copies", k, j)
-            uniform = torch.rand(case.x.shape, generator=generator(*stream, "factor")).double()
-            normal = torch.randn(case.x.shape, generator=generator(*stream, "shift")).double()
+            stream = (0, "ssa", k, j)
+            uniform = torch.rand(case.x.shape, generator=generator(*stream)).double()
+            normal = torch.randn(case.x.shape, generator=generator(*stream, "noise")).double()
             total += hill.gradient(z * (0.5 + uniform) + eps * U * normal)
         momentum = momentum + total / total.abs().mean()
         ahead = clipped(z + 1.25 * eps / steps * step(momentum), case.x, eps)

@@ -89,7 +89,7 @@ def ssa(at: Momentum, k: int) -> Tensor:
     for i in range(20):
         scales = 1 + 0.5 * (2 * rand(shape, 0, "ssa", k, i) - 1)
         noise = torch.randn(shape, generator=generator(0, "ssa", k, i, "noise")).double()
-        total += slope(lambda z, s=scales, n=noise: at.objective(s * z + at.eps * U * n), at.z)
+        total += slope(at.objective, scales * at.z + at.eps * U * noise)
     return total / 20
 
 

@@ -140,7 +140,7 @@ def test_sia_maps_gradients_of_smoothed_spans_back():
     space = Problem("", linear, x, x).space()
     object.__setattr__(space, "reference", lambda sample, seed: torch.zeros(1, 1, 10, 3).double())
     field = FunctionField(problem.function, 1, 10, space=space)
-    made = attack("sia", {"eps": 0.5, "steps": 1, "copies": 40, "spans": 1})
+    made = attack("sia", {"eps": 0.5, "steps": 1, "copies": 40, "blocks": 1})
     climb = made.climb(Objective.of_each(field), x)
     found, total = next(iter(made.gradients(climb)))[0, 0], torch.zeros(10, 3).double()
     for i in range(40):
@@ -452,7 +452,7 @@ def test_advgan_cannot_be_given_as_words(written):
         ("tim(length=1)", "length is 1; expected at least 3"),
         ("sinim(copies=0)", "copies is 0"),
         ("ssa(spread=1.5)", "spread is 1.5"),
-        ("sia(spans=0)", "spans is 0"),
+        ("sia(blocks=0)", "blocks is 0"),
         ("mig(points=0)", "points is 0"),
         ("gra(reach=0)", "reach is 0"),
         ("naa(points=0)", "points is 0"),
@@ -609,5 +609,6 @@ def test_a_model_without_a_middle_is_refused(made, message):
 
 
 def test_naa_refuses_functions_without_a_layer():
+    field = FunctionField(PROBLEMS[0].function, targets=2, positions=4, space=PROBLEMS[0].space())
     with pytest.raises(InputError, match="FunctionField has no hidden layer"):
-        walk(attack("naa", {"eps": 0.5}))
+        attack("naa", {"eps": 0.5}).walk(Objective.shared(field), PROBLEMS[0].x)

@@ -10,7 +10,6 @@ from hf_attrib.attacks.dim import DIM
 from hf_attrib.attacks.elimination import elimination, rank_code
 from hf_attrib.attacks.fgsm import FGSM
 from hf_attrib.attacks.flips import Flips
-from hf_attrib.attacks.frequency import FrequencyNoise
 from hf_attrib.attacks.gra import GRA
 from hf_attrib.attacks.mig import MIG
 from hf_attrib.attacks.mim import MIM
@@ -46,7 +45,6 @@ __all__ = [
     "CarliniWagner",
     "Climb",
     "Flips",
-    "FrequencyNoise",
     "GoesOn",
     "MomentumRule",
     "Objective",

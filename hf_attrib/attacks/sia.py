@@ -39,7 +39,7 @@ class SIA(MomentumRule, name="sia"):
     Args:
         decay: :math:`\mu` of the momentum.
         copies: C.
-        spans: how many spans there are.
+        blocks: how many spans there are.
         seed: of the transforms.
 
     Source: arXiv:2309.14700.
@@ -48,12 +48,12 @@ class SIA(MomentumRule, name="sia"):
     stochastic: ClassVar[bool] = True
     uses_reference: ClassVar[bool] = True
     copies: int = field(default=20, metadata={"help": "Copies of the input at each step."})
-    spans: int = field(default=3, metadata={"help": "Spans that are transformed apart."})
+    blocks: int = field(default=3, metadata={"help": "Spans that are transformed apart."})
     seed: int = field(default=0, metadata={"help": "Seed of all random numbers."})
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(1, copies=self.copies, spans=self.spans)
+        at_least(1, copies=self.copies, blocks=self.blocks)
         at_least(0, seed=self.seed)
 
     def samples(self) -> int:
@@ -75,7 +75,7 @@ class SIA(MomentumRule, name="sia"):
         for i in range(self.copies):
             for b, moves in enumerate(climb.field.movable.cpu()):
                 draw = generator(self.seed, "sia", step, i)
-                for span in moves.nonzero()[:, 0].tensor_split(self.spans):
+                for span in moves.nonzero()[:, 0].tensor_split(self.blocks):
                     own, shape = given[i, b][:, span], (len(span), given.shape[-1])
                     kind, scale, drawn = _drawn(draw, shape)
                     if kind == "scale":

@@ -21,7 +21,7 @@ __all__ = ["SSA"]
 class SSA(MomentumRule, name="ssa"):
     r"""Momentum steps along gradients of copies whose coordinates are rescaled and noisy.
 
-    .. math:: G^k = \frac{1}{C} \sum_{i < C} \nabla_x J\big(s_i \odot x^k + \epsilon u\,\xi_i\big),
+    .. math:: G^k = \frac{1}{C} \sum_{i < C} \nabla J\big(s_i \odot x^k + \epsilon u\,\xi_i\big),
         \qquad s_i \sim U(1 - \rho, 1 + \rho), \quad \xi_i \sim \mathcal N(0, 1)
 
     Images are rescaled frequency by frequency; the dimensions of an embedding have no order and
@@ -58,4 +58,4 @@ class SSA(MomentumRule, name="ssa"):
             drawn = torch.stack([climb.uniform(*n) for n in numbers]) / climb.scale
             noise = climb.eps * torch.stack([climb.normal(*n, "noise") for n in numbers])
             scales = 1 + self.spread * drawn
-            yield (scales * climb.gradient(scales * climb.here + noise)).mean(0)
+            yield climb.gradient(scales * climb.here + noise).mean(0)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from hf_attrib.attacks import VARIANTS, FrequencyNoise, Objective, own_products
+from hf_attrib.attacks import SSA, VARIANTS, Objective, own_products
 from hf_attrib.checks import one_of
 from hf_attrib.field import Decomposition, Field
 from hf_attrib.methods.adversarial import AdversarialMethod
@@ -100,5 +100,5 @@ class AttEXplore(AdversarialMethod, name="attexplore"):
         objective = Objective.shared(field) if self._shared else Objective.of_each(field)
         return self.along(field, self._rule().walk(objective, start))
 
-    def _rule(self) -> FrequencyNoise:
-        return FrequencyNoise(self.eps, self.steps, copies=self.copies, seed=self.seed)
+    def _rule(self) -> SSA:
+        return SSA(self.eps, self.steps, copies=self.copies, seed=self.seed)

@@ -87,9 +87,9 @@ def markdown(report: Mapping[str, Any]) -> str:
         "# Smallest radii on keys-llama",
         "",
         f"{report['prompts']} prompts with a known cause. Radii are in embedding scales; *robust* "
-        "is the share of generated tokens that an attack did not flip within a radius; *cause moved "
-        "most*, of the values that flipped, how often the word the value was read off lost most of "
-        "its lead. CPU seconds are for one generated token.",
+        "is the share of generated tokens that an attack did not flip within a radius; *cause "
+        "moved most*, of the values that flipped, how often the word that the value was read off "
+        "lost most of its lead. CPU seconds are for one generated token.",
         "",
         "| attack | " + " | ".join(heads) + " |",
         "|---" + "|--:" * len(heads) + "|",

@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--model", default="keys-llama", help="keys-llama or gemma")
     parser.add_argument("--prompts", type=int, default=12, help="keys-llama: of each of 5 sizes")
     parser.add_argument("--new-tokens", type=int, default=8)
+    parser.add_argument("--methods", nargs="*", help="some of them; by default all")
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", hf_attrib.AttributionWarning)
@@ -61,6 +62,8 @@ def main() -> None:
     }
     spare = stand_ins(explainer, word)
     for name, asked in contestants():
+        if options.methods and name not in options.methods:
+            continue
         started = time.process_time()
         results = [
             explainer.explain(prompt, max_new_tokens=options.new_tokens, **asked)

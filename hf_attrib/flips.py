@@ -30,7 +30,8 @@ class Flips:
     Args:
         radius: of the nearest point found at which a token is no longer the likeliest, in
             embedding scales, [B, T]; 0 where it is not at x, infinite where none was found.
-        failed: the largest radius below it that was tried in vain, likewise; 0 if there is none.
+        failed: the largest radius below it that was tried in vain, likewise; 0 if there is none,
+            as where the attack has no radius.
         points: that point, [B, T, N, D]; where none was found, the one of the smallest margin.
         margin: there, [B, T].
     """
@@ -132,11 +133,12 @@ class _State:
         self.tried = torch.zeros_like(self.radius)  # on the grid
         self.halved = torch.zeros_like(self.radius)
         self.vain = [torch.zeros_like(self.radius)]
+        self.enough = self.radius.clone()  # the smallest radius that was not tried in vain
 
     def failed(self) -> Tensor:
-        """Return the largest radius below the one found that was tried in vain, [B, T]."""
+        """Return the largest radius below those that flip it that was tried in vain, [B, T]."""
         vain = torch.stack(self.vain)
-        return torch.where(vain < self.radius, vain, 0).amax(0)
+        return torch.where(vain < torch.minimum(self.radius, self.enough), vain, 0).amax(0)
 
     def active(self) -> Tensor:
         """Return which walkers have not finished, [B, T] bool."""
@@ -148,7 +150,7 @@ class _State:
     def asked(self) -> Tensor:
         """Return the next radius of each walker, [B, T]."""
         of_grid = torch.tensor(GRID).double()[self.tried.long().clamp_max(len(GRID) - 1)]
-        middle = (self.failed() + self.radius) / 2
+        middle = (self.failed() + torch.minimum(self.radius, self.enough)) / 2
         return torch.where(middle.isfinite() & (middle > 0), middle, self.search.eps * of_grid)
 
     def take(
@@ -163,16 +165,21 @@ class _State:
             asked: within which radius, [B, T].
             active: which walks count, [B, T] bool.
         """
-        margin = margin.nan_to_num(torch.inf)  # where the model overflows nothing is known
+        # Nothing is known where the model overflows, nor asked beyond the largest radius.
         within = self.search.bounded | (size <= self.search.eps)
-        flipped = (margin < 0) & within & (size < self.radius)
-        hit, never = flipped.any(0), self.radius.isinf()
+        margin = margin.nan_to_num(torch.inf).masked_fill(~within, torch.inf)
+        flips, never = margin < 0, self.radius.isinf()
         self.tried += active & never
         self.halved += active & ~never
-        self.vain.append(torch.where(active & ~hit, asked, 0))
+        if self.search.bounded:
+            # Rounded points may flip and yet be no nearer than the one found: not in vain.
+            succeeded = flips.any(0)
+            self.vain.append(torch.where(active & ~succeeded, asked, 0))
+            self.enough = torch.where(active & succeeded, asked.minimum(self.enough), self.enough)
+        nearer = flips & (size < self.radius)
+        hit = nearer.any(0)
         # The nearest point that flips; as long as there is none, the one of the smallest margin.
-        rank = torch.where(hit, size.masked_fill(~flipped, torch.inf), margin)
-        best = rank.masked_fill(~within, torch.inf).argmin(0)
+        best = torch.where(hit, size.masked_fill(~nearer, torch.inf), margin).argmin(0)
         sequence, target = torch.meshgrid(*map(torch.arange, best.shape), indexing="ij")
         lowest = margin[best, sequence, target]
         better = active & (hit | (never & (lowest < self.margin)))

@@ -17,7 +17,7 @@ from test_residue import assert_same, prepared, state
 
 import hf_attrib
 from hf_attrib import Explainer, InputError, Robustness, attacking, robust_accuracy
-from hf_attrib.attacks import Attack, Walk, attack
+from hf_attrib.attacks import Attack, Objective, Walk, attack
 from hf_attrib.cli import main
 from hf_attrib.decomposition import Rows
 from hf_attrib.embedded import retrieval
@@ -138,7 +138,11 @@ def test_an_attack_without_a_radius_has_that_of_the_point_it_finds():
     found = flips(lead, attack=Straight(0.8))
     assert found.radius[0].tolist() == pytest.approx([0.4, 0.4])
     assert found.failed[0].tolist() == [0, 0]
-    assert flips(lead, attack=Straight(0.8), eps=0.2).radius.isinf().all()
+    beyond = flips(lead, attack=Straight(0.8), eps=0.2)
+    assert beyond.radius.isinf().all()
+    assert not beyond.failed.any()  # no radius was tried
+    assert torch.equal(beyond.points, X.expand_as(beyond.points))  # the walk went beyond eps
+    assert beyond.margin[0].tolist() == pytest.approx(lead)
 
 
 def test_lengths_of_vectors_are_in_lengths_of_typical_ones():
@@ -156,6 +160,20 @@ def test_lengths_of_vectors_are_in_lengths_of_typical_ones():
     assert found.radius[0].tolist() == pytest.approx([0.3, 0.3], rel=0.03)
     away = (found.points - X).flatten(2).norm(dim=-1)
     torch.testing.assert_close(away, found.radius * typical)
+
+
+@pytest.mark.parametrize("bisections", [0, 3, 9])
+def test_what_failed_did_fail_however_points_are_rounded(bisections):
+    """Rounding keeps walks from ending nearer than a point found before, not from flipping."""
+    exact = torch.tensor([0.3, 0.7]).double()
+    field = margins((exact * U * SLOPE.abs().sum(-1)).tolist())
+    grid = 0.07 * U
+    object.__setattr__(field, "rounded", lambda z: X[0] + ((z - X[0]) / grid).round() * grid)
+    found = Search(bisections=bisections)(field, X, field.value(X[None])[0])
+    assert bool(found.radius.isfinite().all())
+    again = replace(Objective.of_each(field), radii=found.failed)
+    assert bool((field.value(attack("bim", {}).walk(again, X).points[-1][None]) > 0).all())
+    assert bool((found.failed < found.radius).all())
 
 
 def test_what_lies_ahead_of_a_direction():

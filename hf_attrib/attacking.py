@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -184,7 +184,7 @@ def _cut(
 
     ids = [cut(each) for each in (found.flips_to, found.nearest, found.towards)]
     others = sorted({*torch.cat([each.flatten() for each in ids]).tolist()} - {-1})
-    return Robustness(
+    result = Robustness(
         inputs=question.inputs(sequence),
         response=sequence.response,
         probability=cut(opened.seen.probability),
@@ -200,3 +200,16 @@ def _cut(
         names={i: detokenize(tokenizer, [i])[2] for i in others},
         run=run,
     )
+    return _reserved(result)
+
+
+def _reserved(result: Robustness) -> Robustness:
+    """Add a note where drops do not sum to what the lead of a token lost."""
+    missed = int((~(result.gap <= result.run.tolerance)).sum())
+    if not missed:
+        return result
+    note = (
+        f"{missed} of {len(result)} tokens: what inputs took misses what the lead lost by up to "
+        f"{float(result.gap.max()):.1%}."
+    )
+    return replace(result, run=replace(result.run, notes=(*result.run.notes, note)))

@@ -304,6 +304,17 @@ def test_a_small_radius_flips_nothing():
     assert "> 0.0001" in str(found)
 
 
+def test_drops_that_do_not_add_up_are_marked(monkeypatch):
+    rule = replace(attacking._DROPS, rule="left")
+    monkeypatch.setattr(attacking, "_DROPS", rule)
+    found = attacked(tiny.model("llama"))
+    (note,) = found.run.notes
+    missed = int((found.gap > found.run.tolerance).sum())
+    assert note.startswith(f"{missed} of {len(found)} tokens: what inputs took misses")
+    assert note.endswith(f" {float(found.gap.max()):.1%}.")
+    assert note in " ".join(str(found).split())
+
+
 def test_half_precision():
     found = attacked(tiny.model("llama", dtype=torch.bfloat16))
     assert found.run.dtype == "bfloat16"

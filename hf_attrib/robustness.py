@@ -92,7 +92,7 @@ class Robustness:
         margin: of each of them, where nothing is moved, [T].
         radius: of the nearest point found that flips each of them, in embedding scales, [T];
             0 where it is not the likeliest even at x, infinite where none was found.
-        failed: the largest radius below it at which the attack failed, [T].
+        failed: the largest radius below it at which the attack failed, [T]; 0 if there is none.
         attacked_margin: the margin at that point, [T]; where none was found, the smallest met.
         flips_to: id of the likeliest other token there, [T].
         drop: what moving each input to that point took from the margin, [T, N]: integrated
@@ -130,10 +130,14 @@ class Robustness:
             if tuple(getattr(self, name).shape) != shape:
                 given = tuple(getattr(self, name).shape)
                 raise ValueError(f"{name} is {given}, expected {shape}")
-        if bool(((self.probability < 0) | (self.probability > 1)).any()):
-            raise ValueError("probability reaches beyond 0 to 1")
+        for name in ("probability", "share"):
+            shares = getattr(self, name)
+            if bool(((shares < 0) | (shares > 1 + 1e-9)).any()):
+                raise ValueError(f"{name} reaches beyond 0 to 1")
         if not bool(((self.failed >= 0) & (self.radius >= self.failed)).all()):
             raise ValueError("some radius is no radius, or below one that failed")
+        if bool((self.flips_to < 0).any()):
+            raise ValueError("flips_to is no token")
         others = torch.cat([self.flips_to, self.nearest.flatten(), self.towards.flatten()])
         named = {*others.tolist()} - {-1}
         if missing := sorted(named - set(self.names)):

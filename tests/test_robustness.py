@@ -457,6 +457,8 @@ def test_files_are_lossless(tmp_path):
         (["failed", 0], 0.9, "below one that failed"),
         (["probability", 1], 1.5, "probability reaches beyond 0 to 1"),
         (["flips_to", 0], -1, "is -1, expected a whole number"),
+        (["flips_to", 0], None, "flips_to is no token"),
+        (["share", 1, 0], -0.5, "share reaches beyond 0 to 1"),
         (["nearest", 0, 0], 9, "token 9 has no name"),
         (["towards", 0], [None], r"its towards\[0\] has 1 entries, expected 2"),
         (["drop", 0, 0], True, "expected a number"),

@@ -511,8 +511,14 @@ def test_the_view_says_what_was_found():
     assert "> 1" in row
     assert "five" not in row.split("a>six")[0]
     assert "0   67 %" in re.sub(r" +", "   ", shown).replace("   %", " %")
-    narrow = hf_attrib.render.plain(result([0.5]).__rich__(), 40)
-    assert max(map(len, narrow.splitlines())) <= 40
+    (row,) = [line for line in str(result([0.5])).splitlines() if line.startswith("w0 ")]
+    assert " <= 0.5 " in row  # no radius was tried in vain
+    drop = torch.tensor([[0.02, 0.01]]).double()
+    assert "a>six 0.020" in str(result([0.5], drop=drop, attacked_margin=torch.ones(1).double()))
+    narrow = hf_attrib.render.plain(result([0.5]).__rich__(), 30)
+    assert max(map(len, narrow.splitlines())) <= 30
+    assert re.search(r"^radius +tokens +answers$", narrow, re.M)
+    assert re.search(r"^ +0 +100 % +100 %$", narrow, re.M)
 
 
 def test_the_page_about_it_shows_what_is_found(keys):

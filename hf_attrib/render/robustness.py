@@ -18,7 +18,7 @@ from hf_attrib.robustness import AttackRun, Robustness
 __all__ = ["CurveView", "RobustnessView", "about", "bracket", "summary"]
 
 _LABEL_CELLS = 14
-#: Cells below which a generated token takes two lines.
+#: Cells below which tables have no more than their first columns.
 _CRAMPED = 60
 #: Inputs listed for a token, at most; those that took less than a tenth of its margin are not.
 _INPUTS, _FAINTEST = 6, 0.1
@@ -69,20 +69,23 @@ class CurveView:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
         for head in ("radius", "tokens", "answers"):
             table.add_column(head, justify="right", no_wrap=True)
-        table.add_column("", no_wrap=True)
+        roomy = options.max_width >= _CRAMPED
+        if roomy:
+            table.add_column("", no_wrap=True)
         for radius, tokens, answers in zip(
             self.curve.radii, self.curve.tokens, self.curve.answers, strict=True
         ):
             shares = (f"{100 * share:.0f} %" for share in (tokens, answers))
-            table.add_row(f"{radius:.3g}", *shares, "#" * round(_BAR * tokens))
+            bar = ["#" * round(_BAR * tokens)] if roomy else []
+            table.add_row(f"{radius:.3g}", *shares, *bar)
         yield Text("Share that withstands the attack within each radius", "bold")
         yield table
 
 
 _LEGEND = (
-    "radius: between the largest that was tried in vain and the smallest that flipped the token; "
-    "an upper bound that depends on the attack. Inputs: what moving each of them took from the "
-    "token's lead (logits); a>b: moved towards b, a>>b: nearer to b now than to itself."
+    "radius: between the largest that was tried in vain, if any, and the smallest that flipped the "
+    "token; an upper bound that depends on the attack. Inputs: what moving each of them took from "
+    "the token's lead (logits); a>b: moved towards b, a>>b: nearer to b now than to itself."
 )
 
 
@@ -131,7 +134,9 @@ def bracket(result: Robustness, token: int) -> str:
     failed, radius = float(result.failed[token]), float(result.radius[token])
     if math.isinf(radius):
         return f"> {result.run.eps:g}"
-    return "0" if radius == 0 else f"{failed:.3g} to {radius:.3g}"
+    if failed == 0:  # of the token as it is, or because no radius was tried in vain
+        return "0" if radius == 0 else f"<= {radius:.3g}"
+    return f"{failed:.3g} to {radius:.3g}"
 
 
 def _table(result: Robustness, width: int) -> Table:
@@ -168,4 +173,5 @@ def _inputs(result: Robustness, token: int) -> Iterator[Text]:
         turned, headed = result.turned(token, n), result.headed(token, n)
         to = f">>{label(turned)}" if turned is not None else f">{label(headed)}" if headed else ""
         piece = short(result.inputs.pieces[n], _LABEL_CELLS)
-        yield Text.assemble(piece, to, f" {float(drop[n]):.1f}")
+        taken_here = float(drop[n])
+        yield Text.assemble(piece, to, f" {taken_here:.{1 if taken_here >= 0.1 else 3}f}")

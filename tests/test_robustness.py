@@ -553,6 +553,12 @@ def test_the_command(tmp_path, capsys, keys):
         PROMPT, response=" Bob's key is blue.", bisections=1, steps=3
     )
     torch.testing.assert_close(found.radius, expected.radius)
+    drawn = ("--attack", "pgd(steps=1)", "--seed", 3)
+    code, out, _ = run(capsys, *command, *drawn, "--json", "-")
+    assert json.loads(out)["run"]["attack_fields"]["seed"] == 3
+    drawn = ("--attack", "pgd(steps=1, seed=2)", "--seed", 3)
+    code, out, _ = run(capsys, *command, *drawn, "--json", "-")
+    assert json.loads(out)["run"]["attack_fields"]["seed"] == 2
     code, out, _ = run(capsys, *command, "--json", "-")
     assert code == 0
     assert json.loads(out)["radius"] == found.radius.tolist()

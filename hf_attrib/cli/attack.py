@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,13 +34,20 @@ class Attacked:
         str, typer.Option(help="content; or all, to attack special and template tokens, too.")
     ] = "content"
 
-    def search(self) -> Search:
+    def search(self, seed: int | None) -> Search:
         """Return the search asked for, which checks itself.
+
+        Args:
+            seed: of an attack that draws random numbers, unless it is written with one.
 
         Raises:
             InputError: some value is unknown or out of range.
         """
-        return search_of(self.attack, self.eps, self.bisections, {})[0]
+        search, _ = search_of(self.attack, self.eps, self.bisections, {})
+        if seed is None or not search.attack.stochastic or "seed=" in self.attack.replace(" ", ""):
+            return search
+        seeded: Any = search.attack
+        return replace(search, attack=replace(seeded, seed=seed))
 
 
 @dataclass(frozen=True)

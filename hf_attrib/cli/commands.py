@@ -138,7 +138,7 @@ def robustness(
     source: Source, attacked: Attacked, answer: Answer, choice: ModelChoice, outputs: Outputs
 ) -> None:
     """Find out how little an attack has to move a prompt to change each token of the answer."""
-    search = attacked.search()
+    search = attacked.search(answer.seed)
     search_question(attacked.attribute_to, attacked.movable)  # which checks itself
     generating = answer.response is None
     with _prepared(source, choice, answer, "Attacking", generating) as (explainer, prompt):

@@ -77,7 +77,7 @@ class Answer:
         int | None, typer.Option(help="Generate at most this many tokens.")
     ] = None
     seed: Annotated[
-        int | None, typer.Option(help="Seed of sampling, where the model or the method samples.")
+        int | None, typer.Option(help="Seed of sampling: by the model, the method or the attack.")
     ] = None
 
     def __post_init__(self) -> None:

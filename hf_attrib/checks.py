@@ -23,25 +23,29 @@ def at_least(fewest: int, **counts: int) -> None:
 
 
 def positive(**sizes: float) -> None:
-    """Refuse sizes that are not finite numbers above 0.
+    """Refuse sizes that are not numbers above 0, or beyond any use.
 
     Raises:
         InputError: naming the field.
     """
     for name, value in sizes.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
-            raise InputError(f"{name} is {value!r:.80}; expected a number above 0.")
+            raise InputError(
+                f"{name} is {value!r:.80}; expected a number above 0 and below 1,000,000."
+            )
 
 
 def not_negative(**sizes: float) -> None:
-    """Refuse sizes that are not finite numbers of at least 0.
+    """Refuse sizes that are not numbers of at least 0, or beyond any use.
 
     Raises:
         InputError: naming the field.
     """
     for name, value in sizes.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e6:
-            raise InputError(f"{name} is {value!r:.80}; expected a number of at least 0.")
+            raise InputError(
+                f"{name} is {value!r:.80}; expected a number of at least 0 and below 1,000,000."
+            )
 
 
 def share(**shares: float) -> None:

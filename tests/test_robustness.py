@@ -570,6 +570,7 @@ def test_the_command(tmp_path, capsys, keys):
         (("--attack", "magic"), "attack 'magic' is unknown"),
         (("--attack", "bim(eps=1)"), "the attack has eps=1.0"),
         (("--eps", "-1"), "eps is -1.0; expected a number above 0"),
+        (("--eps", "inf"), "eps is inf; expected a number above 0 and below 1,000,000"),
         (("--eps", "x"), "Invalid value for '--eps'"),
         (("--bisections", "-1"), "bisections is -1"),
         (("--movable", "x"), "movable is 'x'"),

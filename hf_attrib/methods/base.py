@@ -192,6 +192,12 @@ def method(name: str, arguments: Mapping[str, Any]) -> Method:
     own = {f.name for f in fields(attacks()[name])}
     update = attack(name, {k: v for k, v in arguments.items() if k in own})
     others = {k: v for k, v in arguments.items() if k not in own}
+    known = {f.name for f in fields(methods()["fundamental"])} - {"update"}
+    if foreign := sorted(set(others) - known):
+        raise InputError(
+            f"method {name} has no field {', '.join(foreign)}; it has "
+            f"{', '.join(sorted(own | known))}."
+        )
     return _METHODS.make("fundamental", others | {"update": update})
 
 

@@ -285,6 +285,14 @@ def test_defaults_are_those_of_the_library(run, keys, tmp_path):
     assert result.run.method_fields == expected.run.method_fields
 
 
+@pytest.mark.parametrize(("update", "seed"), [("pgd", 5), ("pgd(seed = 2)", 2), ("bim", None)])
+def test_a_method_that_follows_a_random_walk_passes_the_seed_on(update, seed):
+    from hf_attrib.cli.options import Asked
+
+    made = str(Asked(method="fundamental").made_method({"update": update}, 5))
+    assert re.findall(r"seed ?= ?(\d+)", made) == ([] if seed is None else [str(seed)])
+
+
 def test_a_method_that_samples_takes_the_seed():
     from hf_attrib.cli.options import Asked
     from hf_attrib.methods import base
@@ -369,6 +377,8 @@ def test_no_prompt_at_a_terminal(refused, monkeypatch):
         ([PROMPT, "--file", "x"], "both given"),
         ([PROMPT, "--method", "magic"], "method 'magic' is unknown"),
         ([PROMPT, "--method", "saliency", "--steps", "3"], "method saliency has no field"),
+        ([PROMPT, "--method", "bim", "--norm", "l2"], "method bim has no field norm; it has eps, "),
+        ([PROMPT, "--method", "bim", "--update", "mim"], "method bim has no field update; it has"),
         ([PROMPT, "--steps", "0"], "steps is 0"),
         ([PROMPT, "--steps", "many"], "--steps"),
         ([PROMPT, "--stepz", "3"], "--stepz"),

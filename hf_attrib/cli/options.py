@@ -154,7 +154,12 @@ class Asked:
         known = {f.name for f in fields(kind)} if kind is not None else ()
         if seed is not None and "seed" in known:
             given = {**given, "seed": seed}
-        return method_named(self.method, given)
+        made = method_named(self.method, given)
+        if seed is None or "seed" in known or not made.promises().stochastic:
+            return made
+        # The seed of a method that holds a stochastic one, unless that is written with its own.
+        written = "".join(map(str, given.values())).replace(" ", "")
+        return made if "seed=" in written else made.reseeded(seed)
 
 
 @dataclass(frozen=True)

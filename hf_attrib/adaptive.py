@@ -124,12 +124,14 @@ def _ends(nodes: Nodes) -> dict[int, tuple[Node, Node]]:
 
 def _first_leaves(nodes: Nodes) -> list[Segment]:
     """Return equal segments of all pieces on which walks move."""
-    count = _segments(len(nodes.pieces))
+    moves = ~nodes.stands()
+    # By the pieces of each walk, and not by those of the longest that it is batched with.
+    counts = [_segments(pieces) for pieces in moves.sum(0).clamp_min(1).tolist()]
     return [
-        Segment(walk, piece, k / count, 1 / count, nodes.targets(walk))
-        for piece, walk in (~nodes.stands()).nonzero().tolist()
+        Segment(walk, piece, k / counts[walk], 1 / counts[walk], nodes.targets(walk))
+        for piece, walk in moves.nonzero().tolist()
         if nodes.targets(walk).any()  # and not for the padding of a batch
-        for k in range(count)
+        for k in range(counts[walk])
     ]
 
 

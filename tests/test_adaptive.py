@@ -220,3 +220,17 @@ def test_a_walk_that_stands_still_scores_zero():
     assert not found.scores.any()
     assert found.reference.tolist() == [[0.25]]
     assert field.backward_rows.item() == 0
+
+
+def test_pieces_that_a_walk_rests_on_change_nothing():
+    """As where others that it is batched with go on."""
+    ends = torch.zeros(1, 1, 1, 1).double(), torch.ones(1, 1, 1, 1).double()
+    moving, resting = straight(*ends), straight(ends[1], ends[1])
+    found = []
+    for pieces in ([moving], [moving, *[resting] * 5], [*[straight(ends[0], ends[0])] * 5, moving]):
+        field = FunctionField(lambda z: step(z[:, :, 0], width=0.1), 1, 1)
+        found.append((integrate(field, pieces, Budget(0.02, 400)), field.backward_rows))
+    for decomposition, rows in found[1:]:
+        assert torch.equal(decomposition.scores, found[0][0].scores)
+        assert torch.equal(decomposition.reference, found[0][0].reference)
+        assert rows == found[0][1]

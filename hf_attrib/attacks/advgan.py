@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -39,6 +40,7 @@ class AdvGAN(Attack, name="advgan"):
     Source: arXiv:1801.02610.
     """
 
+    fewest: ClassVar[int | None] = 0
     generator: Callable[[Tensor], Tensor] | None = field(
         default=None, metadata={"help": "Trained generator, a function; given in Python only."}
     )

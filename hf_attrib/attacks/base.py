@@ -36,6 +36,8 @@ class Attack(ABC):
     uses_reference: ClassVar[bool] = False
     #: Whether networks that compute the same function have the same walk.
     implementation_invariant: ClassVar[bool] = True
+    #: Segments of the shortest walk, 0 where it may stay at x; ``None`` if all are as long.
+    fewest: ClassVar[int | None] = None
 
     def __init_subclass__(cls, *, name: str | None = None) -> None:
         super().__init_subclass__()

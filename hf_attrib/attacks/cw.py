@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -47,6 +48,7 @@ class CarliniWagner(Attack, name="cw"):
     Source: arXiv:1608.04644.
     """
 
+    fewest: ClassVar[int | None] = 0
     steps: int = field(default=50, metadata={"help": "Steps of Adam."})
     rate: float = field(default=0.02, metadata={"help": "Its rate, in embedding scales."})
     weight: float = field(default=1.0, metadata={"help": "Weight of the margin."})

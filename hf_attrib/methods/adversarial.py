@@ -76,14 +76,16 @@ class AdversarialMethod(Method):
             targets: T.
             shared: whether they share a walk.
             steps: of a walk.
-            fewest: steps of a walk that stops as early as it may; by default it does not.
+            fewest: steps of a walk that stops as early as it may, 0 for one that may stay where
+                it is; by default it does not stop.
         """
         few = steps if fewest is None else fewest
         node = Rows(gradients=1) if shared else Rows(own=targets)
+        one = Rows(values=1) if shared else Rows(own_values=targets)
         if self.rule != _ADAPTIVE:
-            one = Rows(values=1) if shared else Rows(own_values=targets)
             nodes = len(STEP_RULES[self.rule])
-            return one + node.times(nodes * few), one + node.times(nodes * steps)
-        most = node.times(first_nodes(steps))
-        own = targets * max(0, self.max_points - first_nodes(few))
-        return node.times(first_nodes(few)), most + Rows(own=own)
+            return one + node.times(nodes * max(1, few)), one + node.times(nodes * steps)
+        first = [first_nodes(taken) for taken in range(max(1, few), steps + 1)]
+        own = targets * max(0, self.max_points - min(first))
+        least = node.times(min(first)) if few else one
+        return least, node.times(max(first)) + Rows(own=own)

@@ -22,7 +22,7 @@ from hf_attrib.memory import usual_rows
 from hf_attrib.observation import Observation
 from hf_attrib.prefix import unmoving
 from hf_attrib.rows import Progress, RowRunner, silent
-from hf_attrib.targets import TARGETS, Target
+from hf_attrib.targets import TARGETS, Target, likeliest_others
 from hf_attrib.targets import target as target_of
 
 __all__ = ["EmbeddingField"]
@@ -138,9 +138,8 @@ class EmbeddingField(Field):
             points = self.forward.split(x[rows.to(x.device), 0], length)
             with torch.no_grad(), injected(self.sites, points):
                 logits, index = self.forward.logits(rows, target, length)
-            own = self.batch.targets[rows].to(logits.device)[..., None]
-            others = select(logits, index).scatter(-1, own, -torch.inf)
-            return (others.topk(count, dim=-1).indices.cpu(),)
+            own = self.batch.targets[rows].to(logits.device)
+            return (likeliest_others(select(logits, index), own, count).cpu(),)
 
         self.forward_rows += 1
         return self.runner.map(self.sequences, compute)[0]

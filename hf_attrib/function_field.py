@@ -16,7 +16,7 @@ from hf_attrib.field import Field, Linearisation, Pushforward
 from hf_attrib.layer import Layered
 from hf_attrib.rows import RowRunner
 from hf_attrib.space import Space
-from hf_attrib.targets import TARGETS, Target
+from hf_attrib.targets import TARGETS, Target, likeliest_others
 from hf_attrib.targets import target as target_of
 
 __all__ = ["FunctionField"]
@@ -72,8 +72,7 @@ class FunctionField(Field):
         """Return the likeliest tokens besides the targets' at x [B, 1, N, D], [B, T, count]."""
         if self.logits is None:
             return super().rivals(x, count)
-        others = self.logits(x[:, 0]).scatter(-1, self.ids[..., None], -torch.inf)
-        return others.topk(count, dim=-1).indices
+        return likeliest_others(self.logits(x[:, 0]), self.ids, count)
 
     def __init__(
         self,

@@ -6,6 +6,8 @@ is padded or chunked with. No global generator is touched.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import blake2b
 
 import torch
@@ -105,11 +107,16 @@ class Average:
         self._references: list[Tensor] = []
         self._values: list[Tensor] = []
         self._sums: list[Tensor] = []
+        self._sizes: list[Mapping[str, Tensor]] = []
+        self._notes: dict[str, Tensor] = {}
 
     def add(self, sample: Decomposition) -> None:
         """Add one sample."""
         self._scores.add(sample.scores[None])
         self._sums.append(sample.scores.sum(-1))
+        self._sizes.append(sample.sizes)
+        for note, about in sample.notes.items():
+            self._notes[note] = self._notes.get(note, torch.zeros_like(about)) | about
         if sample.reference is not None:
             self._references.append(sample.reference)
         if sample.value is not None:
@@ -118,16 +125,19 @@ class Average:
     def result(self) -> Decomposition:
         """Return the mean; its sum has an error where each sample's sum has an identity."""
         error = self._scores.standard_error
+        sizes = {k: torch.stack([s[k] for s in self._sizes]).mean(0) for k in self._sizes[0]}
+        alone = Decomposition(
+            self._scores.mean, None, standard_error=error, sizes=sizes, notes=self._notes
+        )
         if not self._references:
-            return Decomposition(self._scores.mean, None, standard_error=error)
+            return alone
         references, sums = torch.stack(self._references), torch.stack(self._sums)
         values = torch.stack(self._values) if self._values else torch.zeros_like(references)
         residual = Running()
         residual.add(sums - (values - references))
-        return Decomposition(
-            self._scores.mean,
-            references.mean(0),
-            values.mean(0) if self._values else None,
-            error,
-            residual.standard_error,
+        return replace(
+            alone,
+            reference=references.mean(0),
+            value=values.mean(0) if self._values else None,
+            sum_standard_error=residual.standard_error,
         )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hf_attrib.errors import InputError
 
-__all__ = ["TARGETS", "Score", "Target", "target"]
+__all__ = ["TARGETS", "Score", "Target", "likeliest_others", "target"]
 
 #: Maps logits [..., V] and token ids [...] to f [...], each position by itself.
 Score: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -88,6 +88,20 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
         "prob": Target("prob", _prob, resolution=1e-6),
     }
 )
+
+
+def likeliest_others(logits: Tensor, ids: Tensor, count: int) -> Tensor:
+    """Return the tokens with the highest logits [..., V] besides ids [...], [..., count].
+
+    Raises:
+        InputError: there are not so many.
+    """
+    if count >= logits.shape[-1]:
+        raise InputError(
+            f"{count} other tokens are asked for, but the vocabulary has {logits.shape[-1]} in "
+            "all; ask for fewer."
+        )
+    return _others(logits, ids).topk(count, dim=-1).indices
 
 
 def target(spec: str | Target | Score) -> Target:

@@ -15,7 +15,19 @@ from hf_attrib.attacks.elimination import _shares
 from hf_attrib.errors import AttributionWarning, InputError
 from hf_attrib.explainer import Explainer
 from hf_attrib.function_field import FunctionField
-from hf_attrib.methods import AGI, BIG, BSM, ISA, LA, MFABA, AttEXplore, Fundamental, methods
+from hf_attrib.methods import (
+    AGI,
+    BIG,
+    BSM,
+    ISA,
+    LA,
+    MFABA,
+    AttEXplore,
+    BaselineAverage,
+    Fundamental,
+    NoiseAverage,
+    methods,
+)
 
 U = scale()
 FINE = {"tolerance": 1e-9, "max_points": 4000}
@@ -320,3 +332,57 @@ def test_spans_and_batches(made):
 def test_bad_fields_are_refused(name, fields, message):
     with pytest.raises(InputError, match=message):
         methods()[name](**fields)
+
+
+# --- what wrappers and estimates make of walks
+
+
+def test_more_rivals_than_tokens_are_refused():
+    """The vocabulary has two tokens, so each of them has one rival."""
+    run(AGI(classes=1, eps=0.1), pair("logit"))
+    for method in (AGI(classes=2), LA(classes=2)):
+        with pytest.raises(InputError, match="2 other tokens are asked for, but the vocabulary"):
+            run(method, pair("logit"))
+
+
+def test_attacks_take_the_reference_that_wrappers_draw():
+    explainer = Explainer(tiny.model("gpt2"), tiny.tokenizer())
+    inner = Fundamental("mig(points=2, steps=2, eps=0.5)", rule="simpson")
+    found = explainer.explain("the key", response=" is", method=BaselineAverage(inner, samples=3))
+    moves = [role == "prompt" for role in found.roles]
+    assert (found.standard_error[:, moves] > 0).all()
+
+
+@pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
+def test_means_over_noise_keep_reservations_and_sizes():
+    explainer = Explainer(tiny.model("gpt2"), tiny.tokenizer())
+    question = {"prompt": "the key", "response": " is", "target": "margin"}
+    alone = explainer.explain(**question, method=BIG(steps=2))
+    assert "not the likeliest" in alone.run.notes[-1]
+    found = explainer.explain(**question, method=NoiseAverage(BIG(steps=2), 2, sigma=1e-4))
+    assert found.run.notes == alone.run.notes
+    assert found.run.sizes["eps"] == pytest.approx(alone.run.sizes["eps"], rel=0.05)
+
+
+def test_steps_have_their_length_where_squares_of_gradients_vanish():
+    """f is 1e-25 times a linear function, in single precision."""
+    slope = SLOPES[0].float()
+
+    def function(z):
+        return 1e-25 * torch.einsum("rnd,nd->r", z, slope)[:, None]
+
+    field = FunctionField(function, 1, 4, space=LINEAR.space())
+    walk = Uncut(0.1, 4, by_length=True).walk(Objective.of_each(field), X.float())
+    steps = (walk.points[1:] - walk.points[:-1]).flatten(1).norm(dim=1)
+    torch.testing.assert_close(steps, torch.full_like(steps, 0.1 / 4 * U * 12**0.5))
+
+
+def test_estimates_know_that_a_smallest_change_may_be_none():
+    """A token that does not lead has nothing to lose; nothing is integrated then."""
+    explainer = Explainer(tiny.model("gpt2"), tiny.tokenizer())
+    for rule in ("adaptive", "simpson"):
+        question = {"prompt": "the key", "response": " is", "method": Fundamental("cw", rule=rule)}
+        found, cost = explainer.explain(**question), explainer.estimate(**question)
+        assert not found.scores.any()
+        assert cost.forward_rows[0] <= found.run.forward_rows <= cost.forward_rows[1]
+        assert cost.backward_rows[0] <= found.run.backward_rows <= cost.backward_rows[1]

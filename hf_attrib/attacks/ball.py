@@ -41,8 +41,9 @@ class Ball:
 
 
 def length(z: Tensor) -> Tensor:
-    """Return the length of vectors [..., N, D], [..., 1, 1]."""
-    return z.square().sum((-2, -1), keepdim=True).sqrt()
+    """Return the length of vectors [..., N, D], [..., 1, 1], whose squares may be too small."""
+    largest = z.abs().amax((-2, -1), keepdim=True).clamp_min(tiny(z))
+    return largest * (z / largest).square().sum((-2, -1), keepdim=True).sqrt()
 
 
 def tiny(like: Tensor) -> float:

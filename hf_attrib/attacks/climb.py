@@ -35,12 +35,14 @@ class Objective:
         sign: -1 lowers F, 1 raises it.
         tokens: how many tokens each walker attacks, [B, W].
         radii: of each walker, [B, W], where they are not to be those of the attack.
+        reference: x', [B, 1, N, D], where it is not the first that the question's gives.
     """
 
     field: Field
     sign: float
     tokens: Tensor
     radii: Tensor | None = None
+    reference: Tensor | None = None
 
     @classmethod
     def shared(cls, field: Field, sign: float = -1.0) -> Objective:
@@ -127,8 +129,9 @@ class Climb:
 
     @cached_property
     def reference(self) -> Tensor:
-        """The reference input x' of the question, [B, 1, N, D]; x where inputs do not move."""
-        return self.field.space.reference(0, 0).to(self.x)
+        """The reference input x', [B, 1, N, D]; x where inputs do not move."""
+        given = self.objective.reference
+        return (self.field.space.reference(0, 0) if given is None else given).to(self.x)
 
     def gradient(self, points: Tensor | None = None) -> Tensor:
         """Return the gradient of J at points [..., B, W, N, D]; by default at the present one."""

@@ -98,14 +98,14 @@ class Fundamental(AdversarialMethod, name="fundamental"):
         shared = self.objective != "per_token"
         walk = attack.rows(None if shared else targets)
         walk += Rows(values=self.objective == "runner_up")
-        least, most = self.rows_along(targets, shared, attack.segments())
+        least, most = self.rows_along(targets, shared, attack.segments(), attack.fewest)
         return walk + least, walk + most
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
-        """Walk away from x, and attribute what that changes; there is no baseline."""
+        """Walk away from x, and attribute what that changes; the baseline is for the attack."""
         start = x[:, :1]  # the same for all targets
-        walk = held_attack(self.update, "update").walk(self._aim(field, start), start)
-        return self.along(field, walk)
+        objective = replace(self._aim(field, start), reference=baseline[:, :1])
+        return self.along(field, held_attack(self.update, "update").walk(objective, start))
 
     def _aim(self, field: Field, x: Tensor) -> Objective:
         if self.objective == "per_token":

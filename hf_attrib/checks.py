@@ -78,6 +78,8 @@ def number(**given: float | str) -> float:
     """
     ((name, value),) = given.items()
     try:
+        if isinstance(value, bool):
+            raise TypeError
         size = float(value)
     except (TypeError, ValueError):
         raise InputError(f"{name} is {value!r:.80}; expected auto or a number above 0.") from None

@@ -22,6 +22,7 @@ from hf_attrib.embedding_field import EmbeddingField
 from hf_attrib.errors import UnsupportedModelError
 from hf_attrib.field import Field, Linearisation, Sample
 from hf_attrib.inject import Sites
+from hf_attrib.layer import Layered
 from hf_attrib.observation import Observation
 from hf_attrib.pairs import Contraction, Pairs
 from hf_attrib.rows import Progress, RowRunner, silent
@@ -127,6 +128,13 @@ class StepwiseField(Field):
             return gradient
 
         return Linearisation(_placed([linear.value for linear, *_ in parts], target), pullback)
+
+    def layered(self, points: Tensor, sequence: Tensor, target: Tensor) -> Layered:
+        """Refuse to return the states of a hidden layer: each target has its own, of its length."""
+        raise UnsupportedModelError(
+            f"{type(self.model).__name__} predicts each token in a pass of its own, and no hidden "
+            "layer serves all of them; take an attack without one."
+        )
 
     def blocks(self, pairs: Pairs) -> Iterable[Tensor]:
         """Return the columns one by one: each takes a pass of its own."""

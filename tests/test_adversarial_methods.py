@@ -386,3 +386,21 @@ def test_estimates_know_that_a_smallest_change_may_be_none():
         assert not found.scores.any()
         assert cost.forward_rows[0] <= found.run.forward_rows <= cost.forward_rows[1]
         assert cost.backward_rows[0] <= found.run.backward_rows <= cost.backward_rows[1]
+
+
+@pytest.mark.filterwarnings("ignore:.*have not converged")
+def test_a_radius_is_felt_by_tokens_however_they_are_joined():
+    """The same J is attacked, so the same radius does."""
+    explainer = Explainer(tiny.model("llama"), tiny.tokenizer())
+    question = {"prompt": "the key is red", "method": Fundamental("fgsm", rule="simpson")}
+    question["response"] = " blue in the key was born in the house"
+    alone = explainer.explain(**question).run.sizes["eps"]
+    joined = explainer.explain(**question, spans="response").run.sizes["eps"]
+    assert joined == alone[:1]
+
+
+def test_lengths_that_cannot_be_found_are_not_offered():
+    with pytest.raises(InputError, match="eps is 'auto'; expected a number above 0"):
+        ISA(eps="auto")
+    with pytest.raises(InputError, match="eps is True; expected auto or a number above 0"):
+        MFABA(eps=True)

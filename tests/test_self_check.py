@@ -239,3 +239,10 @@ def test_threads_that_share_a_model_take_turns():
         thread.join()
     assert not wrong
     assert model.training
+
+
+@pytest.mark.filterwarnings("ignore:.*looks ahead")
+def test_models_that_look_ahead_have_no_layer_for_all_targets(looking_ahead):
+    options = {name: QUESTION[name] for name in ("input_ids", "response_ids")}
+    with pytest.raises(UnsupportedModelError, match="take an attack without one"):
+        Explainer(looking_ahead).explain(**options, method="naa")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.attacks import VARIANTS, Objective, Uncut, Walk, elimination, rank_code, sizes
-from hf_attrib.checks import at_least, number, one_of
+from hf_attrib.checks import at_least, one_of, positive
 from hf_attrib.field import Decomposition, Field
 from hf_attrib.methods.adversarial import AdversarialMethod
 from hf_attrib.methods.base import AXIOMS, Claims, Rows
@@ -73,7 +73,8 @@ class ISA(AdversarialMethod, name="isa"):
         at_least(0, seed=self.seed)
         one_of(("shared", "per_token"), objective=self.objective)
         one_of(VARIANTS, variant=self.variant)
-        object.__setattr__(self, "eps", number(eps=self.eps))
+        positive(eps=self.eps)
+        object.__setattr__(self, "eps", float(self.eps))
         Uncut(self.eps, self.steps)  # which refuses what is out of range
 
     def promises(self) -> Claims:

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import tiny
@@ -10,7 +11,7 @@ from problems import PROBLEMS, WORDS
 from reference import Case, scale
 from reference_adversarial import ADVERSARIAL, RELEASED, edge, isa_released, mfaba
 
-from hf_attrib.attacks import Objective, Uncut
+from hf_attrib.attacks import Objective, Uncut, sizes
 from hf_attrib.attacks.elimination import _shares
 from hf_attrib.errors import AttributionWarning, InputError
 from hf_attrib.explainer import Explainer
@@ -404,3 +405,18 @@ def test_lengths_that_cannot_be_found_are_not_offered():
         ISA(eps="auto")
     with pytest.raises(InputError, match="eps is True; expected auto or a number above 0"):
         MFABA(eps=True)
+
+
+def test_the_scale_of_a_walk_is_that_of_its_own_inputs():
+    """Of an encoder and a decoder with tables of their own, and prompts of two lengths."""
+    movable = torch.tensor([[1, 1, 1, 1], [0, 0, 1, 1]]).bool()
+    space = SimpleNamespace(scale=torch.tensor([1.0, 1.0, 1.0, 4.0]).double()[:, None])
+    field = SimpleNamespace(sequences=2, targets=1, movable=movable, space=space)
+    found = sizes(field, torch.ones(2, 1), torch.ones(2, 1))["scale"]
+    assert found.tolist() == [[1.75], [2.5]]
+
+
+def test_orders_of_each_target_hold_their_points_whole():
+    """One for each round, whose number memory is asked for."""
+    few, many = (ISA(rounds=r, objective="per_token").promises() for r in (10, 100))
+    assert many.whole_gradients - few.whole_gradients == 90

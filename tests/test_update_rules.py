@@ -194,7 +194,7 @@ def test_any_walk_on_an_additive_function(name):
     """Whatever the path is, each input gets its own change."""
     problem = Problem("additive", additive, SMOOTH.x, SMOOTH.baseline)
     made = Fundamental(attack(name, {"eps": 0.5}), tolerance=1e-8, max_points=4000)
-    found = made(problem.field(), problem.x, problem.baseline).scores[0, 0]
+    found = made(problem.field(), problem.x, problem.drawn(0, 0)).scores[0, 0]
     end = walk(attack(name, {"eps": 0.5}), problem).points[-1, 0, 0]
     torch.testing.assert_close(found, phi(problem.x[0, 0]) - phi(end))
 

@@ -216,8 +216,9 @@ def sizes(field: Field, eps: Tensor, step: Tensor) -> dict[str, Tensor]:
         step: length of a step, likewise.
     """
     every = field.sequences, field.targets
-    scale = torch.full(every, float(field.space.scale[field.movable.any(0)].mean()))
-    return {"eps": eps.expand(every), "step": step.expand(every), "scale": scale}
+    moves = field.movable.cpu().double()
+    scale = moves @ field.space.scale.double() / moves.sum(1, keepdim=True)
+    return {"eps": eps.expand(every), "step": step.expand(every), "scale": scale.expand(every)}
 
 
 def mean_size(direction: Tensor, moves: Tensor) -> Tensor:

@@ -79,7 +79,7 @@ class ISA(AdversarialMethod, name="isa"):
 
     def promises(self) -> Claims:
         """Return what the variant claims."""
-        claims = self.claims_of(self._shared, self.steps)
+        claims = self.claims_of(self._shared, self.rounds)
         if self.variant == "corrected":
             return claims
         program = replace(claims, signed=False, identity=None, stochastic=True)

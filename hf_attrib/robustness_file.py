@@ -17,9 +17,9 @@ from hf_attrib.json_value import Value, plain
 from hf_attrib.robustness import AttackRun, Robustness
 from hf_attrib.storage import content_of, tokens, tokens_content, write_atomically
 
-__all__ = ["from_json", "load", "save", "to_json"]
+__all__ = ["FORMAT", "from_json", "load", "save", "to_json"]
 
-_FORMAT = "hf_attrib.robustness"
+FORMAT = "hf_attrib.robustness"
 _VECTORS = ("probability", "margin", "radius", "failed", "attacked_margin")
 _MATRICES = ("drop", "share")
 _IDS = ("nearest", "towards")
@@ -41,7 +41,7 @@ def load(path: str | os.PathLike[str]) -> Robustness:
 
 def to_json(result: Robustness) -> str:
     """Return a result as JSON text; :func:`load` gives the same result back, to the last bit."""
-    content: dict[str, Any] = {"format": _FORMAT, "format_version": 1}
+    content: dict[str, Any] = {"format": FORMAT, "format_version": 1}
     content["run"] = asdict(result.run)
     content |= {name: tokens_content(getattr(result, name)) for name in ("inputs", "response")}
     content |= {n: plain(getattr(result, n).tolist()) for n in (*_VECTORS, *_MATRICES)}
@@ -64,7 +64,7 @@ def from_json(data: bytes, name: str) -> Robustness:
     Raises:
         ResultFileError: it is no saved robustness result or comes from a newer version.
     """
-    file = content_of(data, name, _FORMAT, "robustness result")
+    file = content_of(data, name, FORMAT, "robustness result")
     try:
         return _from_json(file)
     except ValueError as error:

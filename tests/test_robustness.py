@@ -549,6 +549,11 @@ def test_the_command(tmp_path, capsys, keys):
     assert "blue" in out
     found = Robustness.load(saved)
     assert page.read_text(encoding="utf-8") == found.to_html()
+    again = tmp_path / "again.html"
+    assert run(capsys, "show", saved, "--html", again) == (0, out, "")
+    assert again.read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
+    code, _, err = run(capsys, "show", saved, "--matrix")
+    assert (code, "a robustness result has no --matrix" in err) == (2, True)
     expected = Explainer(*keys).robustness(
         PROMPT, response=" Bob's key is blue.", bisections=1, steps=3
     )

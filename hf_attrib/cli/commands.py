@@ -36,6 +36,7 @@ from hf_attrib.errors import HFAttribError, InputError
 from hf_attrib.explainer import Explainer
 from hf_attrib.loading import load_model
 from hf_attrib.processes import is_main, session
+from hf_attrib.robustness import Robustness
 
 __all__ = ["app", "main"]
 
@@ -184,7 +185,11 @@ def _prepared(
 @flagged
 def show(saved: Saved, view: View) -> None:
     """Show a saved result."""
-    emit(saved.load(), view, None)
+    result = saved.load()
+    if isinstance(result, Robustness):
+        emit_robustness(result, None, view.page_alone("a robustness result"))
+    else:
+        emit(result, view, None)
 
 
 @app.command()

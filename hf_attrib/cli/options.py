@@ -189,6 +189,16 @@ class View:
             if path is not None:
                 check_writable(path)
 
+    def page_alone(self, what: str) -> Path | None:
+        """Return where the page goes, for what has no other views.
+
+        Raises:
+            InputError: another view is asked for.
+        """
+        if self.matrix or self.group is not None or self.svg is not None:
+            raise InputError(f"{what} has no --matrix, --group or --svg; leave them out.")
+        return self.html
+
     def of(self, result: Attribution) -> Attribution:
         """Return what is shown of a result."""
         return result if self.group is None else result.group(self.group)

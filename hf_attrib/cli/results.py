@@ -9,12 +9,14 @@ from typing import Annotated
 
 import typer
 
+from hf_attrib import robustness_file
 from hf_attrib.attribution import Attribution
 from hf_attrib.cli.options import check_positive
 from hf_attrib.cli.output import STDSTREAM, check_writable
 from hf_attrib.compare import Comparison, compare
 from hf_attrib.errors import InputError
-from hf_attrib.storage import from_json, load
+from hf_attrib.robustness import Robustness
+from hf_attrib.storage import from_json
 
 __all__ = ["Pair", "Saved"]
 
@@ -26,17 +28,20 @@ class Saved:
     result: Annotated[
         Path,
         typer.Argument(
-            help="A result that hf-attrib explain --json saved; - reads standard input."
+            help="What explain --json or robustness --json saved; - reads standard input."
         ),
     ]
 
-    def load(self) -> Attribution:
+    def load(self) -> Attribution | Robustness:
         """Return the result.
 
         Raises:
             HFAttribError: it cannot be read.
         """
-        return _load(self.result)
+        data, name = _read(self.result)
+        # The format is the first thing in a file.
+        attacked = robustness_file.FORMAT.encode() in data[:200]
+        return robustness_file.from_json(data, name) if attacked else from_json(data, name)
 
 
 @dataclass(frozen=True)
@@ -63,13 +68,14 @@ class Pair:
         Raises:
             HFAttribError: a result cannot be read, or they have nothing in common.
         """
-        return compare(_load(self.a), _load(self.b), k=self.k)
+        return compare(from_json(*_read(self.a)), from_json(*_read(self.b)), k=self.k)
 
 
-def _load(path: Path) -> Attribution:
+def _read(path: Path) -> tuple[bytes, str]:
+    """Return what a file holds, and what errors call it."""
     try:
         if path == STDSTREAM:
-            return from_json(sys.stdin.buffer.read(), "standard input")
-        return load(path)
+            return sys.stdin.buffer.read(), "standard input"
+        return path.read_bytes(), str(path)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}.") from None

@@ -197,3 +197,8 @@ def test_a_method_that_averages_may_hold_an_attack_by_name():
     torch.testing.assert_close(
         found.scores.sum(-1), found.value - found.reference, rtol=1e-2, atol=1e-3
     )
+
+
+def test_the_radius_that_was_used_is_shown(keys):
+    found = Explainer(*keys).explain("Ada's key is red.", response=" Bob's", method="fgsm")
+    assert f"within {found.run.sizes['eps'][0]:g} embedding scales" in " ".join(str(found).split())

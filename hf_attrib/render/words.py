@@ -87,6 +87,9 @@ def about(run: Run) -> list[str]:
         parts.append(f"attributed to {run.attribute_to}")
     if run.movable != "content":
         parts.append(f"movable {run.movable}")
+    if eps := run.sizes.get("eps"):
+        ends = dict.fromkeys(f"{end:.3g}" for end in (min(eps), max(eps)))
+        parts.append(f"within {' to '.join(ends)} embedding scales")
     return [line(part) for part in parts]
 
 

@@ -720,9 +720,8 @@ def test_a_comparison_shows_both_results_of_a_selection(show, pair):
     page = show(pair)
     assert page.title() == "Comparison · hf_attrib"
     assert "target log_prob" in page.locator("header .facts").inner_text()
-    assert [p.inner_text() for p in page.locator(".panel .facts").all()] == [
-        str(IntegratedGradients()), "saliency",
-    ]  # fmt: skip
+    own = [p.locator("span").all_inner_texts() for p in page.locator(".panel .facts").all()]
+    assert own == [[str(IntegratedGradients()), "baseline mean embedding"], ["saliency"]]
     page.locator("#rows .row").nth(3).click()
     a, b = pair.a.scores[pair.rows[3][0]].tolist(), pair.b.scores[pair.rows[3][1]].tolist()
     floors = [0.1 * float(result.scores.abs().max()) for result in (pair.a, pair.b)]

@@ -9,8 +9,8 @@ from hf_attrib.attacks.cw import CarliniWagner
 from hf_attrib.attacks.dim import DIM
 from hf_attrib.attacks.elimination import elimination, rank_code
 from hf_attrib.attacks.fgsm import FGSM
-from hf_attrib.attacks.flips import Flips
 from hf_attrib.attacks.gra import GRA
+from hf_attrib.attacks.leading import WhileLeading
 from hf_attrib.attacks.mig import MIG
 from hf_attrib.attacks.mim import MIM
 from hf_attrib.attacks.momentum import MomentumRule
@@ -44,13 +44,13 @@ __all__ = [
     "Boundary",
     "CarliniWagner",
     "Climb",
-    "Flips",
     "GoesOn",
     "MomentumRule",
     "Objective",
     "Uncut",
     "UpdateRule",
     "Walk",
+    "WhileLeading",
     "attack",
     "attacks",
     "boundary",

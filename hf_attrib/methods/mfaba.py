@@ -7,7 +7,15 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from hf_attrib.attacks import BIM, VARIANTS, Flips, Objective, Uncut, UpdateRule, own_products
+from hf_attrib.attacks import (
+    BIM,
+    VARIANTS,
+    Objective,
+    Uncut,
+    UpdateRule,
+    WhileLeading,
+    own_products,
+)
 from hf_attrib.checks import one_of
 from hf_attrib.field import Decomposition, Field
 from hf_attrib.methods.adversarial import AdversarialMethod
@@ -99,9 +107,9 @@ class MFABA(AdversarialMethod, name="mfaba"):
         """Walk away from x, and attribute what that changes; there is no baseline."""
         start, each = x[:, :1], Objective.of_each(field)
         if self.variant == "released":
-            return own_products(field, self._rule(), each, start, Flips(field))
+            return own_products(field, self._rule(), each, start, WhileLeading(field))
         objective = Objective.shared(field) if self._shared else each
-        return self.along(field, self._rule().walk(objective, start, Flips(field)))
+        return self.along(field, self._rule().walk(objective, start, WhileLeading(field)))
 
     def _rule(self) -> UpdateRule:
         if self.kind == "smooth" and self.variant == "corrected":

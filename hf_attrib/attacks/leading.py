@@ -6,10 +6,10 @@ from torch import Tensor
 
 from hf_attrib.field import Field
 
-__all__ = ["Flips"]
+__all__ = ["WhileLeading"]
 
 
-class Flips:
+class WhileLeading:
     """Tells which walkers go on: those with a token that led at x and still does.
 
     A token that did not lead at x has nothing to lose, and its walker goes on.

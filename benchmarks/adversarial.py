@@ -95,6 +95,7 @@ def contestants() -> Iterator[tuple[str, dict[str, Any]]]:
             yield name, {"method": name}
             if "variant" in kind.__dataclass_fields__:
                 yield f"{name}, released", {"method": name, "variant": "released"}
+    yield "bsm", {"method": "bsm"}
 
 
 def cost(results: Results, seconds: float) -> dict[str, float]:

@@ -14,6 +14,7 @@ import argparse
 import json
 import time
 import warnings
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -70,11 +71,13 @@ def compared(subject: Subject) -> dict[str, dict[str, Any]]:
 
 
 def enough(subject: Subject, truth: Tensor, error: float, **rule: Any) -> int | None:
-    """Return the fewest nodes of a fixed rule that reach an error, if any do."""
-    for nodes in LADDER:
-        if distance(ours(subject, steps=nodes, **rule)(), truth) <= error:
-            return nodes
-    return None
+    """Return the fewest nodes of a fixed rule that reach an error, if any do, by bisection."""
+    found = bisect_left(
+        LADDER,
+        True,  # the errors of a rule fall as its nodes grow
+        key=lambda nodes: distance(ours(subject, steps=nodes, **rule)(), truth) <= error,
+    )
+    return LADDER[found] if found < len(LADDER) else None
 
 
 def distance(scores: Tensor, truth: Tensor) -> float:

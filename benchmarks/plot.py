@@ -27,7 +27,8 @@ matplotlib.rcParams.update(
 
 def main() -> None:
     """Draw every picture."""
-    quadrature("gemma")
+    for model in ("keys-llama", "gemma"):
+        quadrature(model)
     scaling()
 
 

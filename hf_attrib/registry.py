@@ -97,4 +97,5 @@ def _value(node: ast.expr) -> Any:
 def written(made: Any, name: str) -> str:
     """Return how one is written: its name and those of its fields that have a value."""
     given = {f.name: getattr(made, f.name) for f in fields(made)}
-    return f"{name}({', '.join(f'{k}={v}' for k, v in given.items() if v is not None)})"
+    written = ", ".join(f"{k}={v}" for k, v in given.items() if v is not None)
+    return f"{name}({written})" if written else name

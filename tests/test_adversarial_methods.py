@@ -385,6 +385,10 @@ def test_estimates_know_that_a_smallest_change_may_be_none():
         question = {"prompt": "the key", "response": " is", "method": Fundamental("cw", rule=rule)}
         found, cost = explainer.explain(**question), explainer.estimate(**question)
         assert not found.scores.any()
+        assert (
+            "1 of 1 targets: the attack moved nothing, so that nothing is attributed."
+            in found.notes
+        )
         assert cost.forward_rows[0] <= found.run.forward_rows <= cost.forward_rows[1]
         assert cost.backward_rows[0] <= found.run.backward_rows <= cost.backward_rows[1]
 

@@ -155,6 +155,9 @@ def test_help_has_a_flag_for_every_field_of_every_method(run, monkeypatch):
     for name, kind in {**hf_attrib.methods(), **attacks()}.items():
         assert name in out or name in attacks()
         for field in dataclasses.fields(kind):
+            if field.name == "generator":  # a function, which cannot be written
+                assert "--generator" not in out
+                continue
             assert f"--{field.name.replace('_', '-')} " in out
             if field.name not in ("seed", "spans"):  # options of the command itself
                 assert field.metadata["help"] in out
@@ -386,7 +389,12 @@ def test_no_prompt_at_a_terminal(refused, monkeypatch):
         ([PROMPT, "--baseline", "nothing"], "baseline 'nothing' is unknown"),
         ([PROMPT, "--baseline", "id:999999"], "outside the vocabulary"),
         ([PROMPT, "--method", "saliency", "--baseline", "zero"], "saliency has no baseline; leave"),
-        ([PROMPT, "--method", "mim", "--baseline", "zero"], "fundamental has no baseline; leave"),
+        (
+            [PROMPT, "--method", "mim", "--baseline", "zero"],
+            "objective=shared) has no baseline; leave",
+        ),
+        ([PROMPT, "--method", "advgan", "--generator", "mine"], "No such option: --generator"),
+        ([PROMPT, "--method", "advgan"], "advgan needs a trained generator"),
         ([PROMPT, "--contrast", "two words", *QUICK], "not one"),
         ([PROMPT, "--attribute-to", "me"], "attribute_to is 'me'"),
         ([PROMPT, "--movable", "me"], "movable is 'me'"),

@@ -94,17 +94,18 @@ def test_chunks_change_nothing(models, family, name):
 @pytest.mark.parametrize("family", ["llama", "t5"])
 @pytest.mark.parametrize("name", list(methods()))
 def test_batched_equals_single(models, family, name):
-    """Random numbers too: they belong to a sequence, not to a place in a batch."""
-    explainer = Explainer(models(family), tiny.tokenizer(family == "t5"))
+    """Random numbers too: they belong to a sequence, not to a place in a batch.
+
+    In float64: rounding decides on the signs of gradients that vanish, by which attacks step.
+    """
+    explainer = Explainer(models(family, torch.float64), tiny.tokenizer(family == "t5"))
     prompts, responses = ["the key is red", "Ada"], [" blue", " in the key"]
     options = from_the_mean(name)
     together = explainer.explain(prompts, response=responses, **options)
     for prompt, response, found in zip(prompts, responses, together, strict=True):
         single = explainer.explain(prompt, response=response, **options)
-        size = 2e-5 * float(single.scores.abs().max())
-        if found.error_bound is not None:  # rounding may tip a decision to spend a gradient more
-            size = max(size, float(found.error_bound.max()))
-        torch.testing.assert_close(found.scores, single.scores, rtol=1e-3, atol=size)
+        size = float(single.scores.abs().max())
+        torch.testing.assert_close(found.scores, single.scores, rtol=1e-9, atol=1e-9 * size)
         fixed = [role in ("special", "template") for role in found.roles]
         assert any(fixed)
         assert not found.scores[:, fixed].any()

@@ -42,7 +42,8 @@ class AdvGAN(Attack, name="advgan"):
 
     fewest: ClassVar[int | None] = 0
     generator: Callable[[Tensor], Tensor] | None = field(
-        default=None, metadata={"help": "Trained generator, a function; given in Python only."}
+        default=None,
+        metadata={"help": "Trained generator, a function; given in Python only.", "flag": False},
     )
     eps: float | str = field(
         default="auto", metadata={"help": "Radius in embedding scales, or auto."}

@@ -56,7 +56,8 @@ def method_fields() -> Mapping[str, Mapping[str, Field[Any]]]:
     found: dict[str, dict[str, Field[Any]]] = {}
     for name, kind in _kinds().items():
         for f in fields(kind):
-            found.setdefault(f.name, {})[name] = f
+            if f.metadata.get("flag", True):  # some take what cannot be written
+                found.setdefault(f.name, {})[name] = f
     return found
 
 

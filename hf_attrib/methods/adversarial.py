@@ -19,6 +19,7 @@ __all__ = ["AdversarialMethod"]
 _ADAPTIVE = "adaptive"
 #: Whole gradients that a walk holds besides its points: directions, projections, sums.
 _BESIDES = 10
+_STOOD = "the attack moved nothing, so that nothing is attributed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +59,16 @@ class AdversarialMethod(Method):
         return self.claims if shared else replace(self.claims, whole_gradients=steps + _BESIDES)
 
     def along(self, field: Field, walk: Walk) -> Decomposition:
-        """Return the scores of a walk, and the sizes of its ball and its steps."""
+        """Return the scores of a walk, its sizes, and which targets it did not move for."""
         points = walk.points.flip(0)
         if self.rule == _ADAPTIVE:
             pieces = [straight(a, b) for a, b in pairwise(points)]
             found = integrate(field, pieces, Budget(self.tolerance, self.max_points))
         else:
             found = polyline_integral(field, points, reverse(STEP_RULES[self.rule]))
-        return replace(found, sizes=sizes(field, walk.eps, walk.step))
+        still = (walk.points == walk.points[0]).flatten(3).all(-1).all(0).cpu()
+        notes = {_STOOD: still.expand(field.sequences, field.targets)}
+        return replace(found, sizes=sizes(field, walk.eps, walk.step), notes=notes)
 
     def rows_along(
         self, targets: int, shared: bool, steps: int, fewest: int | None = None

@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hf_attrib.attacks import Walk
+from hf_attrib.attacks import Attack, Walk
+from hf_attrib.baselines import BaselineLike
 from hf_attrib.engine import Engine
+from hf_attrib.errors import InputError
 from hf_attrib.field import Field
 from hf_attrib.flips import Flips, Search
 from hf_attrib.methods import Fundamental
@@ -45,17 +47,27 @@ class _Found:
     towards: Tensor
 
 
-def search_question(attribute_to: str, movable: str | Sequence[bool]) -> Question:
+def search_question(
+    attack: Attack,
+    baseline: BaselineLike | None,
+    attribute_to: str,
+    movable: str | Sequence[bool],
+) -> Question:
     """Return the question for the margin of each token.
 
     Args:
+        attack: lowers it.
+        baseline: for the attack, if it takes one; by default its own.
         attribute_to: ``"prompt"`` or ``"all"``.
         movable: ``"content"``, ``"all"``, or a flag for each input token.
 
     Raises:
-        InputError: one of them is neither.
+        InputError: one of them is none of these, or the attack takes no baseline.
     """
-    return Question(_DROPS, TARGETS["margin"], None, None, attribute_to, movable)
+    if baseline is not None and not attack.uses_reference:
+        raise InputError(f"attack {attack.name} takes no baseline; leave it out.")
+    method = Fundamental(attack, objective="per_token")
+    return Question(method, TARGETS["margin"], None, baseline, attribute_to, movable)
 
 
 def measure(
@@ -153,6 +165,7 @@ def _run(
         norm="l2" if attack.euclidean() else "linf",
         eps=search.eps,
         bisections=search.bisections,
+        baseline=opened.baseline,
         scale=float(scale.mean()),
         attribute_to=question.attribute_to,
         movable=question.movable if isinstance(question.movable, str) else "given",

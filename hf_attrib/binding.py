@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from hf_attrib.chat import Messages
+from hf_attrib.chat import Messages, Prompts
 from hf_attrib.estimation import Estimate
 from hf_attrib.explainer import Explainer
 
@@ -18,7 +18,7 @@ _Model = TypeVar("_Model", bound=nn.Module)
 def estimate(
     model: nn.Module,
     tokenizer: Any = None,
-    prompt: str | Messages | list[str] | list[Messages] | None = None,
+    prompt: str | Messages | Prompts | None = None,
     *,
     batch_size: int | None = None,
     max_memory: str | int | None = None,

@@ -7,10 +7,12 @@ from typing import Any, TypeAlias
 
 from hf_attrib.errors import InputError
 
-__all__ = ["Messages", "render"]
+__all__ = ["Messages", "Prompts", "render"]
 
 #: A conversation: mappings with ``role`` and ``content``, as ``apply_chat_template`` takes them.
 Messages: TypeAlias = Sequence[Mapping[str, Any]]
+#: Several prompts.
+Prompts: TypeAlias = list[str] | list[Messages]
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 

@@ -14,7 +14,7 @@ from hf_attrib.attacking import measure, search_question
 from hf_attrib.attacks import Attack
 from hf_attrib.attribution import Attribution
 from hf_attrib.baselines import BaselineLike
-from hf_attrib.chat import Messages
+from hf_attrib.chat import Messages, Prompts
 from hf_attrib.encoding import Ids
 from hf_attrib.engine import Engine
 from hf_attrib.errors import InputError
@@ -91,11 +91,11 @@ class Explainer:
     def explain(self, prompt: str | Messages | None = None, **options: Any) -> Attribution: ...
 
     @overload
-    def explain(self, prompt: list[str] | list[Messages], **options: Any) -> list[Attribution]: ...
+    def explain(self, prompt: Prompts, **options: Any) -> list[Attribution]: ...
 
     def explain(
         self,
-        prompt: str | Messages | list[str] | list[Messages] | None = None,
+        prompt: str | Messages | Prompts | None = None,
         *,
         input_ids: Ids | None = None,
         response: str | list[str] | None = None,
@@ -165,17 +165,16 @@ class Explainer:
     def robustness(self, prompt: str | Messages | None = None, **options: Any) -> Robustness: ...
 
     @overload
-    def robustness(
-        self, prompt: list[str] | list[Messages], **options: Any
-    ) -> list[Robustness]: ...
+    def robustness(self, prompt: Prompts, **options: Any) -> list[Robustness]: ...
 
     def robustness(
         self,
-        prompt: str | Messages | list[str] | list[Messages] | None = None,
+        prompt: str | Messages | Prompts | None = None,
         *,
         attack: str | Attack = "bim",
         eps: float = 1.0,
         bisections: int = 6,
+        baseline: BaselineLike | None = None,
         input_ids: Ids | None = None,
         response: str | list[str] | None = None,
         response_ids: Ids | list[Ids] | None = None,
@@ -191,6 +190,7 @@ class Explainer:
             attack: its name, or as it is written: ``"mim(decay=0.9)"``; or an :class:`Attack`.
             eps: the largest radius to try, in embedding scales.
             bisections: how often the interval around the radius that flips a token is halved.
+            baseline: as for :meth:`explain`, for attacks that take one.
             input_ids: as for :meth:`explain`.
             response: likewise.
             response_ids: likewise.
@@ -204,7 +204,7 @@ class Explainer:
             UnsupportedModelError: the model cannot be attacked faithfully.
         """
         search, generation = search_of(attack, eps, bisections, arguments)
-        question = search_question(attribute_to, movable)
+        question = search_question(search.attack, baseline, attribute_to, movable)
         requests = Requests.of(prompt, input_ids, response, response_ids, template_options)
         with self._answered(requests, (question, search), generation) as (sequences, sharing):
             found = measure(self._engine, sequences, question, search, sharing.of_rows)
@@ -227,7 +227,7 @@ class Explainer:
             yield sharing.answered(sequences, self._transcriber), sharing
 
     def estimate(
-        self, prompt: str | Messages | list[str] | list[Messages] | None = None, **options: Any
+        self, prompt: str | Messages | Prompts | None = None, **options: Any
     ) -> Estimate | list[Estimate]:
         """Tell what :meth:`explain` would cost, from a few rows that are run.
 

@@ -53,7 +53,9 @@ def robust_accuracy(
     several = [results] if isinstance(results, Robustness) else list(results)
     if not several:
         raise InputError("there is no result; give at least one.")
-    ways = {(r.run.attack, str(sorted(r.run.attack_fields.items())), r.run.norm) for r in several}
+    runs = [r.run for r in several]
+    fields = [str(sorted(run.attack_fields.items())) for run in runs]
+    ways = {(r.attack, own, r.norm, r.baseline) for r, own in zip(runs, fields, strict=True)}
     if len(ways) > 1:
         raise InputError("the results are of several attacks; give those of one.")
     largest = min(result.run.eps for result in several)

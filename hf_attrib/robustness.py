@@ -30,6 +30,7 @@ class AttackRun:
             length of the whole perturbation.
         eps: the largest radius tried.
         bisections: how often the interval around a radius was halved.
+        baseline: reference of the attack, ``None`` if it takes none.
         scale: length that radii are given in, a typical coordinate of an embedding; under
             ``"l2"`` a vector of such coordinates over all inputs that moved.
         attribute_to: ``"prompt"`` or ``"all"`` (prompt and generated prefix).
@@ -51,6 +52,7 @@ class AttackRun:
     norm: str
     eps: float
     bisections: int
+    baseline: str | None
     scale: float
     attribute_to: str
     movable: str

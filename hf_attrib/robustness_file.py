@@ -113,6 +113,7 @@ def _run(value: Value) -> AttackRun:
         norm=value.field("norm").text(),
         eps=value.field("eps").number(),
         bisections=value.field("bisections").whole(),
+        baseline=value.field("baseline").optional(Value.text),
         scale=value.field("scale").number(),
         attribute_to=value.field("attribute_to").text(),
         movable=value.field("movable").text(),

@@ -198,6 +198,8 @@ def test_what_lies_ahead_of_a_direction():
         ({"attack": "bim(steps=2)", "steps": 3}, "steps came next to bim"),
         ({"attack": "bim", "decay": 0.5}, "attack bim has no field decay"),
         ({"movable": "some"}, "movable is 'some'"),
+        ({"baseline": "mean"}, "attack bim takes no baseline; leave it out"),
+        ({"attack": "dim", "baseline": "some"}, "baseline 'some' is unknown"),
         ({"attribute_to": "some"}, "attribute_to is 'some'"),
         ({"prompt": []}, "the list of prompts is empty"),
     ],
@@ -263,7 +265,8 @@ def test_the_model_itself_says_another_token_at_the_points_found():
     sequence = explainer._transcriber.transcribe(
         hf_attrib.sequence.Request("the key is red", response_ids=result.response.ids), {}, {}
     )
-    explainer._engine.each([sequence], attacking.search_question("prompt", "content"), work)
+    question = attacking.search_question(attack("bim", {}), None, "prompt", "content")
+    explainer._engine.each([sequence], question, work)
     ((found, opened),) = seen
     for t, token in enumerate(result.response.ids.tolist()):
         with torch.no_grad():
@@ -313,6 +316,21 @@ def test_drops_that_do_not_add_up_are_marked(monkeypatch):
     assert note.startswith(f"{missed} of {len(found)} tokens: what inputs took misses")
     assert note.endswith(f" {float(found.gap.max()):.1%}.")
     assert note in " ".join(str(found).split())
+
+
+def test_attacks_that_take_a_baseline_have_that_of_explain():
+    """The first step of a MIG attack is integrated gradients' direction, so it knows x'."""
+    own = attacked(tiny.model("llama"), attack="mig")
+    assert own.run.baseline == "mean embedding"
+    assert "baseline mean embedding" in " ".join(str(own).split())
+    same = attacked(tiny.model("llama"), attack="mig", baseline="mean")
+    other = attacked(tiny.model("llama"), attack="mig", baseline="zero")
+    assert torch.equal(own.drop, same.drop)
+    assert not torch.allclose(own.drop, other.drop)
+    assert other.run.baseline == "zero embedding"
+    with pytest.raises(InputError, match="the results are of several attacks"):
+        robust_accuracy([own, other])
+    assert attacked(tiny.model("llama")).run.baseline is None
 
 
 def test_half_precision():
@@ -386,7 +404,7 @@ def result(radii, eps=1.0, run=None, **changes):
 
 RUN = AttackRun(
     attack="bim", attack_fields={"steps": 10, "step": None}, norm="linf", eps=1.0, bisections=6,
-    scale=0.1, attribute_to="prompt", movable="content", tolerance=0.02, model="m",
+    baseline=None, scale=0.1, attribute_to="prompt", movable="content", tolerance=0.02, model="m",
     model_revision=None, dtype="float32", versions={"torch": "2"}, seconds=0.5, forward_rows=3,
     backward_rows=2, directional_rows=0, notes=("note",),
 )  # fmt: skip
@@ -441,7 +459,8 @@ def assert_same_result(a, b):
 
 
 def test_files_are_lossless(tmp_path):
-    for made in (attacked(tiny.model("t5"), eps=0.5), result([0.0, 0.3, math.inf])):
+    own = attacked(tiny.model("t5"), eps=0.5, attack="dim", baseline="zero")
+    for made in (own, result([0.0, 0.3, math.inf])):
         made.save(tmp_path / "r.json")
         assert_same_result(Robustness.load(tmp_path / "r.json"), made)
 
@@ -564,6 +583,9 @@ def test_the_command(tmp_path, capsys, keys):
     drawn = ("--attack", "pgd(steps=1, seed=2)", "--seed", 3)
     code, out, _ = run(capsys, *command, *drawn, "--json", "-")
     assert json.loads(out)["run"]["attack_fields"]["seed"] == 2
+    aimed = ("--attack", "dim(steps=1)", "--baseline", "id:2", "--json", "-")
+    code, out, _ = run(capsys, *command, *aimed)
+    assert json.loads(out)["run"]["baseline"] == "token 2"
     code, out, _ = run(capsys, *command, "--json", "-")
     assert code == 0
     assert json.loads(out)["radius"] == found.radius.tolist()
@@ -579,6 +601,8 @@ def test_the_command(tmp_path, capsys, keys):
         (("--eps", "x"), "Invalid value for '--eps'"),
         (("--bisections", "-1"), "bisections is -1"),
         (("--movable", "x"), "movable is 'x'"),
+        (("--baseline", "mean"), "attack bim takes no baseline"),
+        (("--attack", "dim", "--baseline", "x"), "baseline 'x' is unknown"),
         (("--html", "-"), "standard output takes JSON only"),
         (("--html", "/nowhere/x"), "cannot write"),
         (("--json", "/tmp/same", "--html", "/tmp/same"), "was given for two outputs"),

@@ -27,6 +27,9 @@ class Attacked:
     bisections: Annotated[
         int, typer.Option(help="How often the interval around a radius is halved.")
     ] = 6
+    baseline: Annotated[
+        str | None, typer.Option(help="As for hf-attrib explain, of attacks that take one.")
+    ] = None
     attribute_to: Annotated[
         str, typer.Option(help="prompt; or all, to attack the tokens generated before, too.")
     ] = "prompt"

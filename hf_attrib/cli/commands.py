@@ -18,7 +18,7 @@ from hf_attrib.attacking import search_question
 from hf_attrib.cli import catalog
 from hf_attrib.cli.attack import Attacked, Outputs
 from hf_attrib.cli.flags import flagged
-from hf_attrib.cli.options import Answer, Asked, ModelChoice, Record, View
+from hf_attrib.cli.options import Answer, Asked, ModelChoice, Record, View, baseline_of
 from hf_attrib.cli.output import (
     PLAINER,
     Activity,
@@ -140,7 +140,9 @@ def robustness(
 ) -> None:
     """Find out how little an attack has to move a prompt to change each token of the answer."""
     search = attacked.search(answer.seed)
-    search_question(attacked.attribute_to, attacked.movable)  # which checks itself
+    baseline = baseline_of(attacked.baseline)
+    # Which checks itself, before the model is loaded.
+    search_question(search.attack, baseline, attacked.attribute_to, attacked.movable)
     generating = answer.response is None
     with _prepared(source, choice, answer, "Attacking", generating) as (explainer, prompt):
         result: Any = explainer.robustness(
@@ -148,6 +150,7 @@ def robustness(
             attack=search.attack,
             eps=search.eps,
             bisections=search.bisections,
+            baseline=baseline,
             attribute_to=attacked.attribute_to,
             movable=attacked.movable,
             **answer.options(),

@@ -21,7 +21,7 @@ from hf_attrib.question import Question
 from hf_attrib.sizes import size_of
 from hf_attrib.targets import TARGETS, target
 
-__all__ = ["Answer", "Asked", "ModelChoice", "Record", "View", "check_positive"]
+__all__ = ["Answer", "Asked", "ModelChoice", "Record", "View", "baseline_of", "check_positive"]
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,6 @@ class Asked:
         Raises:
             InputError: some value is unknown.
         """
-        baseline: BaselineLike | None = _token(self.baseline)
-        if isinstance(baseline, str) and not baseline.startswith("token:"):
-            check_name(baseline)
         if self.spans not in (None, "response", *RULES):
             raise InputError(
                 f"--spans is {self.spans!r}; expected response, {', '.join(RULES)}, or none."
@@ -142,7 +139,7 @@ class Asked:
             method,
             target(self.target),
             _token(self.contrast),
-            baseline,
+            baseline_of(self.baseline),
             self.attribute_to,
             self.movable,
             self.spans,
@@ -231,6 +228,14 @@ def check_positive(flag: str, value: int | None) -> None:
     """
     if value is not None and value < 1:
         raise InputError(f"{flag} is {value}; expected at least 1.")
+
+
+def baseline_of(spec: str | None) -> BaselineLike | None:
+    """Read a baseline, which no text can be that is no name of one."""
+    baseline = _token(spec)
+    if isinstance(baseline, str) and not baseline.startswith("token:"):
+        check_name(baseline)
+    return baseline
 
 
 def _token(spec: str | None) -> str | int | None:

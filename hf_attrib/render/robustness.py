@@ -101,6 +101,8 @@ def about(run: AttackRun) -> list[str]:
         f"{run.attack}({fields})" if fields else run.attack,
         f"radii up to {run.eps:g} embedding scales (of {run.scale:.3g}) for {bound}",
     ]
+    if run.baseline is not None:
+        parts.append(f"baseline {run.baseline}")
     if run.attribute_to != "prompt":
         parts.append(f"attacked: {run.attribute_to}")
     if run.movable != "content":

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from threading import Lock
@@ -25,7 +26,17 @@ from hf_attrib.decomposition import Pushforward
 from hf_attrib.pairs import Asked, Found, Pairs
 from hf_attrib.rows import Compute, RowRunner
 
-__all__ = ["NEVER", "Columns", "Cost", "Push", "cheaper", "derivative", "either", "follow"]
+__all__ = [
+    "NEVER",
+    "Columns",
+    "Cost",
+    "Push",
+    "cheaper",
+    "derivative",
+    "either",
+    "follow",
+    "uncompiled",
+]
 
 #: Maps points [R, N, D], their sequences [R] and targets [R, C] to F and its pushforward.
 Push: TypeAlias = Callable[[Tensor, Tensor, Tensor], Pushforward]
@@ -181,6 +192,13 @@ def either(runner: RowRunner, way: Tensor, one: Compute, other: Compute) -> tupl
     return tuple(torch.cat(pair)[back.to(pair[0].device)] for pair in zip(*parts, strict=True))
 
 
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Run what is compiled as it was written."""
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
 def derivative(function: Callable[[Tensor], Tensor], points: Tensor, direction: Tensor) -> Tensor:
     """Return the derivative of a function's output along a direction, by forward-mode AD.
 
@@ -193,12 +211,18 @@ def derivative(function: Callable[[Tensor], Tensor], points: Tensor, direction: 
         NotImplementedError: an operation in it has no forward-mode derivative.
     """
     _load()
-    # Of the attention kernels only the plain one has a forward-mode derivative.
-    with _ONE_AT_A_TIME, sdpa_kernel(SDPBackend.MATH), torch.no_grad(), forward_ad.dual_level():
+    with _ONE_AT_A_TIME, _plain(), torch.no_grad(), forward_ad.dual_level():
         output = function(forward_ad.make_dual(points.detach(), direction.to(points)))
         primal, tangent = forward_ad.unpack_dual(output)
         # A copy, since what is known to be 0 comes without memory of its own.
         return torch.zeros_like(primal) if tangent is None else tangent.clone()
+
+
+@contextmanager
+def _plain() -> Iterator[None]:
+    """Run what forward mode knows, which is no fused attention and no compiled code."""
+    with uncompiled(), sdpa_kernel(SDPBackend.MATH):
+        yield
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from hf_attrib.directions import Columns, cheaper, follow
+from hf_attrib.directions import Columns, cheaper, follow, uncompiled
 from hf_attrib.field import Field
 from hf_attrib.meter import Meter
 from hf_attrib.pairs import Asked, Contraction, Pairs, differentiate, dot
@@ -66,7 +66,8 @@ def pulled_back(field: Field, x: Tensor, whole: bool) -> Taken:
     contract: Contraction = (lambda gradient, _: gradient) if whole else dot
 
     def compute(_: Tensor) -> tuple[Tensor, ...]:
-        with meter:
+        # torch would never again run as compiled what it met inside a mode.
+        with uncompiled(), meter:
             blocks = field.blocks(pairs)
             found = differentiate(field.linearise, pairs, blocks, field.movable, contract)
         return (found.gradient,)
@@ -91,7 +92,8 @@ def followed(field: Field, pairs: Pairs) -> Taken:
     columns = Columns(owner, field.columns.movable)
 
     def compute(_: Tensor) -> tuple[Tensor, ...]:
-        with meter:
+        # torch would never again run as compiled what it met inside a mode.
+        with uncompiled(), meter:
             return (follow(field.pushforward, pairs, columns, 1).gradient,)
 
     (kept,) = RowRunner(1).map(1, compute)

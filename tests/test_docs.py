@@ -31,6 +31,7 @@ def _own_kinds(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit")  # as torch loads its compiler
 @pytest.mark.usefixtures("_own_kinds")
 @pytest.mark.parametrize("page", PAGES)
 def test_python_blocks_run(page, tmp_path, monkeypatch, capsys):

@@ -47,7 +47,8 @@ def quadrature(model: str) -> None:
         axis.plot([spent] * 2, [ours["median error"], ours["95 % error"]], "s-", label="default")
         axis.set(title=f"from {name}", xlabel="gradients per token", yscale="log")
     axes[0].set_ylabel("relative error of a row of scores")
-    axes[0].legend(frameon=False)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=3)
     figure.suptitle(f"{model}: {report['prompts']} prompts")
     save(figure, f"quadrature-{model}")
 

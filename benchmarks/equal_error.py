@@ -2,6 +2,7 @@
 
     pip install "hf_attrib[bench]"
     python benchmarks/equal_error.py --model llama6 --targets 1 16 64
+    python benchmarks/equal_error.py --model gemma --targets 1 4 --chunked
 
 hf_attrib runs with its default settings. The others take fixed rules, and are given the fewest
 nodes whose error is no larger: sum |A - A*| / sum |A*| over the whole matrix of scores. That number
@@ -36,19 +37,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="llama6", help="llama6, keys-llama or gemma")
     parser.add_argument("--targets", type=int, nargs="*", default=(1, 16, 64))
+    parser.add_argument(
+        "--chunked", action="store_true", help="peers run no more at once than hf_attrib does"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", AttributionWarning)
     report: dict[str, Any] = {"model": options.model, "machine": machine(1), "targets": {}}
+    report["chunked"] = options.chunked
     stem = RESULTS / f"equal-error-{options.model}"
     for targets in options.targets:
-        report["targets"][targets] = compared(SUBJECTS[options.model](targets))
+        report["targets"][targets] = compared(SUBJECTS[options.model](targets), options.chunked)
         print(markdown(report), flush=True)
         stem.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         stem.with_suffix(".md").write_text(markdown(report), encoding="utf-8")
 
 
-def compared(subject: Subject) -> dict[str, dict[str, Any]]:
+def compared(subject: Subject, chunked: bool) -> dict[str, dict[str, Any]]:
     """Return nodes, error and CPU seconds of each library on one subject."""
     ours(subject, steps=1)()  # the check of the model, and whatever else comes first
     default, everything = {"tolerance": 0.02}, {"attribute_to": "all"}
@@ -57,7 +62,7 @@ def compared(subject: Subject) -> dict[str, dict[str, Any]]:
     error = distance(scores, truth)
     found = {"hf_attrib": {"nodes": "adaptive", "error": error, "seconds": seconds}}
     nodes = enough(subject, truth, error, rule="gauss_legendre")
-    seconds, scores = timed(captum(subject, nodes=nodes or LADDER[-1]))
+    seconds, scores = timed(captum(subject, chunked, nodes or LADDER[-1]))
     its = distance(scores, truth)
     found["captum"] = {"nodes": nodes, "error": its, "seconds": seconds}
     # inseq moves the generated prefix, too, which is another question; it is put to both.
@@ -65,7 +70,7 @@ def compared(subject: Subject) -> dict[str, dict[str, Any]]:
     error = distance(scores, truth_of_all)
     found["hf_attrib, all moves"] = {"nodes": "adaptive", "error": error, "seconds": seconds}
     nodes = enough(subject, truth_of_all, error, rule="trapezoid", **everything)
-    seconds, _ = timed(inseq(subject, nodes=nodes or LADDER[-1]))
+    seconds, _ = timed(inseq(subject, chunked, nodes or LADDER[-1]))
     found["inseq"] = {"nodes": nodes, "error": None, "seconds": seconds}
     return found
 
@@ -116,10 +121,12 @@ def markdown(report: Mapping[str, Any]) -> str:
                 f"| {targets} | {name} | {nodes} | {error} | {row['seconds']:.2f} | {ratio:.2f} |"
             )
     about = report["machine"]
+    some = "as many sequences at once as hf_attrib" if report["chunked"] else "all nodes at once"
     versions = ", ".join(f"{k} {v}" for k, v in about["versions"].items() if v)
     lines += [
         "",
-        "inseq moves and scores the generated prefix, too; it is compared with hf_attrib doing so.",
+        "inseq moves and scores the generated prefix, too; it is compared with hf_attrib doing so. "
+        f"captum and inseq run {some}.",
         f"{about['processor']}, one thread, Python {about['python']}, {versions}.",
         "",
     ]

@@ -20,7 +20,7 @@ from hf_attrib.methods import Fundamental
 from hf_attrib.opening import Opened
 from hf_attrib.processes import Processes
 from hf_attrib.question import Question
-from hf_attrib.record import plain_fields, provenance, spent, unknown
+from hf_attrib.record import plain_fields, provenance, reservations, spent, unknown
 from hf_attrib.robustness import AttackRun, Robustness
 from hf_attrib.sequence import TokenSequence
 from hf_attrib.space import Table
@@ -107,7 +107,8 @@ def _measured(
     found = _Found(flips, to, drop, share, *_read(field, x, flips.points))
     results = []
     for index, sequence in enumerate(sequences):
-        run = _run(engine, search, question, opened, index, sequence)
+        notes = reservations(flips.notes, index, len(sequence.response))
+        run = _run(engine, search, question, opened, index, sequence, notes)
         results.append(_cut(found, opened, index, sequence, question, engine.tokenizer, run))
     return results
 
@@ -147,17 +148,17 @@ def _run(
     opened: Opened,
     index: int,
     sequence: TokenSequence,
+    notes: Sequence[str],
 ) -> AttackRun:
-    """Record how one answer was attacked."""
+    """Record how one answer was attacked, and what a reader must know of it."""
     field, attack = opened.field, search.attack
     given = plain_fields(attack)
     if search.bounded:
         del given["eps"]
     total = len(sequence.response)
     wrong = int((opened.seen.value[index, :total] < 0).sum())
-    notes = [*opened.notes, unknown(sequence, engine.tokenizer)]
-    if wrong:
-        notes.append(f"{wrong} of {total} tokens are not the likeliest unattacked.")
+    lost = f"{wrong} of {total} tokens are not the likeliest unattacked." if wrong else None
+    every = (*opened.notes, unknown(sequence, engine.tokenizer), lost, *notes)
     scale = field.space.scale[:, 0][field.movable[index]]
     return AttackRun(
         attack=attack.name,
@@ -173,7 +174,7 @@ def _run(
         **provenance(engine.model),
         **spent(field, index),
         seconds=opened.seconds(),
-        notes=tuple(note for note in notes if note),
+        notes=tuple(note for note in every if note),
     )
 
 

@@ -53,7 +53,10 @@ class Decomposition:
 
     @classmethod
     def mean(cls, parts: Sequence[Decomposition]) -> Decomposition:
-        """Return the mean of decompositions that have references, such as along several walks."""
+        """Return the mean of decompositions that have references, such as along several walks.
+
+        A reservation is about the targets that it is about in all of them.
+        """
         references = [part.reference for part in parts if part.reference is not None]
         bounds = [part.bound for part in parts if part.bound is not None]
         return cls(
@@ -61,6 +64,7 @@ class Decomposition:
             torch.stack(references).mean(0),
             bound=torch.stack(bounds).mean(0) if bounds else None,
             sizes={k: torch.stack([p.sizes[k] for p in parts]).mean(0) for k in parts[0].sizes},
+            notes={k: torch.stack([p.notes[k] for p in parts]).all(0) for k in parts[0].notes},
         )
 
 

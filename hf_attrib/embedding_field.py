@@ -222,10 +222,11 @@ class EmbeddingField(Field):
         leaf, length = points.detach().requires_grad_(), self.batch.decoder_ids.shape[1]
         states: list[Tensor] = []
         decoder = self.model if self.sites.encoder is None else self.model.get_decoder()
-        sides = self.forward.split(leaf, length)
-        with torch.enable_grad(), injected(self.sites, sides), middle_of(decoder, states):
+        middle = middle_of(decoder, len(points), states)
+        with torch.enable_grad(), injected(self.sites, self.forward.split(leaf, length)), middle:
             logits, index = self.forward.logits(sequence, target, length)
-            return Layered(leaf, states[-1], self._value(logits, index, sequence, target))
+            value = self._value(logits, index, sequence, target)
+        return Layered(leaf, states[0], value)
 
     def pushforward(self, points: Tensor, sequence: Tensor, target: Tensor) -> Pushforward:
         """Return F at injected embeddings and its pushforward."""

@@ -32,7 +32,7 @@ def encode_prompt(
     """
     if tokenizer is None:
         raise InputError("a text prompt needs a tokenizer; give one, or pass input_ids.")
-    if not isinstance(prompt, Sequence):
+    if not isinstance(prompt, Sequence) or isinstance(prompt, bytes):
         raise InputError(f"a prompt is a text or a list of messages; got {prompt!r:.80}.")
     if isinstance(prompt, str):
         if template_options:

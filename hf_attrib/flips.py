@@ -19,6 +19,8 @@ __all__ = ["GRID", "Flips", "Search", "search_of"]
 
 #: Shares of the largest radius that are tried first, in this order.
 GRID = (0.125, 0.25, 0.5, 1.0)
+_STOOD = "the attack moved nothing within the largest radius"
+_OVERFLOWED = "the model overflows under attack, so that some radii were tried to no avail"
 #: Rounding of a walk that ends on its ball's surface, relative.
 _ROUNDING = 1e-4
 
@@ -34,12 +36,14 @@ class Flips:
             as where the attack has no radius.
         points: that point, [B, T, N, D]; where none was found, the one of the smallest margin.
         margin: there, [B, T].
+        notes: reservations, and which targets each is about, [B, T] bool, on the CPU.
     """
 
     radius: Tensor
     failed: Tensor
     points: Tensor
     margin: Tensor
+    notes: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ class Search:
         finally:
             field.progress = progress
         progress(1, 1)
-        return Flips(state.radius, state.failed(), state.points, state.margin)
+        return Flips(state.radius, state.failed(), state.points, state.margin, state.notes())
 
     def _round(self, state: _State, field: Field, x: Tensor) -> None:
         """Let all walkers that have not finished take a walk, each within its next radius."""
@@ -134,11 +138,17 @@ class _State:
         self.halved = torch.zeros_like(self.radius)
         self.vain = [torch.zeros_like(self.radius)]
         self.enough = self.radius.clone()  # the smallest radius that was not tried in vain
+        self.moved = self.overflowed = torch.zeros(self.margin.shape, dtype=torch.bool)
 
     def failed(self) -> Tensor:
         """Return the largest radius below those that flip it that was tried in vain, [B, T]."""
         vain = torch.stack(self.vain)
         return torch.where(vain < torch.minimum(self.radius, self.enough), vain, 0).amax(0)
+
+    def notes(self) -> dict[str, Tensor]:
+        """Return reservations, and which targets each is about, [B, T]."""
+        attacked = self.valid & (self.radius > 0)
+        return {_STOOD: attacked & ~self.moved, _OVERFLOWED: attacked & self.overflowed}
 
     def active(self) -> Tensor:
         """Return which walkers have not finished, [B, T] bool."""
@@ -167,14 +177,17 @@ class _State:
         """
         # Nothing is known where the model overflows, nor asked beyond the largest radius.
         within = self.search.bounded | (size <= self.search.eps)
-        margin = margin.nan_to_num(torch.inf).masked_fill(~within, torch.inf)
+        known = margin.isfinite()
+        margin = margin.masked_fill(~(within & known), torch.inf)
+        self.moved = self.moved | (active & (size > 0).any(0))
+        self.overflowed = self.overflowed | (active & ~known.all(0))
         flips, never = margin < 0, self.radius.isinf()
         self.tried += active & never
         self.halved += active & ~never
         if self.search.bounded:
             # Rounded points may flip and yet be no nearer than the one found: not in vain.
             succeeded = flips.any(0)
-            self.vain.append(torch.where(active & ~succeeded, asked, 0))
+            self.vain.append(torch.where(active & ~succeeded & known.all(0), asked, 0))
             self.enough = torch.where(active & succeeded, asked.minimum(self.enough), self.enough)
         nearer = flips & (size < self.radius)
         hit = nearer.any(0)

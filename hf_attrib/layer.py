@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -39,38 +40,43 @@ class Layered:
 
 
 @contextmanager
-def middle_of(decoder: nn.Module, into: list[Tensor]) -> Iterator[None]:
-    """Collect what the layer in the middle of a decoder returns inside the context, [R, L, H].
+def middle_of(decoder: nn.Module, rows: int, into: list[Tensor]) -> Iterator[None]:
+    """Collect what the layer in the middle of a decoder returns inside the context, [R, ...].
+
+    Of several lists of layers, as in models that see and hear as well, the longest one counts
+    whose states lead from the inputs to the logits.
+
+    Args:
+        decoder: what is run inside the context, once.
+        rows: R.
+        into: where the states are found after the context.
 
     Raises:
-        UnsupportedModelError: there is no list of layers, or the one in the middle returns no
-            states that lead from the inputs to the logits.
+        UnsupportedModelError: there is no such list.
     """
-    name = type(decoder).__name__
-    lists = [m for m in _outermost(decoder) if isinstance(m, nn.ModuleList)]
-    layers = max(lists, key=len, default=())
-    if not layers:
-        raise UnsupportedModelError(f"{name} has no list of layers, so it has no middle to attack.")
-    layer = layers[(len(layers) - 1) // 2]
-
-    def keep(module: nn.Module, args: Any, output: Any) -> None:
-        states = output[0] if isinstance(output, tuple) else output
-        if not isinstance(states, Tensor) or not states.requires_grad:
-            raise UnsupportedModelError(
-                f"{type(module).__name__}, the layer in the middle of {name}, returns "
-                f"{type(states).__name__}; expected states that depend on the inputs."
-            )
-        into.append(states)
-
-    handle = layer.register_forward_hook(keep)
-    try:
+    lists = [m for m in _outermost(decoder) if isinstance(m, nn.ModuleList) and len(m)]
+    layers = [m[(len(m) - 1) // 2] for m in sorted(lists, key=len, reverse=True)]
+    found: dict[int, Tensor] = {}
+    with ExitStack() as hooks:
+        for place, layer in enumerate(layers):
+            keep = partial(_keep, found, place, rows)
+            hooks.callback(layer.register_forward_hook(keep).remove)
         yield
-    finally:
-        handle.remove()
-    if not into:
+    if not found:
         raise UnsupportedModelError(
-            f"{type(layer).__name__}, the layer in the middle of {name}, was not called."
+            f"{type(decoder).__name__} has no list of layers that return states for each row, and "
+            "so no middle to attack."
         )
+    into.append(found[min(found)])
+
+
+def _keep(
+    found: dict[int, Tensor], place: int, rows: int, module: nn.Module, args: Any, output: Any
+) -> None:
+    """Keep what a layer returns, if that is states of all rows that depend on the inputs."""
+    states = output[0] if isinstance(output, tuple | list) else output
+    if isinstance(states, Tensor) and states.requires_grad and len(states) == rows:
+        found[place] = states
 
 
 def _outermost(module: nn.Module) -> Iterator[nn.Module]:

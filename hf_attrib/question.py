@@ -77,8 +77,8 @@ class Question:
         if baseline.distribution and not self.method.promises().many_references:
             raise InputError(
                 f"{self.method.name} takes one reference, but the baseline ({baseline.name}) is a "
-                "distribution; take method='expected_gradients', or 'baseline_average' with "
-                f"inner='{self.method.name}'."
+                "distribution; give one, or explain with method='expected_gradients', or with "
+                "'baseline_average' whose inner is your method."
             )
         return baseline
 
@@ -149,6 +149,8 @@ class Question:
             raise InputError(
                 "no token may move: the tokenizer made special and template tokens of the prompt, "
                 "and nothing else. Give it content, or pass movable='all'."
+                if isinstance(self.movable, str)
+                else "no token may move: all flags of movable are False; set some."
             )
         return moves
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib.metadata import version
@@ -136,7 +137,7 @@ def attribution(
         run,
         **spent(outcome.field, index),
         sizes=_sizes(decomposition, index, len(rows)),
-        notes=(*run.notes, *_notes(decomposition, index, len(rows))),
+        notes=(*run.notes, *reservations(decomposition.notes, index, len(rows))),
     )
 
     def cut(by_target: Tensor) -> Tensor:
@@ -180,9 +181,15 @@ def _sizes(found: Decomposition, index: int, targets: int) -> dict[str, tuple[fl
     }
 
 
-def _notes(found: Decomposition, index: int, targets: int) -> list[str]:
-    """Return what a reader must know of one sequence's targets, and of how many."""
-    counts = {note: int(of[index, :targets].sum()) for note, of in found.notes.items()}
+def reservations(notes: Mapping[str, Tensor], index: int, targets: int) -> list[str]:
+    """Return what a reader must know of one sequence's targets, and of how many.
+
+    Args:
+        notes: reservations, and which targets each is about, [B, T] bool.
+        index: of the sequence.
+        targets: how many it has.
+    """
+    counts = {note: int(of[index, :targets].sum()) for note, of in notes.items()}
     return [f"{count} of {targets} targets: {note}." for note, count in counts.items() if count]
 
 

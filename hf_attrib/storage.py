@@ -130,7 +130,8 @@ def content_of(data: bytes, name: str, format: str, what: str) -> Value:
 
 def _to_json(result: Attribution) -> dict[str, Any]:
     content: dict[str, Any] = {"format": _FORMAT, "format_version": _FORMAT_VERSION}
-    content["run"] = asdict(result.run)
+    sizes = {name: plain(list(each)) for name, each in result.run.sizes.items()}
+    content["run"] = asdict(result.run) | {"sizes": sizes}
     for name in ("inputs", "response"):
         content[name] = tokens_content(getattr(result, name))
     for name in ("rows", "columns"):

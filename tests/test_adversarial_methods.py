@@ -11,6 +11,7 @@ from problems import PROBLEMS, WORDS
 from reference import Case, scale
 from reference_adversarial import ADVERSARIAL, RELEASED, edge, isa_released, mfaba
 
+import hf_attrib
 from hf_attrib.attacks import Objective, Uncut, sizes
 from hf_attrib.attacks.elimination import _shares
 from hf_attrib.errors import AttributionWarning, InputError
@@ -391,6 +392,31 @@ def test_estimates_know_that_a_smallest_change_may_be_none():
         )
         assert cost.forward_rows[0] <= found.run.forward_rows <= cost.forward_rows[1]
         assert cost.backward_rows[0] <= found.run.backward_rows <= cost.backward_rows[1]
+
+
+@pytest.mark.parametrize("name", ["bim", "mfaba", "agi", "la"])
+def test_what_moves_nothing_says_so(name):
+    explainer = Explainer(tiny.model("llama"), tiny.tokenizer())
+    found = explainer.explain("the key is", response=" red", method=name, eps=1e-30)
+    assert not found.scores.any()
+    assert "1 of 1 targets: the attack moved nothing, so that nothing is attributed." in found.notes
+
+
+@pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
+@pytest.mark.parametrize("name", ["big", "bsm"])
+def test_boundaries_are_found_where_logits_are_of_another_type(name):
+    """Mamba's are in float32, whatever its embeddings are in."""
+    explainer = Explainer(tiny.model("mamba", dtype=torch.float64), tiny.tokenizer())
+    found = explainer.explain("the key is", response=" red", method=name)
+    assert found.scores.any()
+
+
+@pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
+def test_sizes_beyond_all_numbers_are_saved(tmp_path):
+    explainer = Explainer(tiny.model("llama", dtype=torch.float16), tiny.tokenizer())
+    found = explainer.explain("the key is", response=" red in", method="cw", rate=9e5)
+    found.save(tmp_path / "r.json")
+    assert hf_attrib.load(tmp_path / "r.json").run.sizes == found.run.sizes
 
 
 @pytest.mark.filterwarnings("ignore:.*have not converged")

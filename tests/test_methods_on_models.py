@@ -173,7 +173,7 @@ def test_references_can_be_distributions(models, family, baseline):
     assert (inside != 0).all()
     assert (found.standard_error[:, found.scores[0] != 0] > 0).all()
     assert found.run.identity == "f(x) - E f(x')"
-    with pytest.raises(InputError, match="is a distribution; take method='expected_gradients'"):
+    with pytest.raises(InputError, match="is a distribution; give one, or explain with"):
         explainer.explain("the key is red", method="integrated_gradients", **options)
 
 

@@ -333,6 +333,22 @@ def test_attacks_that_take_a_baseline_have_that_of_explain():
     assert attacked(tiny.model("llama")).run.baseline is None
 
 
+def test_what_moves_nothing_says_so():
+    found = attacked(tiny.model("llama"), eps=1e-30)
+    still = f"{len(found)} of {len(found)} targets: the attack moved nothing"
+    assert any(note.startswith(still) for note in found.run.notes)
+    assert not attacked(tiny.model("llama")).run.notes
+
+
+def test_nothing_is_withstood_where_the_model_overflows():
+    model = tiny.model("t5", dtype=torch.float16)
+    found = attacked(model, attack="fgsm", eps=9e5, bisections=0, steps=1)
+    lost = found.radius.isinf()
+    assert lost.any()
+    assert not found.failed[lost].any()  # all were tried to no avail, and none in vain
+    assert any("the model overflows under attack" in note for note in found.run.notes)
+
+
 def test_half_precision():
     found = attacked(tiny.model("llama", dtype=torch.bfloat16))
     assert found.run.dtype == "bfloat16"

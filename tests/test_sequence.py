@@ -240,6 +240,10 @@ BAD = {
     "target": ({"prompt": "a", "target": "surprise"}, "'surprise' is unknown"),
     "attribute_to": ({"prompt": "a", "attribute_to": "x"}, "expected 'prompt' or 'all'"),
     "movable": ({"prompt": "a", "movable": "none"}, "expected 'content', 'all'"),
+    "no flag": (
+        {"input_ids": [5, 6], "response_ids": [7], "movable": [False] * 2},
+        "all flags of movable are False",
+    ),
     "flags": ({"input_ids": [5, 6], "response_ids": [7], "movable": [True]}, "1 flags for 2"),
     "baseline": ({"prompt": "a", "response": "b", "baseline": "nil"}, "'nil' is unknown"),
     "baseline token": ({"prompt": "a", "response": "b", "baseline": "token:the key"}, "not one"),
@@ -253,6 +257,7 @@ BAD = {
     "contrasts": ({"prompt": "a", "response": "b", "contrast": [1, 2, 3]}, "3 ids for 1"),
     "contrast unknown": ({"prompt": "a", "response": "b", "contrast": ""}, "0 tokens"),
     "not a prompt": ({"prompt": 3}, "a prompt is a text"),
+    "bytes": ({"prompt": b"a"}, "a prompt is a text or a list of messages; got b'a'"),
     "not prompts": ({"prompt": [1]}, "a prompt is a text"),
     "steps": ({"prompt": "a", "response": "b", "steps": 10**5}, "rule='midpoint'"),
     "too many new": ({"prompt": "a", "max_new_tokens": 300}, "has room for 25"),

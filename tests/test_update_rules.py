@@ -2,6 +2,7 @@
 
 import math
 
+import families
 import pytest
 import reference_attacks as slow
 import tiny
@@ -588,7 +589,7 @@ def test_naa_finds_the_layer_in_the_middle(models):
     model = models("llama").model
     seen, inputs = [], torch.tensor([tiny.ids(4)])
     hooks = sum(len(module._forward_hooks) for module in model.modules())
-    with torch.enable_grad(), middle_of(model, seen):
+    with torch.enable_grad(), middle_of(model, 1, seen):
         model(input_ids=inputs)
     assert sum(len(module._forward_hooks) for module in model.modules()) == hooks
     with torch.no_grad():
@@ -600,12 +601,29 @@ def test_naa_finds_the_layer_in_the_middle(models):
     ("made", "message"),
     [
         (torch.nn.Linear(2, 2), "Linear has no list of layers"),
-        (torch.nn.Sequential(torch.nn.ModuleList([torch.nn.Identity()])), "was not called"),
+        (torch.nn.Sequential(torch.nn.ModuleList([torch.nn.Identity()])), "Sequential has no list"),
     ],
 )
 def test_a_model_without_a_middle_is_refused(made, message):
-    with pytest.raises(UnsupportedModelError, match=message), middle_of(made, []):
+    with pytest.raises(UnsupportedModelError, match=message), middle_of(made, 1, []):
         pass
+
+
+@pytest.mark.parametrize("name", ["causal/gemma3", "causal/openai-gpt"])
+def test_naa_finds_the_layers_of_text(name):
+    """Of models that see, too; and of those whose layers return lists."""
+    explainer = Explainer(families.build(name), families.tokenizer())
+    question = {"input_ids": families.ids(7, 3), "response_ids": families.ids(3, 4)}
+    found = explainer.explain(**question, method="naa")
+    assert found.scores.any()
+    assert found.converged.all()
+
+
+def test_naa_refuses_states_that_are_not_by_row():
+    explainer = Explainer(families.build("seq2seq/fsmt"), families.tokenizer())
+    question = {"input_ids": families.ids(7, 3), "response_ids": families.ids(3, 4)}
+    with pytest.raises(UnsupportedModelError, match="no list of layers that return states"):
+        explainer.explain(**question, method="naa")
 
 
 def test_naa_refuses_functions_without_a_layer():

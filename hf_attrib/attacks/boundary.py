@@ -130,11 +130,11 @@ class _Search:
         crossed = after <= 0
         for _ in range(bisections):
             middle = (low + high) / 2
-            point = torch.lerp(self.start, end, middle[..., None, None])
+            point = torch.lerp(self.start, end, middle[..., None, None].to(self.start))
             margin = self.side * self.margin.value(point[None])[0]
             inside = margin > 0
             low, before = torch.where(inside, middle, low), torch.where(inside, margin, before)
             high, after = torch.where(inside, high, middle), torch.where(inside, after, margin)
         tiny = torch.finfo(before.dtype).tiny
         root = low + (high - low) * before / (before - after).clamp_min(tiny)
-        return torch.where(crossed, root, 1)[..., None, None]
+        return torch.where(crossed, root, 1)[..., None, None].to(self.start)

@@ -1,5 +1,6 @@
 """Named adversarial methods: closed forms, what published programs compute, and what is told."""
 
+import math
 import warnings
 from dataclasses import replace
 from types import SimpleNamespace
@@ -414,7 +415,8 @@ def test_boundaries_are_found_where_logits_are_of_another_type(name):
 @pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 def test_sizes_beyond_all_numbers_are_saved(tmp_path):
     explainer = Explainer(tiny.model("llama", dtype=torch.float16), tiny.tokenizer())
-    found = explainer.explain("the key is", response=" red in", method="cw", rate=9e5)
+    found = explainer.explain("Ada 's red key", max_new_tokens=3, method="cw", rate=9e5)
+    assert math.inf in found.run.sizes["eps"]
     found.save(tmp_path / "r.json")
     assert hf_attrib.load(tmp_path / "r.json").run.sizes == found.run.sizes
 

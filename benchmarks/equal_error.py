@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 import warnings
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import torch
 from contestants import captum, inseq, ours
@@ -31,6 +33,9 @@ from hf_attrib import AttributionWarning
 LADDER = (8, 12, 16, 24, 32, 40, 48, 64, 80, 96, 128, 192, 256)
 TRUTH = {"tolerance": 1e-3, "max_points": 4000}
 
+#: Nodes, error and seconds, by library.
+Found: TypeAlias = dict[str, dict[str, Any]]
+
 
 def main() -> None:
     """Compare on one model for some lengths of the answer, print the table, keep it."""
@@ -40,49 +45,78 @@ def main() -> None:
     parser.add_argument(
         "--chunked", action="store_true", help="peers run no more at once than hf_attrib does"
     )
+    parser.add_argument("--nodes", type=int, nargs="*", default=LADDER, help="fixed rules' nodes")
+    parser.add_argument("--peers", nargs="*", default=("captum", "inseq"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", AttributionWarning)
     report: dict[str, Any] = {"model": options.model, "machine": machine(1), "targets": {}}
     report["chunked"] = options.chunked
     stem = RESULTS / f"equal-error-{options.model}"
+    report["targets"] = kept(stem.with_suffix(".json"), report)
     for targets in options.targets:
-        report["targets"][targets] = compared(SUBJECTS[options.model](targets), options.chunked)
+        subject = SUBJECTS[options.model](targets)
+        found = {"captum": against_captum, "inseq": against_inseq}
+        rows = [found[peer](subject, options.chunked, options.nodes) for peer in options.peers]
+        report["targets"][str(targets)] = {name: row for each in rows for name, row in each.items()}
         print(markdown(report), flush=True)
         stem.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         stem.with_suffix(".md").write_text(markdown(report), encoding="utf-8")
 
 
-def compared(subject: Subject, chunked: bool) -> dict[str, dict[str, Any]]:
-    """Return nodes, error and CPU seconds of each library on one subject."""
-    ours(subject, steps=1)()  # the check of the model, and whatever else comes first
-    default, everything = {"tolerance": 0.02}, {"attribute_to": "all"}
-    truth, truth_of_all = ours(subject, **TRUTH)(), ours(subject, **TRUTH, **everything)()
-    seconds, scores = timed(ours(subject, **default))
+def kept(path: Path, report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the lengths of an earlier run on the same model and machine."""
+    old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def asked(report: Mapping[str, Any]) -> Any:
+        about = {**report.get("machine", {}), "load_average": None}  # which is never the same
+        return report.get("model"), report.get("chunked"), about
+
+    return dict(old["targets"]) if asked(old) == asked(report) else {}
+
+
+def against_captum(subject: Subject, chunked: bool, ladder: Sequence[int]) -> Found:
+    """Return nodes, error and CPU seconds of ours and of captum."""
+    truth, found = ourselves(subject, "hf_attrib")
+    nodes = enough(subject, truth, found["hf_attrib"]["error"], ladder, rule="gauss_legendre")
+    seconds, scores = timed(captum(subject, chunked, nodes or ladder[-1]))
     error = distance(scores, truth)
-    found = {"hf_attrib": {"nodes": "adaptive", "error": error, "seconds": seconds}}
-    nodes = enough(subject, truth, error, rule="gauss_legendre")
-    seconds, scores = timed(captum(subject, chunked, nodes or LADDER[-1]))
-    its = distance(scores, truth)
-    found["captum"] = {"nodes": nodes, "error": its, "seconds": seconds}
-    # inseq moves the generated prefix, too, which is another question; it is put to both.
-    seconds, scores = timed(ours(subject, **default, **everything))
-    error = distance(scores, truth_of_all)
-    found["hf_attrib, all moves"] = {"nodes": "adaptive", "error": error, "seconds": seconds}
-    nodes = enough(subject, truth_of_all, error, rule="trapezoid", **everything)
-    seconds, _ = timed(inseq(subject, chunked, nodes or LADDER[-1]))
-    found["inseq"] = {"nodes": nodes, "error": None, "seconds": seconds}
-    return found
+    return found | {
+        "captum": {"nodes": nodes, "most": ladder[-1], "error": error, "seconds": seconds}
+    }
 
 
-def enough(subject: Subject, truth: Tensor, error: float, **rule: Any) -> int | None:
+def against_inseq(subject: Subject, chunked: bool, ladder: Sequence[int]) -> Found:
+    """Return the same for inseq, which moves the generated prefix, too: so do ours."""
+    name, everything = "hf_attrib, all moves", {"attribute_to": "all"}
+    truth, found = ourselves(subject, name, **everything)
+    rule = {"rule": "trapezoid", **everything}
+    nodes = enough(subject, truth, found[name]["error"], ladder, **rule)
+    seconds, _ = timed(inseq(subject, chunked, nodes or ladder[-1]))
+    return found | {
+        "inseq": {"nodes": nodes, "most": ladder[-1], "error": None, "seconds": seconds}
+    }
+
+
+def ourselves(subject: Subject, name: str, **options: Any) -> tuple[Tensor, Found]:
+    """Return the truth, and error and CPU seconds of our default."""
+    ours(subject, steps=1)()  # the check of the model, and whatever else comes first
+    truth = ours(subject, **TRUTH, **options)()
+    seconds, scores = timed(ours(subject, tolerance=0.02, **options))
+    error = distance(scores, truth)
+    return truth, {name: {"nodes": "adaptive", "error": error, "seconds": seconds}}
+
+
+def enough(
+    subject: Subject, truth: Tensor, error: float, ladder: Sequence[int], **rule: Any
+) -> int | None:
     """Return the fewest nodes of a fixed rule that reach an error, if any do, by bisection."""
     found = bisect_left(
-        LADDER,
+        ladder,
         True,  # the errors of a rule fall as its nodes grow
         key=lambda nodes: distance(ours(subject, steps=nodes, **rule)(), truth) <= error,
     )
-    return LADDER[found] if found < len(LADDER) else None
+    return ladder[found] if found < len(ladder) else None
 
 
 def distance(scores: Tensor, truth: Tensor) -> float:
@@ -91,9 +125,9 @@ def distance(scores: Tensor, truth: Tensor) -> float:
 
 
 def timed(run: Callable[[], Any]) -> tuple[float, Any]:
-    """Return the CPU seconds of the better of two runs, and what it returned."""
-    seconds = []
-    for _ in range(2):
+    """Return the CPU seconds of the better of two runs, if one takes no minute, and its result."""
+    seconds = list[float]()
+    while not seconds or (len(seconds) < 2 and seconds[0] < 60):
         started = time.process_time()
         result = run()
         seconds.append(time.process_time() - started)
@@ -102,6 +136,7 @@ def timed(run: Callable[[], Any]) -> tuple[float, Any]:
 
 def markdown(report: Mapping[str, Any]) -> str:
     """Lay the report out as a table."""
+    base = math.nan
     lines = [
         f"Model `{report['model']}`; the peers have the fewest nodes of "
         f"{', '.join(map(str, LADDER))} that reach the error of hf_attrib's default.",
@@ -110,11 +145,9 @@ def markdown(report: Mapping[str, Any]) -> str:
         "|--:|---|--:|--:|--:|--:|",
     ]
     for targets, found in report["targets"].items():
-        base = found["hf_attrib"]["seconds"]
         for name, row in found.items():
-            if name == "hf_attrib, all moves":
-                base = row["seconds"]
-            nodes = f"not by {LADDER[-1]}" if row["nodes"] is None else row["nodes"]
+            base = row["seconds"] if name.startswith("hf_attrib") else base
+            nodes = f"not by {row['most']}" if row["nodes"] is None else row["nodes"]
             error = "" if row["error"] is None else f"{100 * row['error']:.2f} %"
             ratio = row["seconds"] / base
             lines.append(

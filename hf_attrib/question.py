@@ -64,7 +64,7 @@ class Question:
                 f"movable is {self.movable!r}; expected 'content', 'all' or a flag for each token."
             )
         if self.baseline is not None and self.method.promises().baseline is None:
-            raise InputError(f"method {self.method} has no baseline; leave it out.")
+            raise InputError(f"method {self.method.name} has no baseline; leave it out.")
 
     def reference(self, tokenizer: Any) -> Baseline:
         """Return the baseline asked for, or the method's own.

@@ -391,7 +391,7 @@ def test_no_prompt_at_a_terminal(refused, monkeypatch):
         ([PROMPT, "--method", "saliency", "--baseline", "zero"], "saliency has no baseline; leave"),
         (
             [PROMPT, "--method", "mim", "--baseline", "zero"],
-            "objective=shared) has no baseline; leave",
+            "fundamental has no baseline; leave",
         ),
         ([PROMPT, "--method", "advgan", "--generator", "mine"], "No such option: --generator"),
         ([PROMPT, "--method", "advgan"], "advgan needs a trained generator"),

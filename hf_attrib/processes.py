@@ -187,6 +187,10 @@ def connected(cpu: bool = False) -> Processes:
         from accelerate import PartialState
         from accelerate.utils import parse_flag_from_env
 
+        # Imported later, as transformers does, its functions would keep the group as a default
+        # argument, and with it threads of gloo, which can abort the process when it exits.
+        from torch.distributed.nn import functional  # noqa: F401
+
         forced = cpu or parse_flag_from_env("ACCELERATE_USE_CPU")
         PartialState(cpu=forced or not torch.accelerator.is_available())
     if not distributed.is_initialized():

@@ -206,7 +206,7 @@ def test_processes_that_cannot_be_connected_are_an_error(keys, monkeypatch):
         hf_attrib.attach(*keys, distributed=True)
 
 
-def launch(folder, *words, stdin=os.devnull):
+def launch(folder, *words, program=("-m", "hf_attrib"), stdin=os.devnull):
     """Run the command line in two processes; return the exit code, output and errors."""
     launcher = ["torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     environment = os.environ | {
@@ -214,7 +214,7 @@ def launch(folder, *words, stdin=os.devnull):
         "OMP_NUM_THREADS": "1",
     }
     with open(stdin) as given:
-        command = [sys.executable, "-m", *launcher, "-m", "hf_attrib", *words]
+        command = [sys.executable, "-m", *launcher, *program, *words]
         return run(command, cwd=folder, env=environment, stdin=given)
 
 
@@ -234,6 +234,34 @@ def test_the_command_prints_and_writes_once(tmp_path, keys):
     torch.testing.assert_close(result.scores, alone.scores, rtol=1e-5, atol=1e-5)
     assert result.backward_rows == alone.backward_rows
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.html", "out.json", "prompt"]
+
+
+_TO_THE_END = """
+import atexit
+from pathlib import Path
+
+from hf_attrib.cli.commands import main
+
+
+def report():
+    names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+    print("at the end:", *names)
+
+
+atexit.register(report)
+main(["explain", "Ada's key is"])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads have names under Linux")
+def test_no_thread_of_the_connection_outlives_it(tmp_path):
+    """One that lets go of a tensor while the interpreter ends aborts the process."""
+    (tmp_path / "program.py").write_text(_TO_THE_END)
+    code, output, errors = launch(tmp_path, program=["program.py"])
+    assert code == 0, errors
+    assert output.count("at the end:") == 2
+    assert "gloo" not in output
 
 
 @pytest.mark.slow

@@ -34,7 +34,7 @@ def ours(subject: Subject, **rule: Any) -> Callable[[], Tensor]:
         "input_ids": subject.prompt_ids,
         "response_ids": subject.response_ids,
         "baseline": subject.baseline,
-        "movable": "all",
+        "movable": subject.moves,
         **(rule or {"rule": "gauss_legendre", "steps": NODES}),
     }
 
@@ -60,7 +60,8 @@ def floor(subject: Subject, count: int = NODES) -> Callable[[], Tensor]:
         with torch.no_grad():
             x = model.get_input_embeddings()(ids)
             start = x.clone()
-            start[:, :prompt] = model.get_input_embeddings()(torch.tensor(subject.baseline))
+            nothing = model.get_input_embeddings()(torch.tensor(subject.baseline))
+            start[0, :prompt][torch.tensor(subject.moves)] = nothing
         scores = torch.zeros(len(targets), prompt)
         keep = torch.arange(prompt - 1, ids.shape[1])
         for a, w in zip(nodes.split(rows), weights.split(rows), strict=True):
@@ -81,20 +82,28 @@ def captum(subject: Subject, chunked: bool = False, nodes: int = NODES) -> Calla
 
     layer = LayerIntegratedGradients(subject.model, subject.model.get_input_embeddings())
     method = LLMGradientAttribution(layer, subject.tokenizer)
-    question = TextTokenInput(subject.prompt, subject.tokenizer, baselines=subject.baseline)
+    question = TextTokenInput(
+        subject.prompt,
+        subject.tokenizer,
+        baselines=subject.baseline,
+        skip_tokens=list(subject.fixed),
+    )
     target = torch.tensor(subject.response_ids)
     chunk = rows_at_once(subject) if chunked else None
 
     def run() -> Tensor:
-        return method.attribute(
+        found = method.attribute(
             question, target=target, n_steps=nodes, internal_batch_size=chunk
         ).token_attr
+        scores = torch.zeros(len(found), len(subject.prompt_ids))
+        scores[:, torch.tensor(subject.moves)] = found.float()
+        return scores
 
     return run
 
 
 def inseq(subject: Subject, chunked: bool = False, nodes: int = NODES) -> Callable[[], None]:
-    """Its own convention: the generated prefix moves too, and is scored."""
+    """Its own convention: everything moves, the generated prefix too, and is scored."""
     import inseq
 
     wrapped = inseq.load_model(subject.model, "integrated_gradients", tokenizer=subject.tokenizer)

@@ -1,6 +1,7 @@
 """What a pass along a direction costs, and what explaining groups of inputs does.
 
     python benchmarks/directions.py --model llama6        # or keys-llama
+    python benchmarks/directions.py --prompt-tokens 1024  # as with retrieved context
 
 First the ratio of a pass along a direction to a pullback, which decides between them in the
 package. Then integrated gradients on a fixed rule as the answer grows, of four groups and of all
@@ -21,7 +22,7 @@ from typing import Any
 
 import torch
 import transformers
-from subjects import SUBJECTS, Subject
+from subjects import SUBJECTS, Subject, random_llama
 
 import hf_attrib
 from hf_attrib.batch import collate
@@ -42,11 +43,13 @@ def main() -> None:
     """Measure, print the tables, keep them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="llama6", help="llama6 or keys-llama")
+    parser.add_argument("--prompt-tokens", type=int, help="of a random llama6 instead")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", hf_attrib.AttributionWarning)
-    subject = SUBJECTS[options.model]()
+    long = options.prompt_tokens
+    subject = random_llama(prompt_tokens=long) if long else SUBJECTS[options.model]()
     answers = {length: answer(subject, length) for length in LENGTHS}
     report = {
         "model": options.model,
@@ -59,7 +62,7 @@ def main() -> None:
         "passes": {n: passes(subject, ids, options.rounds) for n, ids in answers.items()},
         "explained": explained(subject, answers, options.rounds),
     }
-    stem = RESULTS / f"directions-{options.model}"
+    stem = RESULTS / f"directions-{options.model}{f'-{long}' if long else ''}"
     stem.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     stem.with_suffix(".md").write_text(markdown(report), encoding="utf-8")
     print(markdown(report))

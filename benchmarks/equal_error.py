@@ -2,7 +2,7 @@
 
     pip install "hf_attrib[bench]"
     python benchmarks/equal_error.py --model llama6 --targets 1 16 64
-    python benchmarks/equal_error.py --model gemma --targets 1 4 --chunked
+    python benchmarks/equal_error.py --model gemma --chunked
 
 hf_attrib runs with its default settings. The others take fixed rules, and are given the fewest
 nodes whose error is no larger: sum |A - A*| / sum |A*| over the whole matrix of scores. That number
@@ -52,25 +52,32 @@ def main() -> None:
     warnings.simplefilter("ignore", AttributionWarning)
     report: dict[str, Any] = {"model": options.model, "machine": machine(1), "targets": {}}
     report["chunked"] = options.chunked
+    report["baseline"] = baseline_of(SUBJECTS[options.model](1))
     stem = RESULTS / f"equal-error-{options.model}"
     report["targets"] = kept(stem.with_suffix(".json"), report)
     for targets in options.targets:
         subject = SUBJECTS[options.model](targets)
-        found = {"captum": against_captum, "inseq": against_inseq}
-        rows = [found[peer](subject, options.chunked, options.nodes) for peer in options.peers]
-        report["targets"][str(targets)] = {name: row for each in rows for name, row in each.items()}
-        print(markdown(report), flush=True)
-        stem.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        stem.with_suffix(".md").write_text(markdown(report), encoding="utf-8")
+        rows = report["targets"].setdefault(str(targets), {})
+        for peer in options.peers:
+            rows.update(AGAINST[peer](subject, options.chunked, options.nodes))
+            text = json.dumps(report, indent=1) + "\n"
+            stem.with_suffix(".json").write_text(text, encoding="utf-8")
+            stem.with_suffix(".md").write_text(markdown(report), encoding="utf-8")
+            print(markdown(report), flush=True)
+
+
+def baseline_of(subject: Subject) -> str:
+    """Return the token that stands for nothing."""
+    return str(subject.tokenizer.convert_ids_to_tokens(subject.baseline))
 
 
 def kept(path: Path, report: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the lengths of an earlier run on the same model and machine."""
+    """Return what an earlier run on the same model and machine found."""
     old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
     def asked(report: Mapping[str, Any]) -> Any:
         about = {**report.get("machine", {}), "load_average": None}  # which is never the same
-        return report.get("model"), report.get("chunked"), about
+        return report.get("model"), report.get("baseline"), report.get("chunked"), about
 
     return dict(old["targets"]) if asked(old) == asked(report) else {}
 
@@ -87,8 +94,8 @@ def against_captum(subject: Subject, chunked: bool, ladder: Sequence[int]) -> Fo
 
 
 def against_inseq(subject: Subject, chunked: bool, ladder: Sequence[int]) -> Found:
-    """Return the same for inseq, which moves the generated prefix, too: so do ours."""
-    name, everything = "hf_attrib, all moves", {"attribute_to": "all"}
+    """Return the same for inseq, which moves everything, the generated prefix too: so do ours."""
+    name, everything = "hf_attrib, all moves", {"attribute_to": "all", "movable": "all"}
     truth, found = ourselves(subject, name, **everything)
     rule = {"rule": "trapezoid", **everything}
     nodes = enough(subject, truth, found[name]["error"], ladder, **rule)
@@ -96,6 +103,9 @@ def against_inseq(subject: Subject, chunked: bool, ladder: Sequence[int]) -> Fou
     return found | {
         "inseq": {"nodes": nodes, "most": ladder[-1], "error": None, "seconds": seconds}
     }
+
+
+AGAINST = {"captum": against_captum, "inseq": against_inseq}
 
 
 def ourselves(subject: Subject, name: str, **options: Any) -> tuple[Tensor, Found]:
@@ -138,8 +148,8 @@ def markdown(report: Mapping[str, Any]) -> str:
     """Lay the report out as a table."""
     base = math.nan
     lines = [
-        f"Model `{report['model']}`; the peers have the fewest nodes of "
-        f"{', '.join(map(str, LADDER))} that reach the error of hf_attrib's default.",
+        f"Model `{report['model']}`, baseline `{report['baseline']}`; the peers have the fewest "
+        f"nodes of {', '.join(map(str, LADDER))} that reach the error of hf_attrib's default.",
         "",
         "| T | | nodes | matrix error | CPU seconds | x hf_attrib |",
         "|--:|---|--:|--:|--:|--:|",
@@ -158,8 +168,8 @@ def markdown(report: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{k} {v}" for k, v in about["versions"].items() if v)
     lines += [
         "",
-        "inseq moves and scores the generated prefix, too; it is compared with hf_attrib doing so. "
-        f"captum and inseq run {some}.",
+        "inseq moves everything, and moves and scores the generated prefix, too; it is compared "
+        f"with hf_attrib doing so. captum and inseq run {some}.",
         f"{about['processor']}, one thread, Python {about['python']}, {versions}.",
         "",
     ]

@@ -6,7 +6,7 @@ The text re-encodes to exactly the ids, because some contestants take nothing bu
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,7 @@ _FACTS = (
     "Ada's key is red. Bob's key is blue. Carl's key is green. Emma is a pilot. Hugo is a nurse. "
     "Q: What color is Bob's key? A:"
 )
-_CONTEXT = (
-    "Context: Ada Lovelace was born in London in 1815. Her mother was Annabella.\n"
-    "Question: In which city was Ada born?\nAnswer:"
-)
+_SENTENCE = "The capital of France is"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +37,7 @@ class Subject:
         prompt_ids: P ids.
         response_ids: T ids.
         baseline: token id that stands for "nothing".
+        fixed: ids that stay in place, where a contestant can leave any.
     """
 
     model: Any
@@ -49,11 +47,17 @@ class Subject:
     prompt_ids: list[int]
     response_ids: list[int]
     baseline: int
+    fixed: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         again = self.tokenizer(self.prompt + self.response).input_ids
         if again != self.prompt_ids + self.response_ids:
             raise ValueError("the text does not re-encode to the ids; choose another prompt")
+
+    @property
+    def moves(self) -> list[bool]:
+        """Which tokens of the prompt move, [P]."""
+        return [token not in self.fixed for token in self.prompt_ids]
 
 
 def random_llama(
@@ -93,29 +97,30 @@ def random_llama(
 def embedded_llama(targets: int = TARGETS) -> Subject:
     """Return the small trained Llama that ships with the package."""
     model, tokenizer = embedded.load("keys-llama")
-    return _written(model, tokenizer, _FACTS, targets)
+    return _written(model, tokenizer, _FACTS, targets, tokenizer.unk_token_id)
 
 
 def gemma(targets: int = TARGETS) -> Subject:
-    """Return Gemma 3 270M, converted by the helper of the tests."""
+    """Return Gemma 3 270M, converted by the helper of the tests; its first token stays in place."""
     import sys
 
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
     from real_models import gemma as load
 
     model, tokenizer = load()
-    return _written(model, tokenizer, _CONTEXT, targets)
+    written = _written(model, tokenizer, _SENTENCE, targets, tokenizer.pad_token_id)
+    return replace(written, fixed=(tokenizer.bos_token_id,))
 
 
-def _written(model: Any, tokenizer: Any, prompt: str, targets: int) -> Subject:
-    """Let a model write exactly T tokens, and contrast the prompt with unknown words."""
+def _written(model: Any, tokenizer: Any, prompt: str, targets: int, baseline: int) -> Subject:
+    """Let a model write exactly T tokens."""
     encoded = tokenizer(prompt, return_tensors="pt")
     lengths = {"min_new_tokens": targets, "max_new_tokens": targets}
     ids = encoded["input_ids"][0].tolist()
     output = model.generate(**encoded, **lengths, do_sample=False)[0].tolist()
     full = tokenizer.decode(output, skip_special_tokens=True)
-    response, unknown = full.removeprefix(prompt), tokenizer.unk_token_id
-    return Subject(model, tokenizer, prompt, response, ids, output[len(ids) :], unknown)
+    response = full.removeprefix(prompt)
+    return Subject(model, tokenizer, prompt, response, ids, output[len(ids) :], baseline)
 
 
 #: Each takes the number of generated tokens.

@@ -16,8 +16,8 @@ import json
 import math
 import time
 import warnings
-from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -120,13 +120,15 @@ def ourselves(subject: Subject, name: str, **options: Any) -> tuple[Tensor, Foun
 def enough(
     subject: Subject, truth: Tensor, error: float, ladder: Sequence[int], **rule: Any
 ) -> int | None:
-    """Return the fewest nodes of a fixed rule that reach an error, if any do, by bisection."""
-    found = bisect_left(
-        ladder,
-        True,  # the errors of a rule fall as its nodes grow
-        key=lambda nodes: distance(ours(subject, steps=nodes, **rule)(), truth) <= error,
-    )
-    return ladder[found] if found < len(ladder) else None
+    """Return the fewest nodes of a fixed rule that reach an error, if any do."""
+
+    def reaches(nodes: int) -> bool:
+        return distance(ours(subject, steps=nodes, **rule)(), truth) <= error
+
+    # Errors fall as nodes grow, and time does not: from the middle, step by step.
+    middle = len(ladder) // 2
+    fewer = list(takewhile(reaches, reversed(ladder[: middle + 1])))
+    return fewer[-1] if fewer else next(filter(reaches, ladder[middle + 1 :]), None)
 
 
 def distance(scores: Tensor, truth: Tensor) -> float:

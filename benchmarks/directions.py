@@ -1,7 +1,7 @@
 """What a pass along a direction costs, and what explaining groups of inputs does.
 
     python benchmarks/directions.py --model llama6        # or keys-llama
-    python benchmarks/directions.py --prompt-tokens 1024  # as with retrieved context
+    python benchmarks/directions.py --prompt-tokens 512   # as with retrieved context
 
 First the ratio of a pass along a direction to a pullback, which decides between them in the
 package. Then integrated gradients on a fixed rule as the answer grows, of four groups and of all

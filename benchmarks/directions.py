@@ -43,12 +43,14 @@ def main() -> None:
     """Measure, print the tables, keep them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="llama6", help="llama6 or keys-llama")
-    parser.add_argument("--prompt-tokens", type=int, help="of a random llama6 instead")
+    parser.add_argument("--prompt-tokens", type=int, help="of llama6; 64 by default")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", hf_attrib.AttributionWarning)
     long = options.prompt_tokens
+    if long and options.model != "llama6":
+        parser.error("only the prompt of llama6 can be of any length")
     subject = random_llama(prompt_tokens=long) if long else SUBJECTS[options.model]()
     answers = {length: answer(subject, length) for length in LENGTHS}
     report = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from functools import partial
 from typing import Any
 from weakref import ref
 
@@ -13,6 +12,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 __all__ = ["Meter"]
+
+
+class _Counted(ref[torch.UntypedStorage]):
+    """A storage that lives or has ended, and what it was counted as."""
+
+    key: int
+    device: torch.device
+    size: int
 
 
 class Meter(TorchDispatchMode):
@@ -26,23 +33,34 @@ class Meter(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.peak: Counter[torch.device] = Counter()
         self._now: Counter[torch.device] = Counter()
-        self._live: dict[int, ref[torch.UntypedStorage]] = {}
+        self._live: dict[int, _Counted] = {}
+        self._ended: list[_Counted] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation and count what it made."""
         found = func(*args, **(kwargs or {}))
+        self._forget_ended()
         given = {storage._cdata for storage in _storages((args, kwargs))}
         for storage in _storages(found):
-            key, device, size = storage._cdata, storage.device, storage.nbytes()
-            if key not in given and key not in self._live:
-                self._live[key] = ref(storage, partial(self._freed, key, device, size))
-                self._now[device] += size
-                self.peak[device] = max(self.peak[device], self._now[device])
+            if storage._cdata not in given and storage._cdata not in self._live:
+                self._count(storage)
         return found
 
-    def _freed(self, key: int, device: torch.device, size: int, _: object) -> None:
-        self._now[device] -= size
-        del self._live[key]
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        # Python drops what is raised where an object ends, an interrupt by the user too. So none of
+        # our code runs there: a list takes a note of it.
+        counted = _Counted(storage, self._ended.append)
+        counted.key, counted.device = storage._cdata, storage.device
+        counted.size = storage.nbytes()
+        self._live[counted.key] = counted
+        self._now[counted.device] += counted.size
+        self.peak[counted.device] = max(self.peak[counted.device], self._now[counted.device])
+
+    def _forget_ended(self) -> None:
+        while self._ended:
+            counted = self._ended.pop()
+            self._now[counted.device] -= counted.size
+            del self._live[counted.key]
 
 
 def _storages(found: Any) -> list[torch.UntypedStorage]:

@@ -321,6 +321,19 @@ def test_sizes():
         assert size <= size_of(written(size)) <= 1.01 * size + 1
 
 
+def test_an_interrupt_where_a_tensor_ends_is_not_lost():
+    """Python drops what its functions raise there, so none may run."""
+    called = []
+    with Meter():
+        tensor = torch.ones(10)
+        sys.setprofile(lambda frame, event, _: called.append((event, frame.f_code.co_name)))
+        try:
+            del tensor
+        finally:
+            sys.setprofile(None)
+    assert [name for event, name in called if event == "call"] == []
+
+
 def test_the_meter_counts_what_lives_at_once():
     weight = torch.ones(100, 100, requires_grad=True)
     with Meter() as meter:
@@ -339,10 +352,10 @@ def test_the_meter_counts_what_lives_at_once():
         x = torch.ones(100, 100).requires_grad_()
         kept = (x @ transposed).exp().sum()  # the product dies, its exponential is kept
         gc.collect()
-        live = sum(meter._now.values())
-        assert live == 4 * 250 + 4 * 10_000 + 4 * 10_000 + 4
+        large = torch.ones(10**6)  # more than ever lived before, beside what lives still
+        assert sum(meter.peak.values()) == 4 * (10**6 + 250 + 10_000 + 10_000 + 1)
         kept.backward()
-    del c
+    del c, large
 
 
 def every(name):

@@ -172,15 +172,15 @@ def _sum(
     still = {start: nodes.targets(w) for w, (start, _) in ends.items() if start not in nodes.known}
     nodes.run(still)  # F is known at the start of the others
     field = nodes.field
-    inputs = next(iter(nodes.gradients.values())).shape[-1]
-    scores = torch.zeros(field.sequences, field.targets, inputs, dtype=torch.float64)
+    columns = field.columns.moving.shape[1]
+    scores = torch.zeros(field.sequences, field.targets, columns, dtype=torch.float64)
     bound, reference = torch.zeros_like(scores[..., 0]), torch.zeros_like(scores[..., 0])
     for walk, (start, _) in ends.items():
         here = nodes.targets(walk)
         reference[walk // nodes.own, here] = nodes.values[start][here]
     for leaf in leaves:
         sequence = leaf.walk // nodes.own
-        scores[sequence] += leaf.integral * leaf.targets[:, None]
+        scores[sequence, leaf.targets] += nodes.integral(leaf)
         bound[sequence] += leaf.error * leaf.targets
     like = nodes.like
     return Decomposition(scores.to(like), reference.to(like), bound=_SAFETY * bound.to(like))

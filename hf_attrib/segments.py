@@ -42,7 +42,6 @@ class Segment:
         start: where it begins on the piece.
         length: how long it is.
         targets: those it is a leaf for, [T] bool.
-        integral: Q, [T, N]; of other targets, anything.
         error: the larger of residual and disagreement, [T].
         excess: the same beyond what rounding explains, [T].
     """
@@ -52,7 +51,6 @@ class Segment:
     start: float
     length: float
     targets: Tensor
-    integral: Tensor = field(default_factory=lambda: torch.zeros(()))
     error: Tensor = field(default_factory=lambda: torch.zeros(()))
     excess: Tensor = field(default_factory=lambda: torch.zeros(()))
 
@@ -69,7 +67,9 @@ class Segment:
 
 
 class Nodes:
-    """Values [T] and contracted gradients [T, N] at the nodes of each walk, found once.
+    """Values [T] and contracted gradients [K, N] at the nodes of each walk, found once.
+
+    Of the T targets of a node, gradients are kept of the K that asked for one, as they came.
 
     Each sequence has one walk for all its targets, or each of its targets one of its own; walk
     w belongs to sequence w // (walks of a sequence).
@@ -83,8 +83,8 @@ class Nodes:
         self.field = field
         self.pieces = pieces
         self.values: dict[Node, Tensor] = {}
-        self.gradients: dict[Node, Tensor] = {}
         self.known: dict[Node, Tensor] = {}
+        self._gradients: dict[Node, Tensor] = {}
         self.like = torch.zeros(())
         ends = torch.tensor([0, 1], dtype=torch.float64)
         # Velocities that are the same all along come once.
@@ -145,17 +145,19 @@ class Nodes:
         wanted = lacking & ~torch.tensor(idle)[:, None]
         found = self.field.pairs(locate, sequence, lacking, wanted)
         self.like = found[0]  # whose type and device results are brought back to
-        value, gradient = (tensor.double().cpu() for tensor in found)
-        for row, node in enumerate(nodes):
-            here = lacking[row]
-            if node in self.known:
-                self.values[node] = torch.where(here, value[row], self.values[node])
-                before = self.gradients[node]
-                self.gradients[node] = torch.where(here[:, None], gradient[row], before)
-                self.known[node] = here | self.known[node]
-            else:
-                self.values[node], self.gradients[node] = value[row], gradient[row]
-                self.known[node] = here
+        value, gradient = (tensor.cpu() for tensor in found)
+        for node, *fresh in zip(nodes, lacking, value.double(), gradient, strict=True):
+            self._keep(node, *fresh)
+
+    def _keep(self, node: Node, targets: Tensor, value: Tensor, gradient: Tensor) -> None:
+        """Keep what was found for targets [T] that the node did not know."""
+        gradient = gradient[targets]
+        if node in self.known:
+            before = self.known[node]
+            order = torch.cat([known.nonzero()[:, 0] for known in (before, targets)]).argsort()
+            gradient = torch.cat([self._gradients[node], gradient])[order]
+            value, targets = torch.where(targets, value, self.values[node]), targets | before
+        self.values[node], self.known[node], self._gradients[node] = value, targets, gradient
 
     def _point(self, node: Node) -> tuple[Tensor, Tensor]:
         """Return where a node lies and the velocity there, [N, D] each."""
@@ -163,22 +165,27 @@ class Nodes:
         sequence, own = divmod(node.walk, self.own)
         return points[0, sequence, own], velocity.expand(points.shape)[0, sequence, own]
 
+    def integral(self, segment: Segment, rule: Tensor = _BOOLE) -> Tensor:
+        """Return what a rule makes of a segment for its K targets, [K, N]."""
+        gradients = []
+        for node in segment.nodes():
+            place = self.known[node].cumsum(0) - 1
+            gradients.append(self._gradients[node][place[segment.targets]].double())
+        return segment.length * torch.einsum("q,qkn->kn", rule, torch.stack(gradients))
+
     def measure(self, segment: Segment) -> None:
-        """Integrate over a segment and tell how far off that is."""
-        nodes = segment.nodes()
-        gradients = torch.stack([self.gradients[node] for node in nodes])  # [5, T, N]
-        segment.integral = segment.length * torch.einsum("q,qtn->tn", _BOOLE, gradients)
-        simpson = segment.length * torch.einsum("q,qtn->tn", _SIMPSON, gradients)
-        start, end = self.values[nodes[0]], self.values[nodes[4]]
-        residual = (segment.integral.sum(-1) - (end - start)).abs()
-        disagreement = (segment.integral - simpson).abs().sum(-1)
+        """Tell how far off the integral over a segment is."""
+        integral = self.integral(segment)
+        first, *_, last = (self.values[node][segment.targets] for node in segment.nodes())
+        residual = (integral.sum(-1) - (last - first)).abs()
+        disagreement = (integral - self.integral(segment, _SIMPSON)).abs().sum(-1)
         # What rounding explains, of f and of the sums, no halving mends.
-        rounding = self.field.precision * segment.integral.abs().sum(-1)
-        of_f = _TYPICAL * self.field.precision * (start.abs() + end.abs())
+        rounding = self.field.precision * integral.abs().sum(-1)
+        of_f = _TYPICAL * self.field.precision * (first.abs() + last.abs())
         excess = torch.maximum(residual - rounding - of_f, disagreement - rounding).clamp_min(0)
-        # Of other targets the values are unknown.
-        segment.excess = excess.where(segment.targets, 0)
-        segment.error = torch.maximum(residual, disagreement).where(segment.targets, 0)
+        segment.excess, segment.error = torch.zeros(2, len(segment.targets), dtype=torch.float64)
+        segment.excess[segment.targets] = excess
+        segment.error[segment.targets] = torch.maximum(residual, disagreement)
 
     def spent(self, walk: int) -> Tensor:
         """Return how many gradients each target of a walk has had, [T]."""

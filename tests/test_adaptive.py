@@ -11,6 +11,7 @@ import hf_attrib
 from hf_attrib.adaptive import Budget, integrate
 from hf_attrib.errors import InputError
 from hf_attrib.function_field import FunctionField
+from hf_attrib.meter import Meter
 from hf_attrib.methods import IntegratedGradients
 from hf_attrib.paths import graded, straight
 
@@ -59,6 +60,22 @@ def test_each_target_pays_for_itself():
     assert field.backward_rows.item() == 17 + alone.backward_rows.item()
     assert field.forward_rows == alone.forward_rows
     torch.testing.assert_close(found.scores[0, 0, 0], torch.tensor(1.0).double())
+
+
+def test_gradients_are_kept_for_the_targets_that_paid_for_them():
+    """One target of fifty needs more than the first nodes, and no other holds memory for it."""
+    targets, inputs = 50, 200
+
+    def mostly_linear(z):
+        total = z.sum(1)
+        return torch.cat([total.expand(-1, targets - 1), step(total / inputs, width=1e-4)], 1)
+
+    with Meter() as meter:
+        field, found = along(mostly_linear, inputs, targets)
+    torch.testing.assert_close(found.scores[0, 0], torch.ones(inputs).double())
+    every_target = 8 * targets * inputs  # bytes of a node
+    assert field.forward_rows.item() > 50
+    assert sum(meter.peak.values()) < 40 * every_target  # twice the first 17, as they are copied
 
 
 def test_progress_counts_the_targets_that_are_done():

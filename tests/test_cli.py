@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -113,7 +114,13 @@ def in_terminal(arguments, until=None, environment=()):
     master, slave = pty.openpty()
     variables = {**os.environ, **dict(environment)}
     process = subprocess.Popen(
-        [*HF_ATTRIB, *arguments], stdin=slave, stdout=slave, stderr=slave, env=variables
+        [*HF_ATTRIB, *arguments],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env=variables,
+        # As a terminal starts it; what a shell starts in the background ignores interrupts.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     os.close(slave)
     watchdog = threading.Timer(120, process.kill)

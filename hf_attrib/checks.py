@@ -8,6 +8,9 @@ from hf_attrib.errors import InputError
 
 __all__ = ["at_least", "not_negative", "number", "one_of", "positive", "share"]
 
+#: What tensors can count.
+_MOST = 2**63 - 1
+
 
 def at_least(fewest: int, **counts: int) -> None:
     """Refuse counts that are no whole numbers or too small.
@@ -20,6 +23,8 @@ def at_least(fewest: int, **counts: int) -> None:
             raise InputError(
                 f"{name} is {value!r:.80}; expected at least {fewest}, a whole number."
             )
+        if value > _MOST:
+            raise InputError(f"{name} is {value!r:.80}; expected at most {_MOST}.")
 
 
 def positive(**sizes: float) -> None:

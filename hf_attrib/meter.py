@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 from weakref import ref
 
@@ -57,10 +58,11 @@ class Meter(TorchDispatchMode):
         self.peak[counted.device] = max(self.peak[counted.device], self._now[counted.device])
 
     def _forget_ended(self) -> None:
-        while self._ended:
-            counted = self._ended.pop()
-            self._now[counted.device] -= counted.size
-            del self._live[counted.key]
+        with suppress(IndexError):  # there are no more; another thread may have taken the last
+            while True:
+                counted = self._ended.pop()
+                self._now[counted.device] -= counted.size
+                del self._live[counted.key]
 
 
 def _storages(found: Any) -> list[torch.UntypedStorage]:

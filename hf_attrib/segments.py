@@ -18,6 +18,7 @@ __all__ = ["Node", "Nodes", "Segment"]
 #: Boole's rule and the composite Simpson rule on five nodes of a segment of length 1.
 _BOOLE = torch.tensor([7, 32, 12, 32, 7], dtype=torch.float64) / 90
 _SIMPSON = torch.tensor([1, 4, 2, 4, 1], dtype=torch.float64) / 12
+_RULES = torch.stack([_BOOLE, _SIMPSON])
 _QUARTERS = torch.tensor([0, 0.25, 0.5, 0.75, 1], dtype=torch.float64)
 
 #: Rounding takes about this share of what it may at most.
@@ -69,7 +70,8 @@ class Segment:
 class Nodes:
     """Values [T] and contracted gradients [K, N] at the nodes of each walk, found once.
 
-    Of the T targets of a node, gradients are kept of the K that asked for one, as they came.
+    Of T targets a node knows those K that integrate over a segment it belongs to, and keeps their
+    gradients in the precision in which they came.
 
     Each sequence has one walk for all its targets, or each of its targets one of its own; walk
     w belongs to sequence w // (walks of a sequence).
@@ -126,9 +128,12 @@ class Nodes:
         def busy(node: Node) -> int:
             return int(wanted[node].sum()).bit_length()
 
+        window = self.field.runner.window  # results come with room for all T targets
         for _, alike in groupby(sorted(wanted, key=busy), key=busy):
             nodes = list(alike)
-            self._run(nodes, torch.stack([wanted[node] for node in nodes]))
+            for first in range(0, len(nodes), window):
+                some = nodes[first : first + window]
+                self._run(some, torch.stack([wanted[node] for node in some]))
 
     def _run(self, nodes: Sequence[Node], lacking: Tensor) -> None:
         def locate(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -146,17 +151,18 @@ class Nodes:
         found = self.field.pairs(locate, sequence, lacking, wanted)
         self.like = found[0]  # whose type and device results are brought back to
         value, gradient = (tensor.cpu() for tensor in found)
-        for node, *fresh in zip(nodes, lacking, value.double(), gradient, strict=True):
-            self._keep(node, *fresh)
+        for row, node in enumerate(nodes):
+            self._keep(node, lacking[row], value[row].double(), gradient[row])
 
     def _keep(self, node: Node, targets: Tensor, value: Tensor, gradient: Tensor) -> None:
-        """Keep what was found for targets [T] that the node did not know."""
+        """Keep what was found [T] for targets that the node did not know."""
         gradient = gradient[targets]
         if node in self.known:
-            before = self.known[node]
-            order = torch.cat([known.nonzero()[:, 0] for known in (before, targets)]).argsort()
-            gradient = torch.cat([self._gradients[node], gradient])[order]
-            value, targets = torch.where(targets, value, self.values[node]), targets | before
+            before, targets = self.known[node], self.known[node] | targets
+            value = torch.where(before, self.values[node], value)
+            both = gradient.new_empty(int(targets.sum()), gradient.shape[1])
+            both[before[targets]], both[~before[targets]] = self._gradients[node], gradient
+            gradient = both
         self.values[node], self.known[node], self._gradients[node] = value, targets, gradient
 
     def _point(self, node: Node) -> tuple[Tensor, Tensor]:
@@ -165,20 +171,26 @@ class Nodes:
         sequence, own = divmod(node.walk, self.own)
         return points[0, sequence, own], velocity.expand(points.shape)[0, sequence, own]
 
-    def integral(self, segment: Segment, rule: Tensor = _BOOLE) -> Tensor:
-        """Return what a rule makes of a segment for its K targets, [K, N]."""
+    def integral(self, segment: Segment) -> Tensor:
+        """Return Q of a segment for each of its targets, [K, N]."""
+        return self._integrals(segment, _RULES[:1])[0]
+
+    def _integrals(self, segment: Segment, rules: Tensor) -> Tensor:
+        """Return what each rule makes of a segment for each of its targets, [rules, K, N]."""
         gradients = []
         for node in segment.nodes():
-            place = self.known[node].cumsum(0) - 1
-            gradients.append(self._gradients[node][place[segment.targets]].double())
-        return segment.length * torch.einsum("q,qkn->kn", rule, torch.stack(gradients))
+            known, gradient = self.known[node], self._gradients[node]
+            every = torch.equal(known, segment.targets)
+            gradients.append(gradient if every else gradient[segment.targets[known]])
+        found = torch.einsum("rq,qkn->rkn", rules, torch.stack(gradients).double())
+        return segment.length * found
 
     def measure(self, segment: Segment) -> None:
         """Tell how far off the integral over a segment is."""
-        integral = self.integral(segment)
+        integral, simpson = self._integrals(segment, _RULES)
         first, *_, last = (self.values[node][segment.targets] for node in segment.nodes())
         residual = (integral.sum(-1) - (last - first)).abs()
-        disagreement = (integral - self.integral(segment, _SIMPSON)).abs().sum(-1)
+        disagreement = (integral - simpson).abs().sum(-1)
         # What rounding explains, of f and of the sums, no halving mends.
         rounding = self.field.precision * integral.abs().sum(-1)
         of_f = _TYPICAL * self.field.precision * (first.abs() + last.abs())

@@ -162,10 +162,11 @@ class Question:
         """
         if self.contrast is None:
             return None
-        given, count = self.contrast, len(sequence.response)
+        given: Any = self.contrast
+        count = len(sequence.response)
         if isinstance(given, str):
             given = single_token(tokenizer, given)
-        if isinstance(given, int | Integral):
+        if isinstance(given, int | Integral) and not isinstance(given, bool):
             given = [int(given)] * count
         ids = as_ids(given, "contrast")
         if len(ids) != count:

@@ -39,8 +39,10 @@ _TOLERANCE = 0.02
 _PACKAGES = ("hf_attrib", "torch", "transformers")
 
 
-#: What a result says whose scores are not all numbers.
-_OVERFLOW = "Some scores are not finite: the model overflows. Load it in float32."
+#: What a result says that is not all numbers, and then of the cause.
+_NOT_FINITE = "Some scores or values of f are not finite: "
+_OVERFLOW = "the model overflows. Load it in float32."
+_NEITHER = "the model or the target gives NaN or infinity."
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,11 +151,10 @@ def attribution(
     error, sum_error = decomposition.standard_error, decomposition.sum_standard_error
     value = cut(seen.value if decomposition.value is None else decomposition.value)
     if decomposition.reference is None:
-        reference = torch.full_like(value, torch.nan)
+        run, reference = _checked(run, scores, value), torch.full_like(value, torch.nan)
     else:
         reference = cut(decomposition.reference)
-    if not bool(torch.isfinite(scores).all()):
-        run = replace(run, notes=(*run.notes, _OVERFLOW))
+        run = _checked(run, scores, value, reference)
     found = Attribution(
         scores=scores,
         inputs=question.inputs(sequence),
@@ -199,10 +200,19 @@ def spent(field: Field, index: int) -> dict[str, Any]:
     return {kind: int(getattr(field, kind)[index]) for kind in kinds}
 
 
+def _checked(run: Run, *found: Tensor) -> Run:
+    """Return what is known of a run, with a note if it did not find numbers."""
+    if all(bool(part.isfinite().all()) for part in found):
+        return run
+    cause = _OVERFLOW if run.dtype in ("float16", "bfloat16") else _NEITHER
+    return replace(run, notes=(*run.notes, _NOT_FINITE + cause))
+
+
 def reservation(result: Attribution) -> str | None:
     """Return what a caller must be warned of: scores that do not add up."""
-    if _OVERFLOW in result.run.notes:
-        return _OVERFLOW
+    for note in result.run.notes:
+        if note.startswith(_NOT_FINITE):
+            return note
     if result.run.identity is None or bool(result.converged.all()):
         return None
     missed = int((~result.converged).sum())

@@ -253,6 +253,14 @@ def test_a_function_can_be_the_target():
     assert found.run.target == "custom: twice"
 
 
+def test_a_target_that_is_no_number_somewhere_is_not_blamed_on_precision():
+    def nothing_below(logits, ids):
+        return (logits.gather(1, ids[:, None])[:, 0] - 0.01).log()
+
+    with pytest.warns(AttributionWarning, match="the model or the target gives NaN"):
+        explain(tiny.model("llama"), target=nothing_below, steps=8)
+
+
 def test_a_target_may_write_into_what_it_is_given():
     model = tiny.model("llama")
     found = explain(model, target=lambda logits, ids: logits.mul_(2)[:, 5])
@@ -274,6 +282,11 @@ def test_a_target_may_write_into_what_it_is_given():
 def test_functions_that_are_no_targets_are_refused(function, message):
     with pytest.raises(InputError, match=message):
         explain(tiny.model("gpt2"), target=function)
+
+
+def test_a_flag_is_no_contrast():
+    with pytest.raises(InputError, match="contrast must be a non-empty list of token ids"):
+        explain(tiny.model("gpt2"), contrast=True)
 
 
 def test_entropy_has_no_contrast():

@@ -50,7 +50,11 @@ def _logit(logits: Tensor, ids: Tensor) -> Tensor:
 
 
 def _log_prob(logits: Tensor, ids: Tensor) -> Tensor:
-    return _logit(logits, ids) - logits.logsumexp(-1)
+    # From the greatest logit on: z_y - LSE, the difference of two large numbers, would round a
+    # token that the model is sure of to a few digits, and torch's log_softmax adds up a large
+    # vocabulary with one digit less.
+    top = logits.detach().amax(-1, keepdim=True)
+    return (_logit(logits, ids) - top.squeeze(-1)) - (logits - top).exp().sum(-1).log()
 
 
 def _prob(logits: Tensor, ids: Tensor) -> Tensor:

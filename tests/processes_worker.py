@@ -27,7 +27,7 @@ PROMPTS = ["the key is red", "Ada was born in 19", "Bob", "the red key", "in the
 @cache
 def explainer(family="llama", batch_size=None):
     """An explainer of all processes there are."""
-    model = tiny.model(family)
+    model = tiny.model(family, dtype=torch.float64)  # so that sums may be split anywhere
     return Explainer(
         model,
         tiny.tokenizer(model.config.is_encoder_decoder),
@@ -110,7 +110,7 @@ def bad_model(index):
 
 def short_of_memory(index):
     """Memory ends in the last process if it runs more than one row at once."""
-    model = tiny.model("llama")
+    model = tiny.model("llama", dtype=torch.float64)
     short = Explainer(model, tiny.tokenizer(), batch_size=4, distributed=True)
     short.explain("the key is red", response=" in the", method="saliency")
     body = model.model.forward

@@ -79,7 +79,8 @@ def from_the_mean(name):
 @pytest.mark.parametrize("family", ["llama", "gpt2", "t5"])
 @pytest.mark.parametrize("name", list(methods()))
 def test_chunks_change_nothing(models, family, name):
-    model = models(family)
+    """In float64: rounding decides on the signs of gradients that vanish, by which attacks step."""
+    model = models(family, torch.float64)
     state = torch.get_rng_state()
     whole = explain(model, name, batch_size=1000)
     assert torch.equal(torch.get_rng_state(), state)
@@ -87,7 +88,7 @@ def test_chunks_change_nothing(models, family, name):
     assert size > 0
     for batch_size in (1, 3):
         found = explain(model, name, batch_size=batch_size)
-        torch.testing.assert_close(found.scores, whole.scores, rtol=1e-3, atol=2e-5 * size)
+        torch.testing.assert_close(found.scores, whole.scores, rtol=1e-9, atol=1e-9 * size)
 
 
 @pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")

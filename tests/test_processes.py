@@ -94,8 +94,8 @@ def test_many_equal_one_and_each_other(case, found, alone):
     for ours, theirs in zip(together, expected, strict=True):
         assert ours.inputs.ids.tolist() == theirs.inputs.ids.tolist()
         assert ours.response_ids.tolist() == theirs.response_ids.tolist()
-        torch.testing.assert_close(ours.scores, theirs.scores, rtol=1e-6, atol=1e-6)
-        torch.testing.assert_close(ours.value, theirs.value, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(ours.scores, theirs.scores, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(ours.value, theirs.value, rtol=1e-12, atol=1e-12)
         # Each row counts once, whoever ran it.
         assert ours.backward_rows == theirs.backward_rows
         if len(expected) < len(found):  # prompts that run together share forward rows

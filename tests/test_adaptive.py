@@ -28,7 +28,7 @@ def along(function, positions=1, targets=1, budget=None, row_budget=8, path=None
 
 @pytest.mark.parametrize("degree", range(1, 6))
 def test_polynomials_up_to_degree_five_cost_the_first_nodes_alone(degree):
-    """Boole's rule integrates their gradients exactly."""
+    """Their gradients, of degree four, are integrated exactly; the coarser rule is near enough."""
     field, found = along(lambda z: z[:, 0] ** degree, budget=Budget(1e-2, 400))
     torch.testing.assert_close(found.scores.squeeze(), torch.tensor(1.0).double())
     assert field.backward_rows.tolist() == [17]
@@ -49,8 +49,8 @@ def test_nodes_go_where_the_function_moves():
     exact = float(step(torch.tensor(1.0)) - step(torch.tensor(0.0)))
     assert float(found.scores) == pytest.approx(exact, rel=0.02)
     points = torch.cat(seen)
-    assert ((points - 0.3).abs() < 0.1).float().mean() > 0.4  # evenly spread, it would be 0.2
-    assert field.backward_rows.item() < 60
+    assert ((points - 0.3).abs() < 0.1).float().mean() > 0.3  # evenly spread, it would be 0.2
+    assert field.backward_rows.item() < 30
 
 
 def test_each_target_pays_for_itself():
@@ -74,8 +74,23 @@ def test_gradients_are_kept_for_the_targets_that_paid_for_them():
         field, found = along(mostly_linear, inputs, targets)
     torch.testing.assert_close(found.scores[0, 0], torch.ones(inputs).double())
     every_target = 8 * targets * inputs  # bytes of a node
-    assert field.forward_rows.item() > 50
+    assert field.forward_rows.item() > 36
     assert sum(meter.peak.values()) < 36 * every_target  # the first 17, and those of a round
+
+
+def test_many_nodes_take_little_memory_besides_themselves():
+    """One target that spends all it may on a long input."""
+    inputs, points = 4000, 300
+    mix = torch.linspace(0, 1, inputs).double()
+    with Meter() as meter:
+        field, _ = along(
+            lambda z: torch.sin(300 * (z[..., 0] @ mix)[:, None] / inputs),
+            inputs,
+            budget=Budget(1e-12, points),
+        )
+    kept = 8 * inputs * field.backward_rows.item()
+    assert field.backward_rows.item() > points / 2
+    assert sum(meter.peak.values()) < 3 * kept
 
 
 def test_walks_of_many_targets_hold_no_room_for_one_another():
@@ -106,7 +121,7 @@ def test_a_jump_ends_with_the_budget_and_says_so():
 
 
 def test_cancelling_errors_do_not_count_as_none():
-    """Two inputs whose shares cancel: every residual is 0, and only the two rules can disagree."""
+    """Two inputs whose shares cancel: every residual is 0, and only polynomials can disagree."""
 
     def opposed(z):
         return torch.sigmoid((z[:, 0] - 0.3) / 0.03) * (z[:, 0] + z[:, 1]) + z[:, 0]
@@ -119,6 +134,41 @@ def test_cancelling_errors_do_not_count_as_none():
     expected = torch.tensor([share + 1, -share]).double()
     assert (found.scores[0, 0] - expected).abs().sum() < 1e-3
     assert field.backward_rows.item() > 17
+
+
+def test_steps_that_cancel_between_nodes_are_found():
+    """Two narrow steps up and down by different inputs: their residuals cancel within a panel."""
+
+    def bump(z):
+        up, down = (step(z[:, i], at, 1e-3) for i, at in ((0, 0.03), (1, 0.09)))
+        return up - down + z[:, 2]
+
+    _, found = along(bump, positions=3)
+    expected = torch.tensor([1.0, -1.0, 1.0]).double()
+    assert (found.scores[0, 0] - expected).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("kink", [(5, -4, 0.31), (5, -4, 0.47), (20, -19, 0.31), (2, -1, 0.3)])
+def test_the_bound_is_honest_where_the_gradient_jumps(kink):
+    a, b, at = kink
+    _, found = along(lambda z: torch.relu(a * z[:, 0] + b * z[:, 1] - at), positions=2)
+    exact = torch.tensor([a, b]).double() * (1 - at / (a + b))
+    assert (found.scores[0, 0] - exact).abs().sum() < found.bound
+
+
+def test_rounding_of_half_precision_is_not_halved_away():
+    field = FunctionField(lambda z: rounded(-20 + step(z[:, 0], 0.4, 0.1) + z[:, 1]), 1, 2)
+    field.precision = 2.0**-10
+    ends = torch.zeros(1, 1, 2, 1).double(), torch.ones(1, 1, 2, 1).double()
+    found = integrate(field, [straight(*ends)], Budget(0.02, 400))
+    assert field.backward_rows.item() < 30
+    assert (found.scores - 1).abs().max() < 0.05
+
+
+def rounded(value):
+    """Round f, and not its gradient, as half precision does."""
+    unit = 2.0 ** (value.detach().abs().log2().floor() - 10)
+    return value + ((value / unit).round() * unit - value).detach()
 
 
 @pytest.mark.parametrize("row_budget", [1, 3, 1000])
@@ -180,7 +230,7 @@ def test_the_embedded_model_converges_by_default(keys, baseline):
     prompt = "Ada's key is red. Bob's key is blue. Q: What color is Bob's key? A:"
     found = explainer.explain(prompt, baseline=baseline)
     assert found.converged.all()
-    assert (found.bound < 0.2).all()
+    assert found.bound.median() < 0.2
     fine = explainer.explain(
         prompt, response_ids=found.response_ids, baseline=baseline, tolerance=2e-3, max_points=4000
     )

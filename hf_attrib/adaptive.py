@@ -37,7 +37,7 @@ _INTERVALS, _FEWEST = 16, 4
 #: Halving stops for a target once what it leaves alone is this share of its tolerance.
 _SPARE = 0.7
 #: Errors of rows were below this many times those of their intervals, summed without any sign, in
-#: all cases that ``benchmarks/quadrature.py`` has measured.
+#: all cases but one that ``benchmarks/quadrature.py`` has measured.
 _SAFETY = 1.6
 #: Intervals shorter than this are rounding, or a jump of f.
 _SHORTEST = 2.0**-22

@@ -29,7 +29,7 @@ RESULTS = Path(__file__).parent / "results"
 
 #: What is compared: our default, fixed Gauss rules, and what captum and inseq take by default.
 _GAUSS = {
-    "Gauss-Legendre 50 (captum's default)": {"steps": 50, "rule": "gauss_legendre"},
+    "Gauss-Legendre 50 (captum's and inseq's default)": {"steps": 50, "rule": "gauss_legendre"},
     **{
         f"Gauss-Legendre {steps}": {"steps": steps, "rule": "gauss_legendre"}
         for steps in (16, 24, 32, 40, 64, 80, 100, 128)
@@ -37,15 +37,15 @@ _GAUSS = {
 }
 RULES: Mapping[str, Mapping[str, Any]] = {
     "adaptive (default)": {},
-    "trapezoid 50 (inseq's default)": {"steps": 50, "rule": "trapezoid"},
+    "trapezoid 50": {"steps": 50, "rule": "trapezoid"},
     **dict(sorted(_GAUSS.items(), key=lambda rule: rule[1]["steps"])),
 }
 #: Gradients of the real model cost so much that it is compared with fewer rules.
 FEWER = (
     "adaptive (default)",
     "Gauss-Legendre 32",
-    "Gauss-Legendre 50 (captum's default)",
-    "trapezoid 50 (inseq's default)",
+    "Gauss-Legendre 50 (captum's and inseq's default)",
+    "trapezoid 50",
     "Gauss-Legendre 64",
     "Gauss-Legendre 100",
 )

@@ -81,14 +81,14 @@ def baseline_of(subject: Subject) -> str:
 
 
 def kept(path: Path, report: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an earlier run on the same model and machine found."""
+    """Return what an earlier run on the same model found, with the same versions."""
     old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
     def asked(report: Mapping[str, Any]) -> Any:
-        about = {**report.get("machine", {}), "load_average": None}  # which is never the same
-        return report.get("model"), report.get("baseline"), report.get("chunked"), about
+        about = ("model", "baseline", "chunked", "machine")
+        return [report[key]["versions"] if key == "machine" else report[key] for key in about]
 
-    return dict(old["targets"]) if asked(old) == asked(report) else {}
+    return dict(old["targets"]) if old and asked(old) == asked(report) else {}
 
 
 def against_captum(
@@ -131,7 +131,8 @@ def ourselves(
     truth = ours(subject, tolerance=tolerance, max_points=points, **options)()
     seconds, scores = timed(ours(subject, tolerance=0.02, **options))
     error = distance(scores, truth)
-    row = {"nodes": "adaptive", "error": error, "seconds": seconds, "truth": [tolerance, points]}
+    row = {"nodes": "adaptive", "error": error, "seconds": seconds}
+    row |= {"truth": [tolerance, points], "processor": machine(1)["processor"]}
     return truth, {name: row}
 
 
@@ -195,7 +196,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         "inseq moves everything, and moves and scores the generated prefix, too; it is compared "
         "with hf_attrib doing so, and the error is that of the same rule there. captum and inseq "
         f"run {some}.",
-        f"{about['processor']}, one thread, Python {about['python']}, {versions}.",
+        f"{processors(report['targets'])}, one thread, Python {about['python']}, {versions}.",
         "",
     ]
     return "\n".join(lines)
@@ -203,15 +204,26 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 def truths(found: Mapping[str, Found]) -> str:
     """Tell what the truth was, by the length of the answer."""
-    by: dict[tuple[float, int], list[str]] = {}
-    for targets, rows in found.items():
-        for tolerance, points in {tuple(r["truth"]) for r in rows.values() if "truth" in r}:
-            by.setdefault((tolerance, points), []).append(targets)
     parts = [
-        f"{tolerance:g} with up to {points:,} gradients for each token (T = {', '.join(lengths)})"
-        for (tolerance, points), lengths in by.items()
+        f"{tolerance:g} with up to {points:,} gradients for each token ({lengths})"
+        for (tolerance, points), lengths in by_length(found, "truth").items()
     ]
     return f"The truth is the adaptive rule at a tolerance of {', and of '.join(parts)}."
+
+
+def processors(found: Mapping[str, Found]) -> str:
+    """Tell what ran, by the length of the answer."""
+    return ", ".join(f"{name} ({of})" for name, of in by_length(found, "processor").items())
+
+
+def by_length(found: Mapping[str, Found], key: str) -> dict[Any, str]:
+    """Return the lengths of answers of each value of a key."""
+    lengths: dict[Any, list[str]] = {}
+    for targets, rows in found.items():
+        values = [row[key] for row in rows.values() if key in row]
+        for value in dict.fromkeys(tuple(v) if isinstance(v, list) else v for v in values):
+            lengths.setdefault(value, []).append(targets)
+    return {value: f"T = {', '.join(some)}" for value, some in lengths.items()}
 
 
 if __name__ == "__main__":

@@ -338,7 +338,7 @@ def test_files_from_before_directions_load(tmp_path):
 @pytest.mark.parametrize("family", ["llama", "t5"])
 def test_batched_equals_single(family, cost, at_cost):
     at_cost(cost)
-    model = tiny.model(family)
+    model = tiny.model(family).double()  # in float32 rounding depends on the processor
     explainer = Explainer(model, tiny.tokenizer(family == "t5"), batch_size=4)
     texts = ["Ada's key is red.", "the key", "Bob was born in 19. Ada is in the blue."]
     responses = [tiny.ids(n, seed=10 + n) for n in (4, 1, 3)]
@@ -347,7 +347,7 @@ def test_batched_equals_single(family, cost, at_cost):
     for text, response, together in zip(texts, responses, batched, strict=True):
         alone = explainer.explain(text, response_ids=response, **options)
         assert together.columns == alone.columns
-        close(together.scores, alone.scores, 5e-6)
+        close(together.scores, alone.scores, 1e-10)
         for kind in ("forward_rows", "backward_rows", "directional_rows"):
             assert getattr(together.run, kind) == getattr(alone.run, kind)
 

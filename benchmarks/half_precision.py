@@ -1,21 +1,27 @@
 """What half precision costs: scores and gaps next to the same weights in float32.
 
-    python benchmarks/half_precision.py
+    python benchmarks/half_precision.py --gemma
 
-Tiny random models, whose f moves little from the mean embedding, so that rounding shows.
+Tiny random models, whose f moves little from the mean embedding, so that rounding shows; and
+Gemma 3 270M, whose weights are bfloat16.
 """
 
 from __future__ import annotations
 
+import argparse
+import copy
 import json
 import sys
 import warnings
+from collections.abc import Iterable, Iterator
+from itertools import product
 from pathlib import Path
-from statistics import median
-from typing import Any
+from statistics import mean, median
+from typing import Any, TypeAlias
 
 import torch
 from peers import RESULTS, machine
+from quadrature import subject
 
 import hf_attrib
 
@@ -23,65 +29,100 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import tiny
 
 SEEDS = range(5)
+PROMPTS, NEW_TOKENS = 8, 2
 RULES: dict[str, dict[str, Any]] = {"default": {}, "64 nodes": {"steps": 64}}
 QUESTION = {"input_ids": tiny.ids(12), "response_ids": tiny.ids(6, 1)}
+#: Of a real model.
+TRUTH = {"tolerance": 5e-3, "max_points": 400}
+
+#: An explainer in half precision, what it is asked, and the scores in float32.
+Case: TypeAlias = tuple[hf_attrib.Explainer, dict[str, Any], torch.Tensor]
 
 
 def main() -> None:
-    """Run every family, type and rule, print the table, keep it."""
+    """Run every model, type and rule, print the table, keep it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--gemma", action="store_true", help="Gemma 3 270M, too")
+    options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    lines = [
-        "# Half precision",
-        "",
-        f"Medians over {len(SEEDS)} random models each; largest gap of all.",
-        "",
-        "| | rule | error of a row | gap | largest gap | converged |",
-        "|---|---|--:|--:|--:|--:|",
-    ]
     rows = []
-    for family in ("llama", "gpt2"):
-        for dtype in (torch.bfloat16, torch.float16, torch.float32):
-            for name, rule in RULES.items():
-                rows.append(measured(family, dtype, rule) | {"rule": name})
-                row = rows[-1]
-                lines.append(
-                    f"| {family}, {row['dtype']} | {name} | {100 * row['error']:.2g} % "
-                    f"| {100 * row['gap']:.2g} % | {100 * row['largest gap']:.2g} % "
-                    f"| {100 * row['converged']:.0f} % |"
-                )
+    for family, dtype in product(("llama", "gpt2"), ("bfloat16", "float16", "float32")):
+        rows += measured(f"{family}, {dtype}", tiny_models(family, getattr(torch, dtype)))
+    if options.gemma:
+        rows += measured("Gemma 3 270M, bfloat16", real_model())
     about = machine(1)
-    lines += [
-        "",
-        f"{about['processor']}, torch {torch.__version__}. By `{Path(__file__).name}`.",
-        "",
-    ]
-    print("\n".join(lines))
+    text = markdown(rows, about)
+    print(text)
     stem = RESULTS / "half-precision"
     report = {"machine": about, "rows": rows}
     stem.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    stem.with_suffix(".md").write_text("\n".join(lines), encoding="utf-8")
+    stem.with_suffix(".md").write_text(text, encoding="utf-8")
 
 
-def measured(family: str, dtype: torch.dtype, rule: dict[str, Any]) -> dict[str, Any]:
-    """Return medians over the models of a family, all in one type."""
-    errors, gaps, converged = [], [], []
+def tiny_models(family: str, dtype: torch.dtype) -> Iterator[Case]:
+    """Yield random models of a family, all in one type."""
     for seed in SEEDS:
         rounded = tiny.model(family, seed=seed).to(dtype)
-        found = hf_attrib.Explainer(rounded).explain(**QUESTION, **rule)
-        truth = hf_attrib.Explainer(rounded.float()).explain(**QUESTION, steps=256)
-        missed = (found.scores - truth.scores).abs().sum(-1)
-        errors += (missed / truth.scores.abs().sum(-1)).tolist()
-        gaps += found.gap.tolist()
-        converged += found.converged.float().tolist()
-    return {
-        "family": family,
-        "dtype": str(dtype).removeprefix("torch."),
-        "error": median(errors),
-        "gap": median(gaps),
-        "largest gap": max(gaps),
-        "converged": sum(converged) / len(converged),
-    }
+        exact = hf_attrib.Explainer(copy.deepcopy(rounded).float())
+        truth = exact.explain(**QUESTION, steps=256).scores
+        yield hf_attrib.Explainer(rounded), QUESTION, truth
+
+
+def real_model() -> Iterator[Case]:
+    """Yield the questions to Gemma."""
+    exact, prompts, _ = subject("gemma", PROMPTS)
+    half = copy.deepcopy(exact.model).to(torch.bfloat16)
+    for prompt in prompts:
+        truth = exact.explain(prompt, max_new_tokens=NEW_TOKENS, **TRUTH)
+        ids = {"input_ids": truth.input_ids, "response_ids": truth.response_ids}
+        yield hf_attrib.Explainer(half, exact.tokenizer), ids, truth.scores
+
+
+def measured(name: str, cases: Iterable[Case]) -> list[dict[str, Any]]:
+    """Return medians over cases, for each rule."""
+    found = {rule: {"error": [], "gap": [], "converged": [], "gradients": []} for rule in RULES}
+    for explainer, question, truth in cases:
+        for rule, fields in RULES.items():
+            result = explainer.explain(**question, **fields)
+            missed = (result.scores - truth).abs().sum(-1)
+            found[rule]["error"] += (missed / truth.abs().sum(-1)).tolist()
+            found[rule]["gap"] += result.gap.tolist()
+            found[rule]["converged"] += result.converged.float().tolist()
+            found[rule]["gradients"].append(result.backward_rows / len(result))
+    return [
+        {
+            "model": name,
+            "rule": rule,
+            "gradients": mean(some["gradients"]),
+            "error": median(some["error"]),
+            "gap": median(some["gap"]),
+            "largest gap": max(some["gap"]),
+            "converged": mean(some["converged"]),
+        }
+        for rule, some in found.items()
+    ]
+
+
+def markdown(rows: Iterable[dict[str, Any]], about: dict[str, Any]) -> str:
+    """Lay the rows out as a table."""
+    lines = [
+        "# Half precision",
+        "",
+        f"Medians over {len(SEEDS)} random models each, 6 tokens of each, and over "
+        f"{PROMPTS} prompts of Gemma, {NEW_TOKENS} tokens of each; largest gap of all.",
+        "",
+        "| | rule | gradients per token | error of a row | gap | largest gap | converged |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    ]
+    lines += [
+        f"| {row['model']} | {row['rule']} | {row['gradients']:.1f} | {100 * row['error']:.2g} % "
+        f"| {100 * row['gap']:.2g} % | {100 * row['largest gap']:.2g} % "
+        f"| {100 * row['converged']:.0f} % |"
+        for row in rows
+    ]
+    ran = f"{about['processor']}, torch {torch.__version__}. By `{Path(__file__).name}`."
+    return "\n".join([*lines, "", ran, ""])
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -22,6 +22,9 @@ _CENTRED = 0.4
 #: A residual over this many times disagreement and rounding is of something between the nodes,
 #: which no error of a neighbour makes good.
 _UNSEEN = 4
+#: A target that rounding may keep from its tolerance ends with so many times the nodes of its best
+#: mesh.
+_ENOUGH = 2
 
 
 class _Piece(NamedTuple):
@@ -31,11 +34,20 @@ class _Piece(NamedTuple):
         positions: of the nodes that they were found on.
         error: the larger of residual and disagreement, [I].
         excess: the same by panel, beyond what rounding explains, shared out to intervals, [I].
+        rounding: what it may explain at most, of all intervals.
     """
 
     positions: Positions
     error: Tensor
     excess: Tensor
+    rounding: float
+
+
+class _Best(NamedTuple):
+    """The smallest excess that any mesh of a target has had, and with how many nodes."""
+
+    excess: float
+    nodes: int
 
 
 class Residuals:
@@ -48,8 +60,9 @@ class Residuals:
     def __init__(self, nodes: Nodes) -> None:
         self.nodes = nodes
         self._pieces: dict[tuple[int, int, int], _Piece] = {}
+        self._best: dict[tuple[int, int], _Best] = {}
 
-    def update(self, meshes: Iterable[Mesh]) -> None:
+    def update(self, meshes: Sequence[Mesh]) -> None:
         """Find the errors of meshes whose nodes have been run."""
         alike: dict[tuple[int, int, Positions], list[int]] = {}
         for mesh in meshes:
@@ -61,15 +74,25 @@ class Residuals:
             some = max(1, _AT_ONCE // (len(at) * self.nodes.field.columns.moving.shape[1]))
             for first in range(0, len(targets), some):
                 self._measure(walk, piece, at, targets[first : first + some])
+        for mesh in meshes:
+            key, now = (mesh.walk, mesh.target), _Best(float(self.excess(mesh).sum()), len(mesh))
+            self._best[key] = min(self._best.get(key, now), now)
 
     def excess(self, mesh: Mesh) -> Tensor:
         """Return the error of each interval of a mesh beyond what rounding explains, [I]."""
         none = torch.zeros(0, dtype=torch.float64)
         return torch.cat([none, *(piece.excess for piece in self._of(mesh))])
 
+    def stuck(self, mesh: Mesh) -> bool:
+        """Tell whether more nodes have mended nothing, and rounding may be the reason."""
+        rounding = sum(piece.rounding for piece in self._of(mesh))
+        best = self._best[mesh.walk, mesh.target]
+        return best.excess <= rounding and len(mesh) >= _ENOUGH * best.nodes
+
     def pop(self, mesh: Mesh) -> float:
         """Return the errors of the intervals of a mesh, added up, and forget them."""
         total = sum(float(piece.error.sum()) for piece in self._of(mesh))
+        del self._best[mesh.walk, mesh.target]
         for piece in range(len(mesh.positions)):
             self._pieces.pop((mesh.walk, mesh.target, piece), None)
         return total
@@ -83,21 +106,28 @@ class Residuals:
         nodes = [Node(walk, piece, position) for position in at]
         value = [[self.nodes.value(node, target) for target in targets] for node in nodes]
         gradients = [self.nodes.gradient(node, target) for node in nodes for target in targets]
-        error, excess = _errors(
+        error, excess, rounding = _errors(
             at,
             torch.tensor(value, dtype=torch.float64),
             torch.stack(gradients).unflatten(0, (len(nodes), len(targets))),
             self.nodes.field.precision,
         )
         for column, target in enumerate(targets):
-            found = _Piece(at, error[:, column].clone(), excess[:, column].clone())
-            self._pieces[walk, target, piece] = found
+            some = error[:, column].clone(), excess[:, column].clone(), float(rounding[column])
+            self._pieces[walk, target, piece] = _Piece(at, *some)
 
 
 def _errors(
     at: Positions, value: Tensor, gradient: Tensor, precision: float
-) -> tuple[Tensor, Tensor]:
-    """Return errors and excess of intervals, [I, T], from f [K, T] and gradients [K, T, N]."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return errors and excess of intervals, [I, T], and what rounding may explain of all, [T].
+
+    Args:
+        at: positions of K nodes.
+        value: f at them, [K, T].
+        gradient: contracted gradients at them, [K, T, N].
+        precision: relative rounding error.
+    """
     around, panel = stencils(at), panels(at)
     total, size, apart = torch.zeros(3, len(panel), value.shape[1], dtype=torch.float64)
     apart_in_panel = _added(apart, panel)
@@ -118,9 +148,10 @@ def _errors(
     beyond = _added(residual, panel).abs() - rounding
     beyond = (beyond - _TYPICAL * ends) * (beyond > ends)
     unseen = _added((residual.abs() - _UNSEEN * (apart + of_f)).clamp_min(0), panel)
-    worst = torch.stack([beyond, _CENTRED * apart_in_panel - rounding, unseen]).amax(0).clamp_min(0)
+    differs = _CENTRED * apart_in_panel - _TYPICAL * rounding
+    worst = torch.stack([beyond, differs, unseen]).amax(0).clamp_min(0)
     share = worst / _added(error, panel).clamp_min(torch.finfo(torch.float64).tiny)
-    return error, share[panel] * error
+    return error, share[panel] * error, rounding.sum(0) + of_f.sum(0)
 
 
 def _integrals(around: Stencils, gradient: Tensor) -> tuple[Tensor, Tensor]:

@@ -165,6 +165,25 @@ def test_rounding_of_half_precision_is_not_halved_away():
     assert (found.scores - 1).abs().max() < 0.05
 
 
+@pytest.mark.parametrize("times", [2, 8])
+def test_where_rounding_is_larger_than_said_halving_ends(times):
+    """Logits are larger than f, and so is their rounding; more nodes only find more of it."""
+
+    def noisy(z):
+        exact = -20 + step(z[:, 0], 0.4, 0.1) + z[:, 1]
+        return exact + (times * 20 * 2.0**-10 * torch.sin(1e6 * z[:, 0] ** 2)).detach()
+
+    field = FunctionField(noisy, 1, 2)
+    field.precision = 2.0**-10
+    ends = torch.zeros(1, 1, 2, 1).double(), torch.ones(1, 1, 2, 1).double()
+    found = integrate(field, [straight(*ends)], Budget(0.02, 400))
+    first, last = step(torch.tensor([0.0, 1.0]).double(), 0.4, 0.1)
+    assert field.backward_rows.item() < 60
+    expected = torch.stack([last - first, torch.ones_like(first)])
+    assert (found.scores[0, 0] - expected).abs().max() < 1e-3
+    assert (found.bound > times * 0.1).all()  # it says that it does not know
+
+
 def rounded(value):
     """Round f, and not its gradient, as half precision does."""
     unit = 2.0 ** (value.detach().abs().log2().floor() - 10)

@@ -32,7 +32,7 @@ SEEDS = range(5)
 PROMPTS, NEW_TOKENS = 8, 2
 RULES: dict[str, dict[str, Any]] = {"default": {}, "64 nodes": {"steps": 64}}
 QUESTION = {"input_ids": tiny.ids(12), "response_ids": tiny.ids(6, 1)}
-#: Of a real model.
+#: What Gemma's scores are compared with, in float32.
 TRUTH = {"tolerance": 5e-3, "max_points": 400}
 
 #: An explainer in half precision, what it is asked, and the scores in float32.
@@ -80,7 +80,7 @@ def real_model() -> Iterator[Case]:
 
 
 def measured(name: str, cases: Iterable[Case]) -> list[dict[str, Any]]:
-    """Return medians over cases, for each rule."""
+    """Return medians of errors and gaps over cases, and means of the rest, for each rule."""
     found = {rule: {"error": [], "gap": [], "converged": [], "gradients": []} for rule in RULES}
     for explainer, question, truth in cases:
         for rule, fields in RULES.items():
@@ -109,8 +109,8 @@ def markdown(rows: Iterable[dict[str, Any]], about: dict[str, Any]) -> str:
     lines = [
         "# Half precision",
         "",
-        f"Medians over {len(SEEDS)} random models each, 6 tokens of each, and over "
-        f"{PROMPTS} prompts of Gemma, {NEW_TOKENS} tokens of each; largest gap of all.",
+        f"{len(SEEDS)} random models each, 6 tokens of each; Gemma: {PROMPTS} prompts, "
+        f"{NEW_TOKENS} tokens of each. Errors and gaps are medians; largest gap of all.",
         "",
         "| | rule | gradients per token | error of a row | gap | largest gap | converged |",
         "|---|---|--:|--:|--:|--:|--:|",

@@ -140,7 +140,7 @@ def _halved(mesh: Mesh, residuals: Residuals, budget: Budget) -> Mesh | None:
     limit = budget.tolerance * max(change, nodes.field.resolution)
     excess = residuals.excess(mesh)
     total = excess.sum()
-    if not total > limit or residuals.stuck(mesh):
+    if not total > limit or residuals.stuck(mesh, excess, limit):
         return None
     worst, order = excess.sort(descending=True)
     left = total - worst.cumsum(0) + worst  # before each is halved

@@ -204,7 +204,7 @@ def _checked(run: Run, *found: Tensor) -> Run:
     """Return what is known of a run, with a note if it did not find numbers."""
     if all(bool(part.isfinite().all()) for part in found):
         return run
-    cause = _OVERFLOW if run.dtype in ("float16", "bfloat16") else _NEITHER
+    cause = _OVERFLOW if run.half_precision else _NEITHER
     return replace(run, notes=(*run.notes, _NOT_FINITE + cause))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -22,8 +22,10 @@ _CENTRED = 0.4
 #: A residual over this many times disagreement and rounding is of something between the nodes,
 #: which no error of a neighbour makes good.
 _UNSEEN = 4
-#: A target that rounding may keep from its tolerance ends with so many times the nodes of its best
-#: mesh.
+#: Rounding may be so many times what the type says: logits are larger than f, and layers add to it.
+_AT_MOST = 8
+#: A target that rounding may keep from its tolerance ends with so many times the intervals of its
+#: best mesh, or more.
 _ENOUGH = 2
 
 
@@ -34,20 +36,20 @@ class _Piece(NamedTuple):
         positions: of the nodes that they were found on.
         error: the larger of residual and disagreement, [I].
         excess: the same by panel, beyond what rounding explains, shared out to intervals, [I].
-        rounding: what it may explain at most, of all intervals.
+        sure: excess of all intervals beyond what rounding explains at the very most.
     """
 
     positions: Positions
     error: Tensor
     excess: Tensor
-    rounding: float
+    sure: float
 
 
 class _Best(NamedTuple):
-    """The smallest excess that any mesh of a target has had, and with how many nodes."""
+    """The smallest excess that any mesh of a target has had, and with how many intervals."""
 
     excess: float
-    nodes: int
+    intervals: int
 
 
 class Residuals:
@@ -62,7 +64,7 @@ class Residuals:
         self._pieces: dict[tuple[int, int, int], _Piece] = {}
         self._best: dict[tuple[int, int], _Best] = {}
 
-    def update(self, meshes: Sequence[Mesh]) -> None:
+    def update(self, meshes: Iterable[Mesh]) -> None:
         """Find the errors of meshes whose nodes have been run."""
         alike: dict[tuple[int, int, Positions], list[int]] = {}
         for mesh in meshes:
@@ -74,25 +76,29 @@ class Residuals:
             some = max(1, _AT_ONCE // (len(at) * self.nodes.field.columns.moving.shape[1]))
             for first in range(0, len(targets), some):
                 self._measure(walk, piece, at, targets[first : first + some])
-        for mesh in meshes:
-            key, now = (mesh.walk, mesh.target), _Best(float(self.excess(mesh).sum()), len(mesh))
-            self._best[key] = min(self._best.get(key, now), now)
 
     def excess(self, mesh: Mesh) -> Tensor:
         """Return the error of each interval of a mesh beyond what rounding explains, [I]."""
         none = torch.zeros(0, dtype=torch.float64)
         return torch.cat([none, *(piece.excess for piece in self._of(mesh))])
 
-    def stuck(self, mesh: Mesh) -> bool:
-        """Tell whether more nodes have mended nothing, and rounding may be the reason."""
-        rounding = sum(piece.rounding for piece in self._of(mesh))
-        best = self._best[mesh.walk, mesh.target]
-        return best.excess <= rounding and len(mesh) >= _ENOUGH * best.nodes
+    def stuck(self, mesh: Mesh, excess: Tensor, limit: float) -> bool:
+        """Tell whether halving has mended nothing lately, and rounding may be the only reason.
+
+        Args:
+            mesh: the newest of its target; all of them are asked about, so that the best is known.
+            excess: of its intervals, [I].
+            limit: what their sum may be.
+        """
+        key, now = (mesh.walk, mesh.target), _Best(float(excess.sum()), len(excess))
+        best = self._best[key] = min(self._best.get(key, now), now)
+        sure = sum(piece.sure for piece in self._of(mesh))
+        return sure <= limit and len(excess) >= _ENOUGH * best.intervals
 
     def pop(self, mesh: Mesh) -> float:
         """Return the errors of the intervals of a mesh, added up, and forget them."""
         total = sum(float(piece.error.sum()) for piece in self._of(mesh))
-        del self._best[mesh.walk, mesh.target]
+        self._best.pop((mesh.walk, mesh.target), None)
         for piece in range(len(mesh.positions)):
             self._pieces.pop((mesh.walk, mesh.target, piece), None)
         return total
@@ -106,21 +112,21 @@ class Residuals:
         nodes = [Node(walk, piece, position) for position in at]
         value = [[self.nodes.value(node, target) for target in targets] for node in nodes]
         gradients = [self.nodes.gradient(node, target) for node in nodes for target in targets]
-        error, excess, rounding = _errors(
+        error, excess, sure = _errors(
             at,
             torch.tensor(value, dtype=torch.float64),
             torch.stack(gradients).unflatten(0, (len(nodes), len(targets))),
             self.nodes.field.precision,
         )
         for column, target in enumerate(targets):
-            some = error[:, column].clone(), excess[:, column].clone(), float(rounding[column])
-            self._pieces[walk, target, piece] = _Piece(at, *some)
+            own = error[:, column].clone(), excess[:, column].clone(), float(sure[column])
+            self._pieces[walk, target, piece] = _Piece(at, *own)
 
 
 def _errors(
     at: Positions, value: Tensor, gradient: Tensor, precision: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return errors and excess of intervals, [I, T], and what rounding may explain of all, [T].
+    """Return errors and excess of intervals, [I, T], and what of it is sure, [T].
 
     Args:
         at: positions of K nodes.
@@ -140,18 +146,23 @@ def _errors(
         apart_in_panel += _added(difference, panel).abs().sum(-1)
     residual = total - value.diff(dim=0)
     error = torch.maximum(residual.abs(), apart)
-    # What rounding explains, of the sums and of f, no halving mends. Of f at the ends of a panel
-    # alone, what is between them cancels; and a residual that may be rounding is none.
-    rounding = precision * _added(size, panel)
+    of_sums = precision * _added(size, panel)
     of_f = precision * (value[1:].abs() + value[:-1].abs())
-    ends = _added(of_f, panel) / panel.bincount()[:, None]
-    beyond = _added(residual, panel).abs() - rounding
-    beyond = (beyond - _TYPICAL * ends) * (beyond > ends)
-    unseen = _added((residual.abs() - _UNSEEN * (apart + of_f)).clamp_min(0), panel)
-    differs = _CENTRED * apart_in_panel - _TYPICAL * rounding
-    worst = torch.stack([beyond, differs, unseen]).amax(0).clamp_min(0)
+
+    def beyond(times: float) -> Tensor:
+        """Return the errors of panels, [P, T], beyond so many times the rounding of the type."""
+        # Of f at the ends of a panel alone, what is between them cancels; and a residual that may
+        # be rounding is none.
+        ends = times * _added(of_f, panel) / panel.bincount()[:, None]
+        off = _added(residual, panel).abs() - times * of_sums
+        off = (off - _TYPICAL * ends) * (off > ends)
+        differs = _CENTRED * apart_in_panel - _TYPICAL * times * of_sums
+        unseen = _added((residual.abs() - _UNSEEN * (apart + times * of_f)).clamp_min(0), panel)
+        return torch.stack([off, differs, unseen]).amax(0).clamp_min(0)
+
+    worst = beyond(1)  # what rounding explains no halving mends
     share = worst / _added(error, panel).clamp_min(torch.finfo(torch.float64).tiny)
-    return error, share[panel] * error, rounding.sum(0) + of_f.sum(0)
+    return error, share[panel] * error, beyond(_AT_MOST).sum(0)
 
 
 def _integrals(around: Stencils, gradient: Tensor) -> tuple[Tensor, Tensor]:

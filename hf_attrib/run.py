@@ -73,6 +73,11 @@ class Run:
             raise ValueError("contrast_ids and contrast_pieces differ in length")
 
     @property
+    def half_precision(self) -> bool:
+        """Whether the model computes in 16 bits."""
+        return self.dtype in ("float16", "bfloat16")
+
+    @property
     def remedy(self) -> str | None:
         """What brings scores closer to their identity, in a sentence, if anything does."""
         given = self.method_fields
@@ -83,4 +88,7 @@ class Run:
             return "Take rule='adaptive'."
         names = ("samples", "steps", "max_points", "nodes")
         field = next((n for n in names if given.get(n) is not None), None)
+        if field == "max_points" and self.half_precision:
+            # Nodes are spent only as long as rounding lets them mend something.
+            return "Load the model in float32, or raise max_points."
         return field and f"Raise {field}."

@@ -238,6 +238,14 @@ def test_half_precision_rounds_scores_and_no_more(family, dtype, bound):
     assert float(sums.max()) < bound * float(full.scores.abs().sum(-1).max())
 
 
+def test_what_rounding_keeps_from_its_tolerance_is_said_to_need_float32():
+    """On a random model f changes by less than bfloat16 can tell."""
+    model = tiny.model("llama").to(torch.bfloat16)
+    with pytest.warns(AttributionWarning, match=r"not converged: .* Load the model in float32"):
+        found = Explainer(model).explain(input_ids=tiny.ids(12), response_ids=tiny.ids(6, seed=1))
+    assert found.backward_rows < 6 * 60  # of 6 * 400
+
+
 def overflowing(factor):
     """A float16 model whose logits leave its range, at some inputs or at all."""
     model = tiny.model("llama")

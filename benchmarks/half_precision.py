@@ -26,7 +26,7 @@ from quadrature import subject
 import hf_attrib
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-import tiny
+from helpers import tiny
 
 SEEDS = range(5)
 PROMPTS, NEW_TOKENS = 8, 2

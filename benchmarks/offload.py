@@ -59,7 +59,7 @@ def measured(way: str) -> dict[str, float]:
     import accelerate
 
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-    import tiny
+    from helpers import tiny
 
     from hf_attrib import Explainer
 
@@ -69,7 +69,7 @@ def measured(way: str) -> dict[str, float]:
     sizes = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12}
     model = tiny.model("llama", **sizes, head_dim=192)
     weights = sum(p.numel() * p.element_size() for p in model.parameters()) / 2**20
-    held = mock.patch("hf_attrib.inject.weights_reloaded", return_value=nullcontext())
+    held = mock.patch("hf_attrib.model.sites.weights_reloaded", return_value=nullcontext())
     with tempfile.TemporaryDirectory() as folder, held if way == "hold" else nullcontext():
         if way != "plain":
             model = accelerate.disk_offload(model, folder)

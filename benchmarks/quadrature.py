@@ -124,7 +124,7 @@ def subject(name: str, count: int) -> tuple[hf_attrib.Explainer, list[str], str]
     """Return an explainer, prompts for it, and a frequent word of its vocabulary."""
     if name == "gemma":
         sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-        from real_models import gemma
+        from helpers.real_models import gemma
 
         return hf_attrib.Explainer(*gemma()), list(QUESTIONS[:count]), " the"
     examples = islice(retrieval.examples(count, 4, seed=23), count)

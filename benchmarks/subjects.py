@@ -105,7 +105,7 @@ def gemma(targets: int = TARGETS) -> Subject:
     import sys
 
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-    from real_models import gemma as load
+    from helpers.real_models import gemma as load
 
     model, tokenizer = load()
     written = _written(model, tokenizer, _SENTENCE, targets, tokenizer.pad_token_id)

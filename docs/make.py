@@ -13,7 +13,7 @@ METHODS = f"""\
 
 Written by `python docs/make.py` from the registry; `hf-attrib methods` prints the same in a
 terminal. Each *yes* in this table is a test that runs, and each *no* a counterexample that runs
-([laws](../tests/laws.py), [counterexamples](../tests/counterexamples.py)).
+([laws](../tests/helpers/laws.py), [counterexamples](../tests/helpers/counterexamples.py)).
 
 {chr(10).join(f"- *{axiom.replace('_', ' ')}*: {law}" for axiom, law in AXIOMS.items())}
 

@@ -14,7 +14,7 @@ import transformers
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-import families  # noqa: E402  the folder of the tests had to be named first
+from helpers import families  # noqa: E402  the folder of the tests had to be named first
 
 from hf_attrib import Explainer, UnsupportedModelError  # noqa: E402
 
@@ -43,9 +43,9 @@ checked again at its first use, so that an unsuited one is refused with the reas
 explained wrongly.
 
 Written by `python docs/support.py` with transformers {version}, from one tiny random model of
-each family; the tests hold each of them to the laws of `tests/test_architectures.py`: injecting
-its own embeddings changes nothing, scores do not depend on batches or chunks, later tokens score
-exactly 0, scores add up, and the model is left as it was.
+each family; the tests hold each of them to the laws of `tests/model/test_architectures.py`:
+injecting its own embeddings changes nothing, scores do not depend on batches or chunks, later
+tokens score exactly 0, scores add up, and the model is left as it was.
 
 - **works**: one pass over prompt and answer explains all generated tokens.
 - **step by step**: later tokens change the logits of earlier ones, so each generated token is

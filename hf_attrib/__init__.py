@@ -11,10 +11,7 @@
 
 from importlib.metadata import version
 
-from hf_attrib import embedded
-from hf_attrib.attribution import Attribution
-from hf_attrib.binding import attach, estimate
-from hf_attrib.compare import Comparison, compare
+from hf_attrib.engine import Estimate
 from hf_attrib.errors import (
     AttributionWarning,
     HFAttribError,
@@ -24,12 +21,10 @@ from hf_attrib.errors import (
     ResultFileError,
     UnsupportedModelError,
 )
-from hf_attrib.estimation import Estimate
-from hf_attrib.explainer import Explainer
+from hf_attrib.explainer import Explainer, attach, estimate
 from hf_attrib.methods import Method, methods
-from hf_attrib.robust_accuracy import RobustAccuracy, robust_accuracy
-from hf_attrib.robustness import Robustness
-from hf_attrib.storage import load
+from hf_attrib.results import Attribution, Comparison, compare, load
+from hf_attrib.robustness import RobustAccuracy, Robustness, robust_accuracy
 
 __all__ = [
     "Attribution",

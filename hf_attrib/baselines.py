@@ -9,10 +9,10 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from hf_attrib.encoding import as_ids
 from hf_attrib.errors import InputError
-from hf_attrib.sampling import generator
-from hf_attrib.space import Table
+from hf_attrib.field import Table
+from hf_attrib.integration import generator
+from hf_attrib.text.encoding import as_ids
 
 __all__ = ["NAMES", "Baseline", "BaselineLike", "Draw", "check_name", "parse", "single_token"]
 

@@ -5,39 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 from torch import nn
 
-from hf_attrib import robustness_file
-from hf_attrib.attacking import measure, search_question
 from hf_attrib.attacks import Attack
-from hf_attrib.attribution import Attribution
 from hf_attrib.baselines import BaselineLike
-from hf_attrib.chat import Messages, Prompts
-from hf_attrib.encoding import Ids
-from hf_attrib.engine import Engine
+from hf_attrib.engine import (
+    Engine,
+    Estimate,
+    Memory,
+    Question,
+    Rehearsal,
+    Sharing,
+    size_of,
+    split_arguments,
+)
 from hf_attrib.errors import InputError
-from hf_attrib.estimation import Estimate
-from hf_attrib.flips import search_of
-from hf_attrib.grouping import Grouping
-from hf_attrib.inject import isolated
-from hf_attrib.memory import Memory
+from hf_attrib.execution import ALONE, Progress, connected, silent
 from hf_attrib.methods import Method
-from hf_attrib.processes import ALONE, connected
-from hf_attrib.question import Question, split_arguments
-from hf_attrib.rehearsal import Rehearsal
-from hf_attrib.requests import Requests
-from hf_attrib.robustness import Robustness
-from hf_attrib.rows import Progress, silent
-from hf_attrib.sequence import TokenSequence, Transcriber
-from hf_attrib.sharing import Sharing
-from hf_attrib.sizes import size_of
-from hf_attrib.storage import from_json, to_json
+from hf_attrib.model import Transcriber, isolated
+from hf_attrib.results import Attribution, from_json, to_json
+from hf_attrib.robustness import Robustness, measure, search_of, search_question
+from hf_attrib.robustness import storage as robustness_file
 from hf_attrib.targets import Score
 from hf_attrib.targets import target as target_named
+from hf_attrib.text import Grouping, Ids, Messages, Prompts, Requests, TokenSequence
 
-__all__ = ["Explainer"]
+__all__ = ["Explainer", "attach", "estimate"]
 
 
 class Explainer:
@@ -248,3 +243,42 @@ class Explainer:
         rehearsing._processes = ALONE  # each process for itself
         found: Estimate | list[Estimate] = rehearsing.explain(prompt, **options)
         return found
+
+
+_Model = TypeVar("_Model", bound=nn.Module)
+
+
+def estimate(
+    model: nn.Module,
+    tokenizer: Any = None,
+    prompt: str | Messages | Prompts | None = None,
+    *,
+    batch_size: int | None = None,
+    max_memory: str | int | None = None,
+    **options: Any,
+) -> Estimate | list[Estimate]:
+    """Tell what it would cost to explain a prompt; see :meth:`Explainer.estimate`.
+
+    Args:
+        model: a generative model of transformers.
+        tokenizer: its tokenizer.
+        prompt: as for :meth:`Explainer.explain`.
+        batch_size: as for :class:`Explainer`.
+        max_memory: as for :class:`Explainer`.
+        **options: those of :meth:`Explainer.explain`.
+    """
+    explainer = Explainer(model, tokenizer, batch_size=batch_size, max_memory=max_memory)
+    return explainer.estimate(prompt, **options)
+
+
+def attach(model: _Model, tokenizer: Any = None, **options: Any) -> _Model:
+    """Bind ``model.explain`` and ``model.robustness``, and return the model.
+
+    Args:
+        model: a generative model of transformers.
+        tokenizer: its tokenizer.
+        **options: further arguments of :class:`Explainer`.
+    """
+    explainer: Any = Explainer(model, tokenizer, **options)
+    model.explain, model.robustness = explainer.explain, explainer.robustness
+    return model

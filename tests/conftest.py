@@ -7,6 +7,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import pytest
 import torch
+from helpers.looking_ahead import looking_ahead as made_looking_ahead
 
 import hf_attrib
 
@@ -27,3 +28,9 @@ def keys():
 def g2p():
     """The embedded grapheme-to-phoneme model and its tokenizer."""
     return hf_attrib.embedded.load("g2p-t5")
+
+
+@pytest.fixture
+def looking_ahead():
+    """A model that looks ahead."""
+    return made_looking_ahead()

@@ -5,24 +5,24 @@ What cannot be explained is refused with an error of our own; anything else that
 
 import json
 import math
-import unicodedata
 import xml.etree.ElementTree as ET
 from itertools import pairwise
 
 import pytest
-import tiny
 import torch
+from helpers import tiny
+from helpers.made_results import attribution
+from helpers.residue import assert_same, state
+from helpers.text_checks import assert_lossless, harmless
+from helpers.tokenizers_of_all_kinds import TOKENIZERS, encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_grouping import TOKENIZERS, encode
-from test_render import attribution
-from test_residue import assert_same, state
 
 import hf_attrib
 from hf_attrib import Explainer, HFAttribError, InputError, compare
-from hf_attrib.grouping import RULES, partition, sentences, words
 from hf_attrib.render import plain, to_svg, to_text
-from hf_attrib.tokens import Span, Tokens
+from hf_attrib.text import Span, Tokens, partition
+from hf_attrib.text.grouping import RULES, sentences, words
 
 pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 
@@ -43,20 +43,19 @@ FRAGMENTS = (
     "Ada's key is red.", "knight", "Q:", "x" * 40,
 )  # fmt: skip
 
+
 #: Text in pieces that matter to tokenizers, terminals or pages, and in characters of any kind.
 TEXT = st.lists(
     st.sampled_from(FRAGMENTS) | st.text(max_size=6) | st.text("abcdefghijklmnop '.", max_size=12),
     max_size=8,
 ).map("".join)
+
+
 SHORT = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=4), max_size=4).map("".join)
+
+
 #: Text with a half of a surrogate pair, which no tokenizer can read.
 BROKEN = st.builds("{}{}{}".format, TEXT, st.characters(categories=["Cs"]), TEXT)
-
-
-def harmless(text):
-    """Whether text can be printed: it holds no control or format character but those it needs."""
-    kinds = {c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")}
-    return kinds <= {"\n", "\u200d"}
 
 
 def explained(explainer, prompt, **options):
@@ -102,20 +101,6 @@ def assert_sums(grouped, result):
         own, whole = (getattr(r, name).double() for r in (grouped, result))
         tolerance = 1e-5 * float(whole.abs().sum()) + 1e-9  # sums are rounded to float32
         torch.testing.assert_close(own.sum(), whole.sum(), rtol=0, atol=tolerance)
-
-
-def assert_lossless(result, folder):
-    path = folder / "r.json"
-    result.save(path)
-    assert path.read_text().isascii()
-    back = hf_attrib.load(path)
-    for name in ("scores", "value", "reference_value", "probability", "input_ids", "response_ids"):
-        a, b = getattr(result, name), getattr(back, name)
-        torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
-    for name in ("pieces", "response_pieces", "roles", "offsets", "rows", "columns", "run"):
-        assert getattr(back, name) == getattr(result, name), name
-    assert (back.inputs.text, back.response.text) == (result.inputs.text, result.response.text)
-    assert [p.name for p in folder.iterdir()] == ["r.json"]
 
 
 @pytest.mark.parametrize("name", hf_attrib.embedded.names())
@@ -275,6 +260,8 @@ NUMBERS = st.floats(width=32) | st.sampled_from([0.0, -0.0, math.nan, math.inf, 
 
 
 FIELDS = st.dictionaries(TEXT, st.none() | st.booleans() | st.integers() | TEXT, max_size=3)
+
+
 RUNS = st.fixed_dictionaries(
     dict.fromkeys(("model", "baseline", "target", "method", "movable", "dtype"), TEXT)
     | {

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-import tiny  # noqa: F401  (sets one thread)
 import torch
-from real_models import gemma
+from helpers import tiny  # noqa: F401  (sets one thread)
+from helpers.real_models import gemma
 
 from hf_attrib import Explainer
 

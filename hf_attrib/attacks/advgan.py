@@ -11,9 +11,9 @@ from torch import Tensor
 
 from hf_attrib.attacks.base import Attack, GoesOn
 from hf_attrib.attacks.climb import RADII, Climb, Objective, Walk
-from hf_attrib.checks import number
-from hf_attrib.decomposition import Rows
 from hf_attrib.errors import InputError
+from hf_attrib.field import Rows
+from hf_attrib.hyperparameters import number
 
 __all__ = ["AdvGAN"]
 

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from hf_attrib.attacks.climb import RADII, Climb, Objective, Walk
-from hf_attrib.checks import at_least, number, positive
-from hf_attrib.decomposition import Rows
-from hf_attrib.registry import Registry, written
+from hf_attrib.field import Rows
+from hf_attrib.hyperparameters import Registry, at_least, number, positive, written
 
 __all__ = ["Attack", "GoesOn", "UpdateRule", "Walk", "attack", "attacks", "held_attack"]
 

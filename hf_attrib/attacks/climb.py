@@ -10,12 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hf_attrib.attacks.ball import Ball, length, tiny
-from hf_attrib.field import Field
-from hf_attrib.sampling import generator
-from hf_attrib.span_field import SpanField
+from hf_attrib.field import Field, SpanField
+from hf_attrib.integration import generator
 
-__all__ = ["RADII", "Ball", "Climb", "Objective", "Walk", "mean_size", "sizes"]
+__all__ = ["RADII", "Ball", "Climb", "Objective", "Walk", "length", "mean_size", "sizes", "tiny"]
 
 #: Radii tried where none is given, in embedding scales: beyond 1 a token is as near to others.
 RADII = (0.25, 0.5, 1.0)
@@ -231,3 +229,44 @@ def mean_size(direction: Tensor, moves: Tensor) -> Tensor:
     count = moves.expand_as(direction).sum((-2, -1), keepdim=True)
     size = direction.abs().sum((-2, -1), keepdim=True) / count
     return size.clamp_min(tiny(size))
+
+
+@dataclass(frozen=True, eq=False)
+class Ball:
+    r"""Where an attack may go: :math:`\|z - x\| \le r`.
+
+    Args:
+        x: its centre, [B, W, N, D].
+        radius: r, broadcastable to x: in the largest coordinate, or in length over N and D.
+        euclidean: which of the two.
+    """
+
+    x: Tensor
+    radius: Tensor
+    euclidean: bool = False
+
+    def project(self, z: Tensor) -> Tensor:
+        """Return the nearest point of the ball."""
+        away = z - self.x
+        if not self.euclidean:
+            return self.x + away.clamp(-self.radius, self.radius)
+        size = length(away)
+        return self.x + away * (self.radius / size.clamp_min(tiny(size))).clamp_max(1)
+
+    def unit(self, direction: Tensor) -> Tensor:
+        """Return the longest step along a direction of size 1: its signs, or itself at length 1."""
+        if not self.euclidean:
+            return direction.sign()
+        size = length(direction)
+        return direction / size.clamp_min(tiny(size))
+
+
+def length(z: Tensor) -> Tensor:
+    """Return the length of vectors [..., N, D], [..., 1, 1], whose squares may be too small."""
+    largest = z.abs().amax((-2, -1), keepdim=True).clamp_min(tiny(z))
+    return largest * (z / largest).square().sum((-2, -1), keepdim=True).sqrt()
+
+
+def tiny(like: Tensor) -> float:
+    """Return the smallest number to divide by."""
+    return float(torch.finfo(like.dtype).tiny)

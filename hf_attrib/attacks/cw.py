@@ -11,8 +11,8 @@ from torch import Tensor
 
 from hf_attrib.attacks.base import Attack, GoesOn
 from hf_attrib.attacks.climb import Climb, Objective, Walk
-from hf_attrib.checks import at_least, not_negative, positive
-from hf_attrib.decomposition import Rows
+from hf_attrib.field import Rows
+from hf_attrib.hyperparameters import at_least, not_negative, positive
 from hf_attrib.targets import TARGETS, Target
 
 __all__ = ["CarliniWagner"]

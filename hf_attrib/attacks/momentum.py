@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hf_attrib.attacks.base import UpdateRule
 from hf_attrib.attacks.climb import Climb, mean_size
-from hf_attrib.checks import not_negative
+from hf_attrib.hyperparameters import not_negative
 
 __all__ = ["MomentumRule"]
 

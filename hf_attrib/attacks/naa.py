@@ -11,10 +11,10 @@ from torch import Tensor
 
 from hf_attrib.attacks.climb import Climb
 from hf_attrib.attacks.momentum import MomentumRule
-from hf_attrib.checks import at_least
-from hf_attrib.decomposition import Rows
-from hf_attrib.pairs import flattened
-from hf_attrib.quadrature import midpoint
+from hf_attrib.field import Rows
+from hf_attrib.field.gradients import flattened
+from hf_attrib.hyperparameters import at_least
+from hf_attrib.integration import midpoint
 
 __all__ = ["NAA"]
 

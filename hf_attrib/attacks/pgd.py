@@ -11,9 +11,9 @@ from torch import Tensor
 
 from hf_attrib.attacks.base import GoesOn, UpdateRule
 from hf_attrib.attacks.climb import Climb, Objective, Walk
-from hf_attrib.checks import at_least, one_of
-from hf_attrib.decomposition import Rows
-from hf_attrib.sampling import generator
+from hf_attrib.field import Rows
+from hf_attrib.hyperparameters import at_least, one_of
+from hf_attrib.integration import generator
 
 __all__ = ["PGD"]
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from hf_attrib.attacks.climb import Climb
 from hf_attrib.attacks.momentum import MomentumRule
-from hf_attrib.checks import at_least
-from hf_attrib.sampling import generator
+from hf_attrib.hyperparameters import at_least
+from hf_attrib.integration import generator
 
 __all__ = ["SIA"]
 

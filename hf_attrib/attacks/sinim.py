@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hf_attrib.attacks.climb import Climb
 from hf_attrib.attacks.momentum import MomentumRule
-from hf_attrib.checks import at_least
+from hf_attrib.hyperparameters import at_least
 
 __all__ = ["SINIM"]
 

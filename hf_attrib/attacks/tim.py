@@ -10,8 +10,8 @@ from torch import Tensor
 
 from hf_attrib.attacks.climb import Climb
 from hf_attrib.attacks.momentum import MomentumRule
-from hf_attrib.checks import at_least
 from hf_attrib.errors import InputError
+from hf_attrib.hyperparameters import at_least
 
 __all__ = ["TIM"]
 

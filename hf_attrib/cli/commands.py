@@ -14,15 +14,14 @@ import torch
 import typer
 
 from hf_attrib import __version__
-from hf_attrib.attacking import search_question
 from hf_attrib.cli import catalog
-from hf_attrib.cli.attack import Attacked, Outputs
+from hf_attrib.cli.files import check_distinct
 from hf_attrib.cli.flags import flagged
+from hf_attrib.cli.inputs import Pair, Saved, Source
 from hf_attrib.cli.options import Answer, Asked, ModelChoice, Record, View, baseline_of
 from hf_attrib.cli.output import (
     PLAINER,
     Activity,
-    check_distinct,
     complain,
     emit,
     emit_comparison,
@@ -30,13 +29,12 @@ from hf_attrib.cli.output import (
     put,
     quiet,
 )
-from hf_attrib.cli.results import Pair, Saved
-from hf_attrib.cli.source import Source
+from hf_attrib.cli.robustness import Attacked, Outputs
 from hf_attrib.errors import HFAttribError, InputError
+from hf_attrib.execution import is_main, session
 from hf_attrib.explainer import Explainer
-from hf_attrib.loading import load_model
-from hf_attrib.processes import is_main, session
-from hf_attrib.robustness import Robustness
+from hf_attrib.model import load_model
+from hf_attrib.robustness import Robustness, search_question
 
 __all__ = ["app", "main"]
 

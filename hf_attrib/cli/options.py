@@ -9,17 +9,16 @@ from typing import Annotated, Any
 import typer
 
 from hf_attrib.attacks import attacks
-from hf_attrib.attribution import Attribution
 from hf_attrib.baselines import NAMES, BaselineLike, check_name
-from hf_attrib.cli.output import STDSTREAM, check_distinct, check_writable
+from hf_attrib.cli.files import STDSTREAM, check_distinct, check_writable
+from hf_attrib.engine import Question, size_of
 from hf_attrib.errors import InputError
-from hf_attrib.grouping import RULES
-from hf_attrib.loading import DTYPES, check_device
 from hf_attrib.methods import Method, methods
-from hf_attrib.methods.base import method as method_named
-from hf_attrib.question import Question
-from hf_attrib.sizes import size_of
+from hf_attrib.methods import method as method_named
+from hf_attrib.model import DTYPES, check_device
+from hf_attrib.results import Attribution
 from hf_attrib.targets import TARGETS, target
+from hf_attrib.text.grouping import RULES
 
 __all__ = ["Answer", "Asked", "ModelChoice", "Record", "View", "baseline_of", "check_positive"]
 

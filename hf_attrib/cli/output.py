@@ -7,7 +7,6 @@ import io
 import logging
 import os
 import sys
-import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,25 +17,21 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from hf_attrib import robustness_file
-from hf_attrib.attribution import Attribution
-from hf_attrib.compare import Comparison
+from hf_attrib.cli.files import STDSTREAM
 from hf_attrib.errors import AttributionWarning, InputError
-from hf_attrib.processes import is_main
+from hf_attrib.execution import is_main
 from hf_attrib.render import Heatmap, to_svg
 from hf_attrib.render.safe_text import visible
+from hf_attrib.results import Attribution, Comparison, to_json
 from hf_attrib.robustness import Robustness
-from hf_attrib.storage import to_json
+from hf_attrib.robustness import storage as robustness_file
 
 if TYPE_CHECKING:
     from hf_attrib.cli.options import View
 
 __all__ = [
     "PLAINER",
-    "STDSTREAM",
     "Activity",
-    "check_distinct",
-    "check_writable",
     "complain",
     "emit",
     "emit_comparison",
@@ -46,14 +41,10 @@ __all__ = [
     "rendered",
 ]
 
-#: What stands for standard output, or input, among paths.
-STDSTREAM = Path("-")
-
 #: How to write what a terminal cannot: name of an error handler of Python's codecs.
 PLAINER = "hf_attrib.plainer"
 #: Signs that have a plain double of the same width; anything else becomes a question mark.
 _PLAINER = {"⁺": "+", "⁻": "-", "±": "~", "·": ".", "…": "~", "−": "-"}
-
 #: Seconds after which a reader wonders whether anything happens.
 _PATIENCE = 1.0
 
@@ -157,37 +148,6 @@ def emit_robustness(result: Robustness, json: Path | None, html: Path | None) ->
             _save(result.save, json)
         if html is not None:
             _save(result.to_html, html)
-
-
-def check_writable(path: Path) -> None:
-    """Find out before a long run whether a file can be written after it.
-
-    Raises:
-        InputError: it cannot.
-    """
-    if path == STDSTREAM:
-        raise InputError("standard output takes JSON only (--json -); give a file.")
-    try:
-        if path.exists() and not path.is_file():
-            raise InputError(f"cannot write {path}: it is no regular file.")
-        tempfile.TemporaryFile(dir=path.parent).close()
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}.") from None
-
-
-def check_distinct(*paths: Path | None) -> None:
-    """Refuse to write two things into one file.
-
-    Raises:
-        InputError: that was asked for.
-    """
-    seen: set[Path] = set()
-    for path in paths:
-        if path is None or path == STDSTREAM:
-            continue
-        if path.resolve() in seen:
-            raise InputError(f"{path} was given for two outputs; give each a file of its own.")
-        seen.add(path.resolve())
 
 
 def _save(write: Callable[[Path], Any], path: Path) -> None:

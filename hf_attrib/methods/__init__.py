@@ -1,27 +1,31 @@
-"""Attribution methods, one file each. A new one is registered by its import here."""
+"""Attribution methods, one file each. A new one is registered by its import here.
 
-from hf_attrib.methods.agi import AGI
-from hf_attrib.methods.attexplore import AttEXplore
+A method is a frozen dataclass of hyperparameters and one call on a field. It knows paths, integrals
+and attacks, and neither models nor results.
+"""
+
+from hf_attrib.methods.adversarial.agi import AGI
+from hf_attrib.methods.adversarial.attexplore import AttEXplore
+from hf_attrib.methods.adversarial.big import BIG
+from hf_attrib.methods.adversarial.bsm import BSM
+from hf_attrib.methods.adversarial.fundamental import Fundamental
+from hf_attrib.methods.adversarial.isa import ISA
+from hf_attrib.methods.adversarial.la import LA
+from hf_attrib.methods.adversarial.mfaba import MFABA
+from hf_attrib.methods.average.baseline_average import BaselineAverage
+from hf_attrib.methods.average.noise_average import NoiseAverage
 from hf_attrib.methods.base import AXIOMS, Claims, Method, method, methods
-from hf_attrib.methods.baseline_average import BaselineAverage
-from hf_attrib.methods.big import BIG
-from hf_attrib.methods.bsm import BSM
-from hf_attrib.methods.discretized_ig import DiscretizedIG
-from hf_attrib.methods.expected_gradients import ExpectedGradients
-from hf_attrib.methods.fundamental import Fundamental
-from hf_attrib.methods.guided_ig import GuidedIG
-from hf_attrib.methods.idgi import IDGI
-from hf_attrib.methods.input_x_gradient import InputXGradient
-from hf_attrib.methods.integrated_gradients import IntegratedGradients
-from hf_attrib.methods.isa import ISA
-from hf_attrib.methods.la import LA
-from hf_attrib.methods.mfaba import MFABA
-from hf_attrib.methods.noise_average import NoiseAverage
-from hf_attrib.methods.saliency import Saliency
-from hf_attrib.methods.sequential_ig import SequentialIG
-from hf_attrib.methods.smooth_grad import SmoothGrad
-from hf_attrib.methods.square_grad import SquareGrad
-from hf_attrib.methods.var_grad import VarGrad
+from hf_attrib.methods.gradient.input_x_gradient import InputXGradient
+from hf_attrib.methods.gradient.saliency import Saliency
+from hf_attrib.methods.gradient.smooth_grad import SmoothGrad
+from hf_attrib.methods.gradient.square_grad import SquareGrad
+from hf_attrib.methods.gradient.var_grad import VarGrad
+from hf_attrib.methods.path.discretized_ig import DiscretizedIG
+from hf_attrib.methods.path.expected_gradients import ExpectedGradients
+from hf_attrib.methods.path.guided_ig import GuidedIG
+from hf_attrib.methods.path.idgi import IDGI
+from hf_attrib.methods.path.integrated_gradients import IntegratedGradients
+from hf_attrib.methods.path.sequential_ig import SequentialIG
 
 __all__ = [
     "AGI",

@@ -11,11 +11,10 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from hf_attrib.attacks import attack, attacks
-from hf_attrib.decomposition import Rows
 from hf_attrib.errors import InputError
-from hf_attrib.field import Decomposition, Field
-from hf_attrib.registry import Registry, written
-from hf_attrib.sampling import derived
+from hf_attrib.field import Decomposition, Field, Rows
+from hf_attrib.hyperparameters import Registry, written
+from hf_attrib.integration import derived
 
 __all__ = [
     "AXIOMS",

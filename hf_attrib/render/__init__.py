@@ -1,11 +1,14 @@
-"""Renderers: from an :class:`~hf_attrib.attribution.Attribution` to something to look at."""
+"""How results look: in a terminal, as a page, as a picture. A view maps a result to a renderable.
 
+Views know results and no model, and they never print; all text from outside passes ``safe_text``.
+"""
+
+from hf_attrib.render.console.heatmap import Heatmap
+from hf_attrib.render.console.robustness import CurveView, RobustnessView
+from hf_attrib.render.console.side_by_side import SideBySide
 from hf_attrib.render.export import plain, to_svg, to_text
-from hf_attrib.render.heatmap import Heatmap
-from hf_attrib.render.page import to_frame, to_html
-from hf_attrib.render.robustness import CurveView, RobustnessView
-from hf_attrib.render.robustness_page import robustness_to_html
-from hf_attrib.render.side_by_side import SideBySide
+from hf_attrib.render.html.document import to_frame, to_html
+from hf_attrib.render.html.robustness import robustness_to_html
 
 __all__ = [
     "CurveView",

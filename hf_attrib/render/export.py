@@ -13,10 +13,9 @@ from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.terminal_theme import TerminalTheme
 
-from hf_attrib.attribution import Attribution
-from hf_attrib.render.heatmap import Heatmap
+from hf_attrib.render.console.heatmap import Heatmap
 from hf_attrib.render.safe_text import visible
-from hf_attrib.storage import write_atomically
+from hf_attrib.results import Attribution, write_atomically
 
 __all__ = ["plain", "to_svg", "to_text"]
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from rich.text import Text
+from torch import Tensor
 
-from hf_attrib.attribution import Attribution
 from hf_attrib.render.palette import Depth, Scale, largest
 from hf_attrib.render.safe_text import label
-from hf_attrib.render.units import Unit, merge_scores, units_of
-from hf_attrib.tokens import Span
+from hf_attrib.results import Attribution
+from hf_attrib.text import Span
 
-__all__ = ["Sheet", "prepare", "scale_line", "short"]
+__all__ = ["Sheet", "Unit", "fold", "merge_scores", "prepare", "scale_line", "short", "units_of"]
 
 
 @dataclass(frozen=True)
@@ -98,3 +100,90 @@ def short(piece: str, cells: int) -> Text:
     text = Text(label(piece), no_wrap=True)
     text.truncate(max(1, cells), overflow="ellipsis")
     return text
+
+
+#: Prompts of more units than this are folded around the strongest ones.
+LONGEST_PROMPT = 400
+#: Units shown of a folded prompt, at most, and around each strong one.
+_SHOWN, _AROUND = 240, 12
+#: A strong unit has at least this fraction of the strongest one's magnitude.
+_STRONG = 0.05
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One or more consecutive columns shown as one.
+
+    Args:
+        text: what they show.
+        start: index of the first column.
+        stop: index behind the last one.
+        role: their role.
+    """
+
+    text: str
+    start: int
+    stop: int
+    role: str
+
+
+def units_of(result: Attribution) -> list[Unit]:
+    """Merge byte tokens that share a character's offsets; any other column is its own unit.
+
+    Args:
+        result: an attribution with N columns.
+    """
+    units: list[Unit] = []
+    offsets, roles = result.offsets, result.roles
+    for i, (extent, piece) in enumerate(zip(offsets, result.pieces, strict=True)):
+        if units and extent[0] < extent[1] and extent == offsets[i - 1]:
+            character = result.inputs.text[slice(*extent)]
+            units[-1] = Unit(character, units[-1].start, i + 1, units[-1].role)
+        else:
+            units.append(Unit(piece, i, i + 1, roles[i]))
+    return units
+
+
+def merge_scores(scores: Tensor, units: Sequence[Unit]) -> list[list[float]]:
+    """Sum scores within units.
+
+    Args:
+        scores: [T, N].
+        units: U units that partition the N columns.
+
+    Returns:
+        T lists of U sums.
+    """
+    sizes = torch.tensor([unit.stop - unit.start for unit in units], dtype=torch.int64)
+    owner = torch.repeat_interleave(torch.arange(len(units)), sizes)
+    merged = scores.new_zeros(len(scores), len(units)).double()
+    rows: list[list[float]] = merged.index_add(1, owner, scores.double()).tolist()
+    return rows
+
+
+def fold(totals: Sequence[float]) -> list[tuple[int, int, bool]]:
+    """Cut a sequence of units into stretches to show and stretches to fold away.
+
+    Args:
+        totals: a score for each of the U units.
+
+    Returns:
+        Triples (start, stop, shown) that partition ``range(U)``.
+    """
+    if len(totals) <= LONGEST_PROMPT:
+        return [(0, len(totals), True)]
+    size = [abs(t) if math.isfinite(t) else math.inf for t in totals]
+    bound = _STRONG * largest(totals)
+    shown: set[int] = set()
+    for i in sorted(range(len(size)), key=lambda i: -size[i]):
+        window = range(max(0, i - _AROUND), min(len(size), i + _AROUND + 1))
+        if shown and (size[i] <= bound or len(shown.union(window)) > _SHOWN):
+            break
+        shown.update(window)
+    return _runs([i in shown for i in range(len(size))])
+
+
+def _runs(flags: Sequence[bool]) -> list[tuple[int, int, bool]]:
+    starts = [i for i in range(len(flags)) if i == 0 or flags[i] != flags[i - 1]]
+    stops = [*starts[1:], len(flags)]
+    return [(a, b, flags[a]) for a, b in zip(starts, stops, strict=True)]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from hf_attrib.agreement import Agreement
-from hf_attrib.attribution import Attribution, Run
 from hf_attrib.render.safe_text import visible
+from hf_attrib.results import Agreement, Attribution, Run
 from hf_attrib.robustness import AttackRun
 
 __all__ = [

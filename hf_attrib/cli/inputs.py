@@ -1,0 +1,145 @@
+"""What a command reads: a prompt from an argument, a file or standard input; saved results."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hf_attrib.cli.files import STDSTREAM, check_writable
+from hf_attrib.cli.options import check_positive
+from hf_attrib.errors import InputError
+from hf_attrib.results import Attribution, Comparison, compare, from_json
+from hf_attrib.robustness import Robustness
+from hf_attrib.robustness import storage as robustness_file
+from hf_attrib.text import Messages
+
+__all__ = ["Pair", "Saved", "Source"]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Result."""
+
+    result: Annotated[
+        Path,
+        typer.Argument(
+            help="What explain --json or robustness --json saved; - reads standard input."
+        ),
+    ]
+
+    def load(self) -> Attribution | Robustness:
+        """Return the result.
+
+        Raises:
+            HFAttribError: it cannot be read.
+        """
+        data, name = _read(self.result)
+        # The format is the first thing in a file.
+        attacked = robustness_file.FORMAT.encode() in data[:200]
+        return robustness_file.from_json(data, name) if attacked else from_json(data, name)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Results."""
+
+    a: Annotated[Path, typer.Argument(help="A result that hf-attrib explain --json saved.")]
+    b: Annotated[Path, typer.Argument(help="Another one, of the same response.")]
+    k: Annotated[int, typer.Option(help="Strongest inputs that the overlap looks at.")] = 5
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page to explore into this file, too.")
+    ] = None
+
+    def __post_init__(self) -> None:
+        check_positive("--k", self.k)
+        if self.a == self.b == STDSTREAM:
+            raise InputError("standard input holds one result; give a file for the other.")
+        if self.html is not None:
+            check_writable(self.html)
+
+    def compare(self) -> Comparison:
+        """Return the comparison.
+
+        Raises:
+            HFAttribError: a result cannot be read, or they have nothing in common.
+        """
+        return compare(from_json(*_read(self.a)), from_json(*_read(self.b)), k=self.k)
+
+
+def _read(path: Path) -> tuple[bytes, str]:
+    """Return what a file holds, and what errors call it."""
+    try:
+        if path == STDSTREAM:
+            return sys.stdin.buffer.read(), "standard input"
+        return path.read_bytes(), str(path)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}.") from None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Prompt."""
+
+    prompt: Annotated[str | None, typer.Argument(help="The prompt; - reads standard input.")] = None
+    file: Annotated[Path | None, typer.Option(help="Read the prompt from a file.")] = None
+    chat: Annotated[
+        bool,
+        typer.Option(
+            "--chat",
+            help="Send it as a user's message in the chat; a .json file holds all messages.",
+        ),
+    ] = False
+
+    def read(self) -> str | Messages:
+        """Return the prompt as text, or as messages for the chat template.
+
+        Raises:
+            InputError: there is no prompt, or more than one, or it cannot be read.
+        """
+        if self.file is not None and self.prompt is not None:
+            raise InputError("a prompt and --file were both given; give one of them.")
+        if self.file is not None:
+            text = _decode(_bytes(self.file), str(self.file))
+            if self.chat and self.file.suffix.lower() == ".json":
+                return _messages(text, self.file)
+        elif self.prompt not in (None, "-"):
+            text = _decode(self.prompt.encode(errors="surrogateescape"), "the prompt")
+        elif self.prompt is None and sys.stdin.isatty():
+            raise InputError(
+                "no prompt was given; pass it as an argument, with --file or on standard input "
+                "(hf-attrib explain --help has an example)."
+            )
+        else:
+            text = _decode(sys.stdin.buffer.read(), "standard input")
+        return [{"role": "user", "content": text}] if self.chat else text
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}.") from None
+
+
+def _decode(data: bytes, where: str) -> str:
+    """Return text without the final newline that editors and echo add."""
+    try:
+        return data.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise InputError(f"{where} is not UTF-8 text.") from None
+
+
+def _messages(text: str, path: Path) -> Messages:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not JSON ({error}).") from None
+    messages = content if isinstance(content, list) else []
+    if not messages or not all(isinstance(message, dict) for message in messages):
+        raise InputError(f"{path} is no list of messages; expected [{{role, content}}, ...].")
+    return messages

@@ -1,0 +1,21 @@
+"""How rows are run: so many at once, fewer where memory ends, shared between processes.
+
+A row is one sequence run forward, or one (sequence, target) pair run backward. This folder counts
+rows and bytes and does not know what is computed on them.
+"""
+
+from hf_attrib.execution.meter import Meter
+from hf_attrib.execution.processes import ALONE, Processes, connected, is_main, session
+from hf_attrib.execution.rows import Progress, RowRunner, silent
+
+__all__ = [
+    "ALONE",
+    "Meter",
+    "Processes",
+    "Progress",
+    "RowRunner",
+    "connected",
+    "is_main",
+    "session",
+    "silent",
+]

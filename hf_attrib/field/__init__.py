@@ -1,0 +1,27 @@
+"""What a method sees of a model: f and its gradient as functions of the input embeddings.
+
+A :class:`Field` has B sequences with T targets over N inputs of width D; it gives values, gradients
+contracted along a path, and derivatives along directions, whatever computes them. A plain function
+is a field as well (:class:`FunctionField`), so that methods are tested and tried without a model.
+This folder is mathematics on tensors and knows no transformers.
+"""
+
+from hf_attrib.field.base import Field, Path
+from hf_attrib.field.decomposition import Decomposition, Linearisation, Pushforward, Rows, Sample
+from hf_attrib.field.function import FunctionField
+from hf_attrib.field.space import Space, Table
+from hf_attrib.field.sums import SpanField
+
+__all__ = [
+    "Decomposition",
+    "Field",
+    "FunctionField",
+    "Linearisation",
+    "Path",
+    "Pushforward",
+    "Rows",
+    "Sample",
+    "Space",
+    "SpanField",
+    "Table",
+]

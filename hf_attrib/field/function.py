@@ -1,0 +1,133 @@
+"""A field without a model, for tests, doctests and toy problems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import copy
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hf_attrib.errors import InputError
+from hf_attrib.execution import RowRunner
+from hf_attrib.field.base import Field
+from hf_attrib.field.decomposition import Linearisation, Pushforward
+from hf_attrib.field.directions import derivative
+from hf_attrib.field.hidden import Layered
+from hf_attrib.field.space import Space
+from hf_attrib.targets import TARGETS, Target, likeliest_others
+from hf_attrib.targets import target as target_of
+
+__all__ = ["FunctionField"]
+
+
+class FunctionField(Field):
+    """A field made of a plain function.
+
+    Args:
+        function: maps embeddings [R, N, D] to targets [R, T], differentiably and row by row.
+        targets: T.
+        positions: N.
+        row_budget: rows run at once.
+        space: what lies around the input, for methods that draw from it.
+        hidden: maps embeddings [R, N, D] to states of which the function is then a function.
+
+    >>> square = FunctionField(lambda z: (z**2).sum((-1, -2))[:, None], targets=1, positions=2)
+    >>> square(torch.ones(1, 1, 1, 2, 3)).gradient.shape
+    torch.Size([1, 1, 1, 2, 3])
+    """
+
+    precision = torch.finfo(torch.float64).eps
+    logits: Callable[[Tensor], Tensor] | None = None
+    ids: Tensor
+
+    @classmethod
+    def of_logits(
+        cls, logits: Callable[[Tensor], Tensor], ids: Sequence[int], positions: int, **options: Any
+    ) -> FunctionField:
+        """Return the field of the log-probabilities of T tokens, which can be aimed at others.
+
+        Args:
+            logits: maps embeddings [R, N, D] to logits [R, T, V].
+            ids: of the T tokens.
+            positions: N.
+            **options: further arguments of the class.
+        """
+        score = partial(_scored, logits, TARGETS["log_prob"], torch.tensor([ids]))
+        made = cls(score, len(ids), positions, **options)
+        made.logits, made.ids = logits, torch.tensor([ids])
+        return made
+
+    def aimed(self, target: str | Target, ids: Tensor | None = None) -> FunctionField:
+        """Return a field of another scalar of the same logits; its rows count as this one's."""
+        if self.logits is None:
+            raise InputError("a field of a plain function has no logits to aim at")
+        other, tokens = copy(self), self.ids if ids is None else ids
+        other.function = partial(_scored, self.logits, target_of(target), tokens)
+        other.ids = tokens
+        return other
+
+    def rivals(self, x: Tensor, count: int) -> Tensor:
+        """Return the likeliest tokens besides the targets' at x [B, 1, N, D], [B, T, count]."""
+        if self.logits is None:
+            return super().rivals(x, count)
+        return likeliest_others(self.logits(x[:, 0]), self.ids, count)
+
+    def __init__(
+        self,
+        function: Callable[[Tensor], Tensor],
+        targets: int,
+        positions: int,
+        row_budget: int = 8,
+        space: Space | None = None,
+        hidden: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        movable = torch.ones(1, positions, dtype=torch.bool)
+        super().__init__(1, targets, movable, RowRunner(row_budget))
+        self.function = function if hidden is None else lambda z: function(hidden(z))
+        self.hidden, self._after = hidden, function
+        if space is not None:
+            self.space = space
+
+    def evaluate(self, points: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
+        """Return the function's columns."""
+        with torch.no_grad():
+            return self.function(points).gather(1, target)
+
+    def linearise(self, points: Tensor, sequence: Tensor, target: Tensor) -> Linearisation:
+        """Return the function's columns and their gradients."""
+        with torch.enable_grad():
+            leaf = points.detach().clone().requires_grad_()
+            value = self.function(leaf).gather(1, target)
+
+        def pullback(weights: Tensor) -> Tensor:
+            return torch.autograd.grad(value, leaf, weights.to(value), retain_graph=True)[0]
+
+        return Linearisation(value.detach(), pullback)
+
+    def layered(self, points: Tensor, sequence: Tensor, target: Tensor) -> Layered:
+        """Return the hidden states."""
+        if self.hidden is None:
+            return super().layered(points, sequence, target)
+        with torch.enable_grad():
+            leaf = points.detach().clone().requires_grad_()
+            states = self.hidden(leaf)
+            return Layered(leaf, states, self._after(states).gather(1, target))
+
+    def pushforward(self, points: Tensor, sequence: Tensor, target: Tensor) -> Pushforward:
+        """Return the function's columns and their derivatives along directions."""
+
+        def along(rows: Tensor, direction: Tensor) -> Tensor:
+            here = rows.to(points.device)
+            return derivative(self.function, points[here], direction).gather(1, target[rows])
+
+        return Pushforward(self.evaluate(points, sequence, target), along)
+
+
+def _scored(
+    logits: Callable[[Tensor], Tensor], target: Target, ids: Tensor, points: Tensor
+) -> Tensor:
+    """Return a scalar of the logits at points [R, N, D], [R, T]."""
+    return target(logits(points), ids.expand(len(points), -1), None)

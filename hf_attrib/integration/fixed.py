@@ -1,0 +1,56 @@
+"""Path integrals by rules with fixed nodes; those that place their own are in ``adaptive``."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hf_attrib.field import Decomposition, Field, Path
+from hf_attrib.integration.rules import Rule
+
+__all__ = ["line_integral", "polyline_integral"]
+
+
+def line_integral(field: Field, path: Path, rule: Rule) -> Decomposition:
+    r"""Return :math:`\sum_k w_k \langle \nabla F(z(\alpha_k)), z'(\alpha_k) \rangle_D`.
+
+    The scores decompose F(path end) - F(path start), exactly in the limit of fine rules.
+
+    Args:
+        field: F and its gradient.
+        path: the curve.
+        rule: K nodes and weights.
+    """
+    start, _ = path(torch.zeros(1, dtype=torch.float64))
+    return Decomposition(_weighted(field, path, rule), field.value(start)[0])
+
+
+def polyline_integral(field: Field, points: Tensor, rule: Rule) -> Decomposition:
+    """Return the same along the segments between successive points, by a rule on each.
+
+    Args:
+        field: F and its gradient.
+        points: [S + 1, B, T or 1, N, D].
+        rule: nodes and weights on each segment, which may be its ends.
+    """
+    segments, nodes = len(points) - 1, len(rule)
+
+    def place(numbers: Tensor) -> tuple[Tensor, Tensor]:
+        # By number and not by position: where segments meet there are two velocities.
+        segment = (numbers // nodes).to(points.device)
+        start, end = points[segment], points[segment + 1]
+        share = rule.nodes[numbers % nodes].to(points).reshape(-1, *[1] * (points.dim() - 1))
+        return (1 - share) * start + share * end, end - start
+
+    every = Rule(torch.arange(segments * nodes), rule.weights.repeat(segments))
+    return Decomposition(_weighted(field, place, every), field.value(points[:1])[0])
+
+
+def _weighted(field: Field, path: Path, rule: Rule) -> Tensor:
+    """Return the weighted sum of contracted gradients, [B, T, N]."""
+    total, done = torch.zeros(()), 0
+    for sample in field.along(path, rule.nodes):
+        weights = rule.weights[done : done + len(sample.gradient)].to(sample.gradient)
+        total = total.to(weights) + torch.einsum("k,kbtn->btn", weights, sample.gradient)
+        done += len(weights)
+    return total

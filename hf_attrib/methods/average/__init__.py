@@ -1,0 +1,1 @@
+"""Methods that hold another method and average it, over noise or over references."""

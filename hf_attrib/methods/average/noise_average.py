@@ -1,0 +1,84 @@
+"""Any method averaged over noisy inputs, as SmoothGrad does. Smilkov et al. 2017."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from torch import Tensor
+
+from hf_attrib.field import Decomposition, Field
+from hf_attrib.hyperparameters import at_least, positive
+from hf_attrib.integration import Average, noise
+from hf_attrib.methods.base import AXIOMS, Claims, Method, Rows, held, of_sample
+
+__all__ = ["NoiseAverage"]
+
+
+@dataclass(frozen=True)
+class NoiseAverage(Method, name="noise_average"):
+    r"""Scores of another method, averaged over noisy inputs.
+
+    .. math:: A = \frac{1}{S} \sum_j A^\mathrm{inner}(x + \epsilon_j),
+        \qquad \epsilon_j \sim \mathcal N(0, \sigma^2)
+
+    Args:
+        inner: a method, its name, or its name and fields, as in ``"idgi(steps=8)"``; if it draws
+            samples, it gets other random numbers for each of ours.
+        samples: S.
+        sigma: standard deviation of the noise in units of the embedding scale.
+        seed: of the noise.
+
+    Returns:
+        scores [B, T, N]; where the inner ones sum to f(x) - f(x'), the mean of f over the noise
+        takes the place of f(x).
+
+    Raises:
+        InputError: ``samples`` is below 2, ``sigma`` is not positive, or there is no such method.
+
+    Source: arXiv:1706.03825.
+    """
+
+    claims: ClassVar = Claims(
+        signed=True,
+        identity="E f(x + noise) - f(x')",
+        stochastic=True,
+        cost="S * (K + 2) + 1 forward rows, S * K * T backward rows",
+        axioms=frozenset(AXIOMS) - {"sensitivity"},
+    )
+    inner: str | Method = field(
+        default="integrated_gradients(steps=64)",
+        metadata={"help": "The method to average, as NAME or 'NAME(FIELD=VALUE)'."},
+    )
+    samples: int = field(default=10, metadata={"help": "Samples S."})
+    sigma: float = field(default=0.15, metadata={"help": "Noise, in embedding scales."})
+    seed: int = field(default=0, metadata={"help": "Seed of all random numbers."})
+
+    def __post_init__(self) -> None:
+        at_least(2, samples=self.samples)
+        at_least(0, seed=self.seed)
+        positive(sigma=self.sigma)
+        object.__setattr__(self, "inner", held(self.inner))
+
+    def promises(self) -> Claims:
+        """Claim what the inner method does, in the mean."""
+        inner = held(self.inner).promises()
+        return inner.over_noise(cost=f"S times {inner.cost}")
+
+    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+        """Return the rows run at least and at most."""
+        least, most = held(self.inner).rows(targets, inputs)
+        # Where the inner method has a reference, f of the noisy input is found as well.
+        more = replace(most, values=most.values + 1)
+        return least.times(self.samples), more.times(self.samples)
+
+    def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
+        """Average over the noise."""
+        average, inner = Average(), held(self.inner)
+        for j in range(self.samples):
+            noisy = x + self.sigma * noise(field, x, self.seed, j)
+            found = of_sample(inner, self.seed, j)(field, noisy, baseline)
+            if found.reference is not None and found.value is None:
+                found = replace(found, value=field.value(noisy[None])[0])
+            average.add(found)
+        return average.result()

@@ -1,0 +1,34 @@
+"""All that touches a transformers model: embeddings replaced by hooks, forward passes, generation.
+
+A model is checked once for silent faults and left as it was found. The field of a model answers to
+what :mod:`hf_attrib.field` asks; this folder knows text, but no method and no result.
+"""
+
+from hf_attrib.model.batch import Batch, collate
+from hf_attrib.model.devices import device_of
+from hf_attrib.model.embedding_field import EmbeddingField, Observation
+from hf_attrib.model.generation import Transcriber
+from hf_attrib.model.isolation import isolated
+from hf_attrib.model.loading import DTYPES, check_device, load_model
+from hf_attrib.model.self_check import Verdict
+from hf_attrib.model.sites import sites_of, vocabulary
+from hf_attrib.model.space import space_of
+from hf_attrib.model.stepwise import StepwiseField
+
+__all__ = [
+    "DTYPES",
+    "Batch",
+    "EmbeddingField",
+    "Observation",
+    "StepwiseField",
+    "Transcriber",
+    "Verdict",
+    "check_device",
+    "collate",
+    "device_of",
+    "isolated",
+    "load_model",
+    "sites_of",
+    "space_of",
+    "vocabulary",
+]

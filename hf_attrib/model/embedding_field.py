@@ -1,0 +1,280 @@
+"""The field of a transformers model. Together with :mod:`inject`, all that touches one."""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hf_attrib.errors import ProcessError, UnsupportedModelError
+from hf_attrib.execution import Progress, RowRunner, silent
+from hf_attrib.execution.rows import usual_rows
+from hf_attrib.field import Field, Linearisation, Pushforward
+from hf_attrib.field.directions import Cost
+from hf_attrib.field.hidden import Layered
+from hf_attrib.model.batch import Batch
+from hf_attrib.model.devices import device_of
+from hf_attrib.model.forward import Forward, inputs_of, select, unmoving
+from hf_attrib.model.forward_mode import lacks, push
+from hf_attrib.model.sites import Sites, captured, injected, middle_of
+from hf_attrib.targets import TARGETS, Target, likeliest_others
+from hf_attrib.targets import target as target_of
+
+__all__ = ["EmbeddingField", "Observation"]
+
+#: A prefix of this share of the positions is worth keeping.
+_LONG = 1 / 3
+#: A pass along a direction costs about as much as so many pullbacks: benchmarks/directions.py.
+_DIRECTION = 3.0
+#: By as much does each position add to it, in embedding widths: plain attention is quadratic.
+_ATTENTION = 0.45
+
+
+class EmbeddingField(Field):
+    """A target of a transformers model as a function of its token embeddings.
+
+    One teacher-forced forward gives all T targets, since causal attention keeps later tokens out
+    of each of them. The head is differentiated once: its T gradients are seeds for T pullbacks
+    through the body, so the vocabulary is paid for once and not T times.
+
+    Args:
+        model: a causal or encoder-decoder language model, evaluated in place.
+        sites: its embedding modules.
+        batch: B sequences.
+        target: the scalar to explain.
+        runner: runs rows; by default as many at once as are usual for their length.
+        progress: called with (nodes done, nodes in all).
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        sites: Sites,
+        batch: Batch,
+        target: Target,
+        runner: RowRunner | None = None,
+        progress: Progress = silent,
+    ) -> None:
+        count, width = batch.movable.shape
+        runner = runner or RowRunner(
+            usual_rows(width, torch.device(device_of(sites.modules["decoder"])))
+        )
+        super().__init__(count, batch.targets.shape[1], batch.movable, runner, progress)
+        self.model = model
+        self.sites = sites
+        self.batch = batch
+        self.target = target
+        self.resolution = target.resolution
+        self.precision = torch.finfo(model.dtype).eps
+        self.forward = Forward(model, sites, batch)
+        if not lacks(model):
+            width = int(sites.modules["decoder"].weight.shape[-1])  # type: ignore[index]
+            self.direction_cost = Cost(_DIRECTION, _DIRECTION * _ATTENTION / width)
+
+    def observe(self) -> Observation:
+        """Run the batch as it is."""
+        seen = self.runner.map(self.sequences, self._observe)
+        self.forward_rows += 1
+        return Observation(*seen)
+
+    def reuse_prefix(self, seen: Observation) -> None:
+        """Run what comes before every position that moves only once, if that is proven exact.
+
+        Args:
+            seen: what :meth:`observe` returned, which the model must still give.
+        """
+        decoder = self.movable[:, self.batch.encoder_ids.shape[1] :]
+        length = unmoving(decoder, self.batch.positions[self.batch.valid])
+        if length < _LONG * decoder.shape[1]:
+            return
+        try:
+            self.forward.reuse(length)
+            exact = self.forward.prefix is not None and self._same(seen)
+        except ProcessError:  # another process has ended the call
+            raise
+        except Exception:  # a cache of its own, or no memory for it: rows run whole, and slower
+            exact = False
+        if not exact:
+            self.forward.prefix = None
+
+    def _same(self, seen: Observation) -> bool:
+        """Tell whether a prefix leaves the log-probabilities; some models go on wrongly."""
+
+        def compute(rows: Tensor) -> tuple[Tensor, ...]:
+            target = torch.arange(self.targets).expand(len(rows), -1)
+            length = int(self.forward.reach(rows, target).max())
+            points = self.forward.split(seen.x[rows.to(seen.x.device), 0], length)
+            with torch.no_grad(), injected(self.sites, points):
+                logits, index = self.forward.logits(rows, target, length)
+            return (self._log_prob(logits, index, rows),)
+
+        self.forward_rows += 2  # the prefix and the proof
+        (found,) = self.runner.map(self.sequences, compute)
+        valid = self.batch.valid.to(found.device)
+        error = (found - seen.log_prob).abs() / (1 + seen.log_prob.abs())
+        return bool(error[valid].max() <= self.precision**0.75)
+
+    def aimed(self, target: str | Target, ids: Tensor | None = None) -> EmbeddingField:
+        """Return a field of another scalar of the same logits; its rows count as this one's."""
+        other = copy(self)
+        other.target = target_of(target)
+        other.resolution = other.target.resolution
+        tokens = self.batch.targets if ids is None else ids
+        other.batch = replace(self.batch, targets=tokens, contrast=None)
+        return other
+
+    def rivals(self, x: Tensor, count: int) -> Tensor:
+        """Return the likeliest tokens besides the targets' at x [B, 1, N, D], [B, T, count]."""
+
+        def compute(rows: Tensor) -> tuple[Tensor, ...]:
+            target = torch.arange(self.targets).expand(len(rows), -1)
+            length = int(self.forward.reach(rows, target).max())
+            points = self.forward.split(x[rows.to(x.device), 0], length)
+            with torch.no_grad(), injected(self.sites, points):
+                logits, index = self.forward.logits(rows, target, length)
+            own = self.batch.targets[rows].to(logits.device)
+            return (likeliest_others(select(logits, index), own, count).cpu(),)
+
+        self.forward_rows += 1
+        return self.runner.map(self.sequences, compute)[0]
+
+    def rounded(self, points: Tensor) -> Tensor:
+        """Return points as the model sees them, in its own precision."""
+        return points.to(self.model.dtype).to(points)
+
+    def _observe(self, sequence: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        target = torch.arange(self.targets).expand(len(sequence), -1)
+        found: dict[str, Tensor] = {}
+        whole = self.batch.decoder_ids.shape[1]
+        with torch.no_grad(), captured(self.sites, found):
+            logits, index = self.forward.logits(sequence, target, whole)
+            value = self._value(logits, index, sequence, target)
+            log_prob = self._log_prob(logits, index, sequence)
+        x = self.forward.join(found)
+        if x.shape[:2] != self.batch.movable[sequence].shape:
+            raise UnsupportedModelError(
+                f"the embeddings of {type(self.model).__name__} are {tuple(x.shape)} where "
+                f"{tuple(self.batch.movable[sequence].shape)} (sequences, tokens) were expected."
+            )
+        return x[:, None].to(_precise(x.dtype)), value, log_prob
+
+    def _log_prob(self, logits: Tensor, index: Tensor, sequence: Tensor) -> Tensor:
+        """Return the log-probability of every generated token, [R, T]."""
+        ids = self.batch.targets[sequence].to(logits.device)
+        chosen = select(logits, index).to(_precise(logits.dtype))
+        return TARGETS["log_prob"](chosen, ids, None)
+
+    def valid(self) -> Tensor:
+        """Return which targets are no padding of the batch, [B, T] bool."""
+        return self.batch.valid
+
+    def reads(self) -> Tensor:
+        """Return which inputs each target can depend on, [B, T, N]: none behind its position."""
+        encoder, decoder = self.batch.encoder_ids.shape[1], self.batch.decoder_ids.shape[1]
+        behind = torch.arange(decoder) > self.batch.positions[..., None]
+        return torch.nn.functional.pad(~behind, (encoder, 0), value=True)
+
+    def effort(self, sequence: Tensor, target: Tensor) -> Tensor:
+        """Return how many positions each target reads, [R, C]."""
+        positions = self.batch.positions[sequence].gather(1, target)
+        return self.batch.encoder_ids.shape[1] + positions + 1
+
+    def evaluate(self, points: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
+        """Return F at injected embeddings, [R, C]."""
+        length = int(self.forward.reach(sequence, target).max())
+        with torch.no_grad(), injected(self.sites, self.forward.split(points, length)):
+            return self._value(*self.forward.logits(sequence, target, length), sequence, target)
+
+    def linearise(self, points: Tensor, sequence: Tensor, target: Tensor) -> Linearisation:
+        """Return F at injected embeddings and its pullback."""
+        leaf = points.detach().requires_grad_()
+        length = int(self.forward.reach(sequence, target).max())
+        cut: list[Tensor] = []
+        with (
+            torch.enable_grad(),
+            injected(self.sites, self.forward.split(leaf, length)),
+            inputs_of(self.sites.head, cut),
+        ):
+            logits, index = self.forward.logits(sequence, target, length)
+            value = self._value(logits, index, sequence, target)
+        # Where hidden states do not pass through one head, the graph is cut at the logits.
+        hidden = [h for h in cut if h.requires_grad and h.shape[:-1] == logits.shape[:-1]]
+        split = hidden[0] if len(hidden) == 1 else logits
+        seeds = torch.autograd.grad(value.sum(), split)[0]
+        nowhere = torch.zeros(seeds.shape[:2]).to(value)
+
+        def pullback(weights: Tensor) -> Tensor:
+            here = nowhere.scatter_add(1, index.to(value.device), weights.to(value))[..., None]
+            # Where the weight is 0, the seed is, even if it overflows there.
+            seed = torch.where(here != 0, here.to(seeds) * seeds, 0)
+            return torch.autograd.grad(split, leaf, seed, retain_graph=True)[0]
+
+        return Linearisation(value.detach(), pullback)
+
+    def layered(self, points: Tensor, sequence: Tensor, target: Tensor) -> Layered:
+        """Return the states in the middle of the decoder at injected embeddings."""
+        leaf, length = points.detach().requires_grad_(), self.batch.decoder_ids.shape[1]
+        states: list[Tensor] = []
+        decoder = self.model if self.sites.encoder is None else self.model.get_decoder()
+        middle = middle_of(decoder, len(points), states)
+        with torch.enable_grad(), injected(self.sites, self.forward.split(leaf, length)), middle:
+            logits, index = self.forward.logits(sequence, target, length)
+            value = self._value(logits, index, sequence, target)
+        return Layered(leaf, states[0], value)
+
+    def pushforward(self, points: Tensor, sequence: Tensor, target: Tensor) -> Pushforward:
+        """Return F at injected embeddings and its pushforward."""
+        return push(self.forward, self._value, points, sequence, target)
+
+    def _value(self, logits: Tensor, index: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
+        """Return F from logits [R, M, V], [R, C]; 0 for targets that only pad the batch."""
+        chosen = select(logits, index)
+
+        def pick(table: Tensor) -> Tensor:
+            return table[sequence].gather(1, target).to(logits.device)
+
+        contrast = None if self.batch.contrast is None else pick(self.batch.contrast)
+        # Low precision ends here: log-softmax over a large vocabulary needs float32.
+        value = self.target(chosen.to(_precise(chosen.dtype)), pick(self.batch.targets), contrast)
+        return value.masked_fill(~pick(self.batch.valid), 0)
+
+
+def _precise(dtype: torch.dtype) -> torch.dtype:
+    """Return the type to compute in: float64 for float64, float32 for the rest."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """What a model does with a batch left as it is.
+
+    Args:
+        x: embeddings at the hooked modules, [B, 1, N, D], float32 or better.
+        value: F(x), [B, T].
+        log_prob: of each generated token, [B, T].
+    """
+
+    x: Tensor
+    value: Tensor
+    log_prob: Tensor
+
+    @property
+    def probability(self) -> Tensor:
+        """Probability of each generated token, [B, T]."""
+        return self.log_prob.exp().clamp_max(1)  # which rounding may exceed
+
+    def of_spans(self, members: Tensor) -> Observation:
+        """Return the same of sums of targets, value and log-probability [B, S].
+
+        Args:
+            members: which targets each span adds up, [B, S, T] bool, on the CPU.
+        """
+        weights = members.to(self.value)
+        value, log_prob = (
+            torch.einsum("bt,bst->bs", by_token, weights)
+            for by_token in (self.value, self.log_prob)
+        )
+        return Observation(self.x, value, log_prob)

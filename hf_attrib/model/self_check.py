@@ -1,0 +1,313 @@
+"""Find out once whether a model's embeddings can be injected and differentiated faithfully.
+
+Most ways in which a model can be unsuited give plausible numbers and no error: a second path of
+the token ids, a gradient that is not the derivative, attention that looks ahead. Each is tested
+on a few ids spread over the vocabulary, so that the verdict depends on the model alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig
+
+from hf_attrib.errors import HFAttribError, UnsupportedModelError
+from hf_attrib.model.batch import collate
+from hf_attrib.model.devices import device_of
+from hf_attrib.model.embedding_field import EmbeddingField, Observation
+from hf_attrib.model.forward_mode import verify
+from hf_attrib.model.sites import Sites, vocabulary
+from hf_attrib.model.stepwise import StepwiseField
+from hf_attrib.targets import TARGETS
+from hf_attrib.text import Tokens, TokenSequence
+
+__all__ = ["Verdict", "check", "check_generation", "difference"]
+
+_Field: TypeAlias = EmbeddingField | StepwiseField
+_TOKENS, _TARGETS = 12, 3
+#: Same inputs, same shapes: only the order of floating point sums may differ.
+_REPLAY = 1e-3
+#: Relative error of a directional derivative. Real faults measured 0.14 and more, sound models
+#: under 0.02 at their best step; 16-bit floats make the finite difference itself coarse.
+_SLOPE, _COARSE_SLOPE = 0.05, 0.35
+#: Steps of the finite difference, in lengths of a typical embedding: curvature (T5) and jumps
+#: between experts (JetMoE) ask for short ones, rounding (16 bits) for long ones.
+_STEPS, _COARSE_STEPS = (3e-2, 3e-3, 3e-4, 3e-5), (0.01, 0.03, 0.1)
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """How a model can be explained faithfully.
+
+    Args:
+        sites: its embedding modules; without the head if the gradient may not be split there.
+        looks_ahead: whether each generated token takes a pass of its own.
+        notes: what a reader of results must know.
+    """
+
+    sites: Sites
+    looks_ahead: bool
+    notes: tuple[str, ...]
+
+
+def check(model: Any, sites: Sites, start: Tokens) -> Verdict:
+    """Check a model.
+
+    Args:
+        model: the model, isolated.
+        sites: its embedding modules.
+        start: what its decoder starts from; empty on decoder-only models.
+
+    Raises:
+        UnsupportedModelError: results would be wrong; the message says why.
+    """
+    _refuse_quantised(model)
+    probe = _probe(min(vocabulary(module) for module in sites.modules.values()), start)
+    size = len(probe.inputs)
+    batch = collate([probe], [torch.ones(size, dtype=torch.bool)], None, int(probe.prompt.ids[0]))
+    field: _Field = EmbeddingField(model, sites, batch, TARGETS["logit"])
+    observed = _first_run(field)
+    _check_replay(field, observed.x, observed.value)
+    gradient = _gradient(field, observed.x)
+    change = _change_by_later_tokens(field, gradient, observed.value)
+    if change > 0:
+        by = f"later tokens change the logits of earlier ones, by {change:.2g}"
+        check_generation(model, sites, probe, f"{_names(field)} looks ahead ({by})")
+        field = StepwiseField(model, sites, batch, field.target)
+        observed = field.observe()
+        gradient = _gradient(field, observed.x)
+    _check_slope(field, observed.x, gradient)
+    verify(model, field, observed.x, gradient)
+    plain = type(field)(model, replace(sites, head=None), batch, field.target)
+    alike = torch.allclose(gradient, _gradient(plain, observed.x), rtol=1e-2, atol=1e-6)
+    notes = (_looking_ahead(field), _routing(field), _second_path(field, observed))
+    return Verdict(
+        sites=sites if alike else plain.sites,
+        looks_ahead=change > 0,
+        notes=tuple(note for note in notes if note is not None),
+    )
+
+
+def _refuse_quantised(model: Any) -> None:
+    """Refuse layers that round activations, wherever they are; others may look sound."""
+    for name, module in model.named_modules():
+        if type(module).__module__.startswith(("torch.ao.nn.quantized", "torch.nn.quantized")):
+            raise UnsupportedModelError(
+                f"{name} of {type(model).__name__} is a {type(module).__name__} of "
+                f"{type(module).__module__}, which rounds activations and has no gradient; load "
+                "the model unquantised."
+            )
+
+
+def _probe(size: int, start: Tokens) -> TokenSequence:
+    """Return ids spread over a vocabulary, clear of its ends, where special tokens are."""
+    ids = torch.linspace(0.1 * size, 0.9 * size, _TOKENS).long()
+    # Not in order: models of tokens' order should find none.
+    ids = ids[torch.arange(_TOKENS) * 5 % _TOKENS]
+    return TokenSequence(_plain(ids[:-_TARGETS]), start, _plain(ids[-_TARGETS:]))
+
+
+def _plain(ids: Tensor) -> Tokens:
+    return Tokens(ids, ("",) * len(ids), ("prompt",) * len(ids), ((0, 0),) * len(ids), "")
+
+
+def _first_run(field: _Field) -> Observation:
+    """Run the model on token ids; an error of its own is a refusal."""
+    try:
+        return field.observe()
+    except (HFAttribError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise UnsupportedModelError(
+            f"the forward pass of {_names(field)} fails on token ids: {_brief(error)}"
+        ) from error
+
+
+def _check_replay(field: _Field, x: Tensor, value: Tensor) -> None:
+    """Demand that injecting the model's own embeddings changes nothing."""
+    error = (field.value(x[None])[0] - value).abs().max()
+    if not error <= _REPLAY * (1 + value.abs().max()):
+        raise UnsupportedModelError(
+            f"injecting its own embeddings changes the logits of {_names(field)} by {error:.2g}; "
+            "the hooked embedding module is not the model's only input."
+        )
+
+
+def _gradient(field: _Field, x: Tensor) -> Tensor:
+    """Return the gradient of each target, [T, N, D].
+
+    Raises:
+        UnsupportedModelError: there is none, or it is zero or not finite.
+    """
+    try:
+        gradient = field(x[None]).gradient[0, 0]
+    except torch.OutOfMemoryError:
+        raise
+    except (AssertionError, RuntimeError) as error:
+        raise UnsupportedModelError(
+            f"no gradient reaches the embeddings of {_names(field)}: {_brief(error)}"
+        ) from error
+    if not torch.isfinite(gradient).all() or not gradient.any():
+        state = "zero" if torch.isfinite(gradient).all() else "not finite"
+        raise UnsupportedModelError(
+            f"the gradient at the embeddings of {_names(field)} is {state}; a quantised or "
+            "half-precision model may need to be loaded in float32 or bfloat16."
+        )
+    return gradient
+
+
+def _change_by_later_tokens(field: _Field, gradient: Tensor, value: Tensor) -> float:
+    """Return how much tokens that follow a target move it; 0 if they do not."""
+    batch = field.batch
+    last = batch.encoder_ids.shape[1] + batch.positions[0]
+    ahead = max(float(g[p + 1 :].abs().sum()) for g, p in zip(gradient, last, strict=True))
+    alone = EmbeddingField(field.model, field.sites, batch.step(0), field.target).observe().value
+    # Half of the digits: other shapes make 1e-6 in float32, and the weakest look ahead met 4e-4.
+    if difference(alone[:, 0], value[:, 0]) <= torch.finfo(field.model.dtype).eps ** 0.5:
+        return ahead
+    return float((alone[0, 0] - value[0, 0]).abs())
+
+
+def _check_slope(field: _Field, x: Tensor, gradient: Tensor) -> None:
+    """Demand that the gradient is the derivative, by central differences along itself.
+
+    Each target counts with its best step, and the middle one of the targets decides.
+    """
+    typical = x.norm(dim=-1).mean()
+    slope = gradient.flatten(1).norm(dim=1)  # [T]
+    direction = gradient / slope.clamp_min(torch.finfo(slope.dtype).tiny)[:, None, None]
+    errors = []
+    for step in _STEPS if _fine(field) else _COARSE_STEPS:
+        shift = (step * typical * direction)[None, None]  # [1, 1, T, N, D]: own points
+        moved = field.value(torch.cat([x[None] + shift, x[None] - shift]))
+        found = (moved[0, 0] - moved[1, 0]) / (2 * step * typical)
+        errors.append((found - slope).abs() / slope)
+    error = float(torch.stack(errors).amin(0)[slope > 0].median())
+    tolerance = _SLOPE if _fine(field) else _COARSE_SLOPE
+    if not error <= tolerance:
+        raise UnsupportedModelError(
+            f"the gradient of {_names(field)} is not its derivative: they differ by {error:.0%} "
+            f"(allowed {tolerance:.0%}), as where activations are quantised or some steps run "
+            "without gradients. Its scores would not add up."
+        )
+
+
+def _looking_ahead(field: _Field) -> str | None:
+    """Note that tokens did not share a pass."""
+    if isinstance(field, EmbeddingField):
+        return None
+    return (
+        f"{_names(field)} looks ahead, so each generated token was explained by a pass of its own "
+        "over the tokens before it."
+    )
+
+
+def _routing(field: _Field) -> str | None:
+    """Note experts: which of them see a token changes at once, so f jumps along a path."""
+    for name, module in field.model.named_modules():
+        kind = type(module).__name__
+        if name.endswith("experts") or "Experts" in kind or kind.endswith(("MoE", "Moe")):
+            return (
+                f"{_names(field)} routes tokens to experts ({kind}). f jumps where the routing "
+                "changes, so a gap may stay however many steps are taken."
+            )
+    return None
+
+
+def _second_path(field: _Field, observed: Observation) -> str | None:
+    """Note whether the ids act on the logits other than through the hooked embeddings."""
+    batch, value = field.batch, observed.value
+    other = replace(
+        batch, encoder_ids=batch.encoder_ids.roll(1, 1), decoder_ids=batch.decoder_ids.roll(1, 1)
+    )
+    again = type(field)(field.model, field.sites, other, field.target)
+    change = float((again.value(observed.x[None])[0] - value).abs().max())
+    if change <= _REPLAY * (1 + float(value.abs().max())):
+        return None
+    return (
+        f"{_names(field)} reads token ids by a second path besides the hooked embeddings (logits "
+        f"move by {change:.2g}); scores cover the embeddings only, and the reference input keeps "
+        "the ids."
+    )
+
+
+def _names(field: _Field) -> str:
+    modules = ", ".join(type(module).__name__ for module in field.sites.modules.values())
+    return f"{type(field.model).__name__} ({modules})"
+
+
+def _fine(field: _Field) -> bool:
+    return field.model.dtype in (torch.float32, torch.float64)
+
+
+def _brief(error: Exception) -> str:
+    """Return the first line of an error, which may quote pages of shapes."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def difference(found: Tensor, expected: Tensor) -> float:
+    """Return the largest difference of logits, relative to their size."""
+    return float((found - expected).abs().max() / (1 + expected.abs().max()))
+
+
+def check_generation(model: Any, sites: Sites, sequence: TokenSequence, fault: str) -> None:
+    """Demand that a pass over each prefix is what a model generates by.
+
+    Some models generate from inputs of their own (XLM appends a mask token), and a cache of
+    states that never looked ahead is not what one pass computes.
+
+    Args:
+        model: the model.
+        sites: its embedding modules.
+        sequence: a prompt, what the decoder starts from, and as many tokens as to generate.
+        fault: why the model needs a pass for each token; it opens the message.
+
+    Raises:
+        UnsupportedModelError: generation is another function.
+    """
+    cached = model.generation_config.use_cache is not False
+    try:
+        if _generates(model, sites, sequence, cached):
+            return
+        remedy = cached and _generates(model, sites, sequence, False)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        raise UnsupportedModelError(f"{fault}, and generate() fails: {error}") from error
+    if remedy:
+        raise UnsupportedModelError(
+            f"{fault}, so each token needs a pass of its own; but generate() with its cache of "
+            "keys and values computes something else. Set model.generation_config.use_cache = "
+            "False, and both are the same."
+        )
+    raise UnsupportedModelError(
+        f"{fault}, so each token needs a pass of its own; but generate() feeds it something else "
+        "than the tokens so far, so no such pass is what it generates by. It is not supported."
+    )
+
+
+def _generates(model: Any, sites: Sites, sequence: TokenSequence, cached: bool) -> bool:
+    """Return whether ``generate`` computes what one pass over each prefix does."""
+    reader = next(iter(sites.modules.values()))
+    count, ids = len(sequence.response), sequence.prompt.ids[None].to(device_of(reader))
+    config = GenerationConfig(
+        max_new_tokens=count,
+        min_new_tokens=count,
+        do_sample=False,
+        use_cache=cached,
+        output_logits=True,
+        return_dict_in_generate=True,
+        decoder_start_token_id=next(iter(sequence.start.ids.tolist()), None),
+    )
+    written = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
+    response = replace(sequence.response, ids=written.sequences[0, -count:].cpu())
+    whole = replace(sequence, response=response)
+    moves = torch.ones(len(whole.inputs), dtype=torch.bool)
+    batch = collate([whole], [moves], None, int(ids[0, 0]))
+    expected = StepwiseField(model, sites, batch, TARGETS["logit"]).observe().value[0].cpu()
+    found = torch.cat(written.logits).cpu()[torch.arange(count), response.ids]
+    # Three quarters of the digits: rounding takes fewer, a cache that does harm more.
+    return bool(difference(found, expected) <= torch.finfo(model.dtype).eps ** 0.75)

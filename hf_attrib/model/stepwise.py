@@ -1,0 +1,161 @@
+"""The field of a model that looks ahead: each generated token is predicted by a pass of its own.
+
+Where later tokens change earlier logits, one teacher-forced pass cannot serve all targets. Each
+target is then run on the tokens before it and nothing else, as generation does without a cache;
+that costs T forward rows where other models take one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from copy import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hf_attrib.errors import UnsupportedModelError
+from hf_attrib.execution import Progress, RowRunner, silent
+from hf_attrib.field import Field, Linearisation, Sample
+from hf_attrib.field.gradients import Contraction, Pairs
+from hf_attrib.field.hidden import Layered
+from hf_attrib.model.batch import Batch
+from hf_attrib.model.embedding_field import EmbeddingField, Observation
+from hf_attrib.model.sites import Sites
+from hf_attrib.targets import Target
+
+__all__ = ["StepwiseField"]
+
+
+class StepwiseField(Field):
+    """A target of a model that looks ahead, as a function of its token embeddings.
+
+    Args:
+        model: a causal or encoder-decoder language model, evaluated in place.
+        sites: its embedding modules.
+        batch: one sequence; several would share nothing.
+        target: the scalar to explain.
+        runner: runs rows; by default as many at once as are usual for their length.
+        progress: called with (nodes done, nodes in all).
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        sites: Sites,
+        batch: Batch,
+        target: Target,
+        runner: RowRunner | None = None,
+        progress: Progress = silent,
+    ) -> None:
+        targets = batch.targets.shape[1]
+        self._steps = [
+            EmbeddingField(model, sites, batch.step(t), target, runner) for t in range(targets)
+        ]
+        super().__init__(1, targets, batch.movable, self._steps[-1].runner, progress)
+        self.passes = targets
+        self.model = model
+        self.sites = sites
+        self.batch = batch
+        self.target = target
+        self.resolution, self.precision = target.resolution, self._steps[0].precision
+
+    def observe(self) -> Observation:
+        """Run every step as it is; the last one reads all N inputs."""
+        seen = [step.observe() for step in self._steps]
+        self.forward_rows += len(seen)
+        return Observation(
+            seen[-1].x,
+            torch.cat([one.value for one in seen], 1),
+            torch.cat([one.log_prob for one in seen], 1),
+        )
+
+    def aimed(self, target: str | Target, ids: Tensor | None = None) -> Field:
+        """Return a field of another scalar of the same logits; its rows count as this one's."""
+        other, columns = copy(self), range(self.targets)
+        own = [None if ids is None else ids[:, t : t + 1] for t in columns]
+        other._steps = [self._steps[t].aimed(target, own[t]) for t in columns]
+        other.resolution = other._steps[0].resolution
+        return other
+
+    def rivals(self, x: Tensor, count: int) -> Tensor:
+        """Return the likeliest tokens besides the targets' at x [B, 1, N, D], [B, T, count]."""
+        self.forward_rows += self.targets
+        reads = [step.movable.shape[1] for step in self._steps]
+        found = [s.rivals(x[:, :, :n], count) for s, n in zip(self._steps, reads, strict=True)]
+        return torch.cat(found, 1)
+
+    def rounded(self, points: Tensor) -> Tensor:
+        """Return points as the model sees them, in its own precision."""
+        return self._steps[0].rounded(points)
+
+    def value(self, points: Tensor) -> Tensor:
+        """Return F at points [K, 1, T or 1, N, D], [K, 1, T]."""
+        return super().value(self._own(points))
+
+    def reads(self) -> Tensor:
+        """Return which inputs each target's own pass reads, [1, T, N]."""
+        inputs = torch.arange(self.movable.shape[1])
+        return torch.stack([inputs < step.movable.shape[1] for step in self._steps])[None]
+
+    def evaluate(self, points: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
+        """Return F at injected embeddings, [R, C]."""
+        parts = [
+            step.evaluate(points[rows, :read], *_only(rows))
+            for step, read, rows, _ in self._split(target)
+        ]
+        return _placed(parts, target)
+
+    def linearise(self, points: Tensor, sequence: Tensor, target: Tensor) -> Linearisation:
+        """Return F at injected embeddings and its pullback."""
+        parts = [
+            (step.linearise(points[rows, :read], *_only(rows)), read, rows, columns)
+            for step, read, rows, columns in self._split(target)
+        ]
+
+        def pullback(weights: Tensor) -> Tensor:
+            gradient = torch.zeros_like(points)
+            for linear, read, rows, columns in parts:
+                chosen = weights[rows, columns]
+                if chosen.any():
+                    part = linear.pullback(chosen[:, None])
+                    gradient[:, :read].index_add_(0, rows.to(part.device), part)
+            return gradient
+
+        return Linearisation(_placed([linear.value for linear, *_ in parts], target), pullback)
+
+    def layered(self, points: Tensor, sequence: Tensor, target: Tensor) -> Layered:
+        """Refuse to return the states of a hidden layer: each target has its own, of its length."""
+        raise UnsupportedModelError(
+            f"{type(self.model).__name__} predicts each token in a pass of its own, and no hidden "
+            "layer serves all of them; take an attack without one."
+        )
+
+    def blocks(self, pairs: Pairs) -> Iterable[Tensor]:
+        """Return the columns one by one: each takes a pass of its own."""
+        return [torch.tensor([column]) for column in range(pairs.target.shape[1])]
+
+    def _sample(self, points: Tensor, velocity: Tensor, contract: Contraction) -> Sample:
+        return super()._sample(self._own(points), velocity, contract)
+
+    def _own(self, points: Tensor) -> Tensor:
+        """Give each target points of its own, [K, 1, T, N, D], so that a row has one target."""
+        return points.expand(-1, -1, self.targets, -1, -1)
+
+    def _split(self, target: Tensor) -> Iterator[tuple[EmbeddingField, int, Tensor, Tensor]]:
+        """Yield each step that targets [R, C] ask for, how many inputs it reads, and where."""
+        for t in target.unique().tolist():
+            step = self._steps[t]
+            rows, columns = (target == t).nonzero(as_tuple=True)
+            yield step, step.movable.shape[1], rows, columns
+
+
+def _placed(values: list[Tensor], target: Tensor) -> Tensor:
+    """Bring values [M, 1] that come sorted by target to their places, [R, C]."""
+    places = target.flatten().argsort(stable=True).argsort()
+    return torch.cat(values)[places].reshape(target.shape)
+
+
+def _only(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sequence and the target of rows that have one of each."""
+    return torch.zeros_like(rows), torch.zeros_like(rows)[:, None]

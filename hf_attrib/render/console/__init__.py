@@ -1,0 +1,1 @@
+"""Views for terminals: what rich prints of a result."""

@@ -1,0 +1,1 @@
+"""Pages and notebook frames: HTML that loads nothing and runs what it brings."""

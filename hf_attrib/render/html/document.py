@@ -1,0 +1,153 @@
+"""A result as an interactive page: one HTML document that needs no network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from hf_attrib.render import words
+from hf_attrib.render.html.panel import Panel, panel_of
+from hf_attrib.render.html.pieces import response
+from hf_attrib.render.safe_text import visible
+from hf_attrib.results import Attribution, Comparison, write_atomically
+
+__all__ = ["document", "to_frame", "to_html"]
+
+_FOLDER = Path(__file__).parent / "templates"
+
+#: Pixels of a page within a notebook: what surrounds the text, a line of it, and the bounds.
+_SURROUNDINGS, _LINE, _LOWEST, _HIGHEST = 420, 28, 640, 800
+_CHARACTERS_PER_LINE = 70
+#: Scores that a notebook's page holds at most.
+_MOST_SCORES = 50_000
+
+
+def to_html(shown: Attribution | Comparison, path: str | os.PathLike[str] | None = None) -> str:
+    """Draw a result or a comparison as a page to explore, which loads nothing and sends nothing.
+
+    Args:
+        shown: what to show.
+        path: where to write the page, if anywhere.
+
+    Returns:
+        The HTML document.
+    """
+    page = document("page.html.jinja", **_of(shown))
+    if path is not None:
+        write_atomically(Path(path), page)
+    return page
+
+
+def to_frame(shown: Attribution | Comparison) -> str:
+    """Return the page in a frame of its own, for notebooks: neither can disturb the other.
+
+    A notebook keeps what it shows, so that a large result shows its totals only.
+
+    Args:
+        shown: what to show.
+    """
+    results = shown.results if isinstance(shown, Comparison) else (shown,)
+    text = results[0].inputs.text
+    lines = len(text) // _CHARACTERS_PER_LINE + text.count("\n")
+    height = min(max(_SURROUNDINGS + _LINE * lines, _LOWEST), _HIGHEST)
+    context = _of(shown)
+    scores = sum(result.scores.numel() for result in results)
+    if scores > _MOST_SCORES:
+        left_out = f"the {scores:,} single scores are left out here; to_html(path) writes them all"
+        context |= {"full": False, "notes": (*context["notes"], left_out)}
+    page = escape(document("page.html.jinja", **context))
+    return document("frame.html.jinja", document=page, height=height, text=str(shown))
+
+
+def _of(shown: Attribution | Comparison) -> dict[str, Any]:
+    return _of_pair(shown) if isinstance(shown, Comparison) else _of_result(shown)
+
+
+def _of_result(result: Attribution) -> dict[str, Any]:
+    title, *about = words.shared([result.run])[0]
+    return _context(title, about, [panel_of(result)], result)
+
+
+def _of_pair(comparison: Comparison) -> dict[str, Any]:
+    common, own = words.shared([result.run for result in comparison.results])
+    panels = [panel_of(*each) for each in zip(comparison.results, "ab", own, strict=True)]
+    context = _context("Comparison", common, panels, comparison.results[0])
+    context["notes"] = comparison.notes
+    a, b = (panel.owners for panel in panels)
+    pairs = sorted({(a[i], b[j]) for i, j in comparison.columns})
+    context["data"]["pairs"] = pairs
+    paired = zip(*pairs, strict=True)
+    context["alone"] = any(
+        len(set(units)) < len(own.data["units"]) for units, own in zip(paired, panels, strict=True)
+    )
+    context["data"]["agreement"] = {
+        "measures": words.measures(comparison.k),
+        "total": words.agreement(comparison.total),
+        "rows": [words.agreement(row) for row in comparison.by_row],
+    }
+    return context
+
+
+def _context(
+    title: str, about: Sequence[str], panels: Sequence[Panel], result: Attribution
+) -> dict[str, Any]:
+    """Return what the template needs; the response is that of the result."""
+    rows = [row["label"] for row in panels[0].rows]
+    covered = {i for span in result.rows for i in range(span.start, span.stop)}
+    scored = f"All {words.count(len(rows), f'scored {panels[0].row}')}"
+    whole = "Whole response" if len(covered) == len(result.response) else scored
+    proven = [panel.rows for panel in panels if panel.identity is not None]
+    missed = [not all(of_panel[t]["converged"] for of_panel in proven) for t in range(len(rows))]
+    return {
+        "title": title,
+        "about": about,
+        "notes": (),
+        "full": True,
+        "alone": False,
+        "whole": whole,
+        "panels": panels,
+        "response": list(response(result, missed)),
+        "data": {"rows": rows, "whole": whole, "panels": [panel.data for panel in panels]},
+    }
+
+
+def document(template: str, **context: Any) -> str:
+    """Return a template filled in; all text in it is escaped, and made visible where it is not.
+
+    Args:
+        template: its name.
+        **context: what it needs.
+    """
+    return _environment().get_template(template).render(context)
+
+
+@cache
+def _environment() -> Environment:
+    """Return the templates: all text is escaped, and made visible where it is not."""
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for kind, name in (("style", "page.css"), ("script", "page.js")):
+        text = (_FOLDER / name).read_text(encoding="utf-8")
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        environment.globals[kind] = Markup(text)
+        environment.globals[f"{kind}_hash"] = f"sha256-{digest}"
+    return environment
+
+
+def _shown(value: Any) -> Any:
+    """Make visible what could steer a reader, in whatever a template prints."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -1,0 +1,134 @@
+"""Running text in pieces: the inputs, each on the shade of its score, and the response."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from hf_attrib.render.palette import Scale
+from hf_attrib.render.safe_text import flowing, label
+from hf_attrib.render.sheet import Sheet
+from hf_attrib.results import Attribution
+from hf_attrib.text import Span, Tokens
+
+__all__ = ["Piece", "brief", "inputs", "response", "shades"]
+
+#: Shades of a colour; scores below half a shade of the largest keep the colour of the page.
+SHADES = 10
+
+_LONGEST_NAME = 60
+_QUIET_ROLES = ("special", "template")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of running text.
+
+    Args:
+        body: what is coloured or selected.
+        index: which unit or row it is; ``None`` for text that belongs to none.
+        before: space before it, which takes no colour.
+        after: space behind it, likewise.
+        name: what its span is called, where that is not its text.
+        classes: how it looks.
+        missed: whether its scores do not add up.
+    """
+
+    body: str
+    index: int | None
+    before: str = ""
+    after: str = ""
+    name: str | None = None
+    classes: str = ""
+    missed: bool = False
+
+
+def response(result: Attribution, missed: Sequence[bool]) -> Iterator[Piece]:
+    """Yield the response as running text: its rows, and what no row covers.
+
+    Args:
+        result: the attribution.
+        missed: whether the scores of a row do not add up, T flags.
+    """
+    tokens = result.response
+    end = 0
+    for t, row in enumerate(result.rows):
+        if row.start > end:
+            yield from _uncovered(tokens, end, row.start)
+        elif row.start < end:
+            yield Piece(" … ", None)  # spans that overlap or go back do not read on
+        text, name = _read(tokens, row)
+        classes = f"row{_quiet(text, tokens.role(row))}{' missed' if missed[t] else ''}"
+        yield _piece(flowing(text, marked=True), t, name, classes, missed[t])
+        end = row.stop
+    yield from _uncovered(tokens, end, len(tokens))
+
+
+def _uncovered(tokens: Tokens, start: int, stop: int) -> Iterator[Piece]:
+    if start < stop:
+        yield Piece(flowing(tokens.piece(Span(start, stop)), marked=False), None)
+
+
+def _read(tokens: Tokens, span: Span) -> tuple[str, str | None]:
+    """Return the text of a span, and its name if it has one."""
+    if span.name is None:
+        return tokens.piece(span), None
+    return tokens.piece(Span(span.start, span.stop)), brief(span.name)
+
+
+def brief(text: str) -> str:
+    """Name a token or group where there is no room for a whole passage.
+
+    Args:
+        text: what it is called, or its text.
+    """
+    name = label(text)
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+
+
+def _piece(shown: str, index: int, name: str | None, classes: str, missed: bool = False) -> Piece:
+    """Return a piece whose outer spaces stand outside: coloured, they would touch neighbours."""
+    body = shown.strip() or shown
+    before, _, after = shown.partition(body)
+    return Piece(body, index, before, after, name, classes, missed)
+
+
+def inputs(sheet: Sheet) -> Iterator[Piece]:
+    """Yield the inputs, each on the shade of its total.
+
+    Args:
+        sheet: the prepared result.
+    """
+    result, scale = sheet.result, sheet.total_scale
+    for i, (unit, total) in enumerate(zip(sheet.units, sheet.totals, strict=True)):
+        classes = f"unit{_quiet(unit.text, unit.role)}{_shade(total, scale)}"
+        text, name = _read(result.inputs, result.columns[unit.start])
+        # Several columns make a unit where they are the bytes of one character.
+        text = text if unit.stop == unit.start + 1 else unit.text
+        yield _piece(flowing(text, marked=False), i, name, classes)
+
+
+def _quiet(text: str, role: str) -> str:
+    return " quiet" if role in _QUIET_ROLES or text == "\n" else ""
+
+
+def _shade(score: float, scale: Scale) -> str:
+    if not math.isfinite(score):
+        return " odd"
+    level = int(scale.strength(score) * SHADES + 0.5)
+    sign = "size" if not scale.signed else "opposes" if score < 0 else "supports"
+    return f" {sign} l{level}" if level else ""
+
+
+def shades(signed: bool) -> list[str]:
+    """Return the classes of a scale, from the lowest to the highest score.
+
+    Args:
+        signed: whether scores carry a sign.
+    """
+    levels = range(1, SHADES + 1)
+    if not signed:
+        return ["l0", *(f"size l{level}" for level in levels)]
+    below = [f"opposes l{level}" for level in reversed(levels)]
+    return [*below, "l0", *(f"supports l{level}" for level in levels)]

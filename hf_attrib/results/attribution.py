@@ -1,0 +1,249 @@
+"""The frozen result of an explanation: scores, the proof that they add up, and where from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from hf_attrib.results.run import Run
+from hf_attrib.text import Grouping, Span, Tokens
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from hf_attrib.results.tables import Ranking
+
+__all__ = ["Attribution", "Run"]
+
+_OF_ROWS = ("value", "reference_value", "probability", "sum_standard_error", "error_bound")
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    r"""Signed scores of T generated tokens over N input tokens.
+
+    Each row of the scores belongs to a span of the response, and each column to a span of the
+    inputs: single tokens, unless spans were asked for or tokens were grouped.
+
+    For methods that state a completeness identity,
+    :math:`\sum_n A_{t,n} = f_t(x) - f_t(x_\mathrm{ref})` up to :attr:`gap`.
+
+    Args:
+        scores: :math:`A`, [T, N], on the CPU; positive supports the generated token.
+        inputs: the tokens that the columns are made of.
+        response: the tokens that the rows are made of.
+        value: f(x) of each target, or its mean over what the method samples, [T].
+        reference_value: f at the reference input, [T]; NaN where the method has none.
+        probability: the model's probability of each row's tokens, [T].
+        run: method, target, model, cost.
+        rows: T spans of the response; none given means each token.
+        columns: N spans that partition the inputs; none given means each token.
+        standard_error: of each score, [T, N], or ``None`` if the method draws no samples.
+        sum_standard_error: of the completeness residual, [T], likewise.
+        error_bound: :attr:`bound` in units of f, [T], where the method gives one.
+    """
+
+    scores: Tensor
+    inputs: Tokens
+    response: Tokens
+    value: Tensor
+    reference_value: Tensor
+    probability: Tensor
+    run: Run = field(repr=False)
+    rows: tuple[Span, ...] = field(default=(), repr=False)
+    columns: tuple[Span, ...] = field(default=(), repr=False)
+    standard_error: Tensor | None = field(default=None, repr=False)
+    sum_standard_error: Tensor | None = field(default=None, repr=False)
+    error_bound: Tensor | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", self.rows or self.response.singles())
+        object.__setattr__(self, "columns", self.columns or self.inputs.singles())
+        if not self.rows:
+            raise ValueError("there are no rows: no generated token was explained")
+        self.inputs.check_partition(self.columns)
+        self.response.check_within(self.rows)
+        expected = (len(self.rows), len(self.columns))
+        for name in ("scores", "standard_error"):
+            self._check_shape(name, expected)
+        for name in _OF_ROWS:
+            self._check_shape(name, expected[:1])
+        if bool(((self.probability < 0) | (self.probability > 1)).any()):
+            raise ValueError("probability reaches beyond 0 to 1")
+        contrasts = len(self.response if self.run.contrast_ids is None else self.run.contrast_ids)
+        if contrasts != len(self.response):
+            raise ValueError(f"there are {contrasts} contrasts for {len(self.response)} tokens")
+
+    def _check_shape(self, name: str, expected: tuple[int, ...]) -> None:
+        given = getattr(self, name)
+        if given is not None and tuple(given.shape) != expected:
+            raise ValueError(f"{name} is {tuple(given.shape)}, expected {expected}")
+
+    @property
+    def input_ids(self) -> Tensor:
+        """Ids of the input tokens."""
+        return self.inputs.ids
+
+    @property
+    def response_ids(self) -> Tensor:
+        """Ids of the generated tokens."""
+        return self.response.ids
+
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        """Text of each of the N columns."""
+        return tuple(map(self.inputs.piece, self.columns))
+
+    @property
+    def response_pieces(self) -> tuple[str, ...]:
+        """Text of each of the T rows."""
+        return tuple(map(self.response.piece, self.rows))
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Role of each of the N columns."""
+        return tuple(map(self.inputs.role, self.columns))
+
+    @property
+    def offsets(self) -> tuple[tuple[int, int], ...]:
+        """Character range of each of the N columns in ``inputs.text``."""
+        return tuple(map(self.inputs.extent, self.columns))
+
+    @property
+    def forward_rows(self) -> int:
+        """Sequences run forward."""
+        return self.run.forward_rows
+
+    @property
+    def backward_rows(self) -> int:
+        """(sequence, target) pairs run backward."""
+        return self.run.backward_rows
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Reservations a reader must know."""
+        return self.run.notes
+
+    @property
+    def gap(self) -> Tensor:
+        r"""Relative completeness gap of each target, [T].
+
+        :math:`|\sum_n A_{t,n} - \Delta_t| / \max(|\Delta_t|, r)` with
+        :math:`\Delta_t = f_t(x) - f_t(x_\mathrm{ref})` and r the target's resolution;
+        NaN where the method has no reference.
+        """
+        change = (self.value - self.reference_value).double()
+        residual = self.scores.double().sum(-1) - change
+        return residual.abs() / change.abs().clamp_min(self.run.resolution)
+
+    @property
+    def converged(self) -> Tensor:
+        """Whether each target's gap is within tolerance, [T] bool; False without a reference."""
+        return self.gap <= self.run.tolerance
+
+    @property
+    def bound(self) -> Tensor | None:
+        r"""Bound on the error of each row, [T], relative as :attr:`gap` is.
+
+        With :math:`A^*` the exact scores :math:`\sum_n |A_{t,n} - A^*_{t,n}|` lay below it wherever
+        it was measured on models; it is an estimate, no proof. ``None`` where there is none.
+        """
+        if self.error_bound is None:
+            return None
+        change = (self.value - self.reference_value).double().abs()
+        return self.error_bound.double() / change.clamp_min(self.run.resolution)
+
+    @property
+    def total(self) -> Tensor:
+        """Scores summed over the response, [N]."""
+        return self.scores.sum(0)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Attribution]:
+        return (self[t] for t in range(len(self)))
+
+    def __getitem__(self, key: int | slice | str) -> Attribution:
+        """Return a result of some rows: ``r[3]``, ``r[3:5]``, or ``r["Paris"]``.
+
+        A text stands for the rows that spell it, white space around it aside.
+
+        Raises:
+            InputError: there are no such rows, or several runs of rows spell the text.
+        """
+        from hf_attrib.results import selection as query  # it imports this module
+
+        return query.select(self, key)
+
+    def group(self, by: Grouping | None = None, response: Grouping | None = None) -> Attribution:
+        """Join columns, and rows if asked to, so that every sum stays what it was.
+
+        Scores are added, f is added over rows, and the probability multiplied. Errors are added
+        as well, which bounds those of the sums from above. What is already joined stays so.
+
+        Args:
+            by: ``"word"``, ``"sentence"``, or parts: names with a range of tokens or a text that
+                occurs once, or a list of such; what lies between is grouped by role.
+            response: how to join rows, likewise.
+
+        Raises:
+            InputError: there is no such rule or part.
+        """
+        from hf_attrib.results import selection as query
+
+        return query.group(self, by, response)
+
+    def top(self, k: int = 10) -> Ranking:
+        """Return the k columns with the largest magnitude of :attr:`total`, strongest first.
+
+        Columns that scored nothing are left out; scores that are not finite come first.
+        """
+        from hf_attrib.results import tables
+
+        return tables.top(self, k)
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a record for each of the T · N scores; what the result lacks is ``None``."""
+        from hf_attrib.results import tables
+
+        return tables.to_rows(self)
+
+    def to_dataframe(self) -> DataFrame:
+        """Return :meth:`to_rows` as a pandas data frame (``pip install hf_attrib[table]``)."""
+        from hf_attrib.results import tables
+
+        return tables.to_dataframe(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the result as JSON, whole or not at all."""
+        from hf_attrib.results.storage import save  # it imports this module
+
+        save(self, path)
+
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Return an interactive page that needs no network; write it to a file, if one is given."""
+        from hf_attrib.render import to_html
+
+        return to_html(self, path)
+
+    def _repr_html_(self) -> str:
+        """Show as that page, in a frame of its own, wherever a notebook does."""
+        from hf_attrib.render import to_frame
+
+        return to_frame(self)
+
+    def __rich__(self) -> Any:
+        """Show as a heatmap wherever rich prints; rendering is imported only when asked for."""
+        from hf_attrib.render import Heatmap
+
+        return Heatmap(self)
+
+    def __str__(self) -> str:
+        from hf_attrib.render import to_text
+
+        return to_text(self)

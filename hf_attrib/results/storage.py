@@ -1,0 +1,208 @@
+"""Attributions as JSON files: lossless, whole or absent, and never code."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hf_attrib.errors import ResultFileError
+from hf_attrib.results.attribution import Attribution
+from hf_attrib.results.files import write_atomically
+from hf_attrib.results.json_value import Value, parse, plain
+from hf_attrib.results.run import Run
+from hf_attrib.text import Span, Tokens
+
+__all__ = ["content_of", "from_json", "load", "save", "to_json", "tokens", "tokens_content"]
+
+_FORMAT = "hf_attrib.results.attribution"
+_FORMAT_VERSION = 1
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_TENSORS = ("scores", "value", "reference_value", "probability")
+_ERRORS = ("standard_error", "sum_standard_error", "error_bound")
+
+
+def save(result: Attribution, path: str | os.PathLike[str]) -> None:
+    """Write a result as JSON, whole or not at all."""
+    write_atomically(Path(path), to_json(result))
+
+
+def to_json(result: Attribution) -> str:
+    """Return a result as JSON text; :func:`load` gives the same result back, to the last bit."""
+    return json.dumps(_to_json(result), indent=1, allow_nan=False) + "\n"
+
+
+def load(path: str | os.PathLike[str]) -> Attribution:
+    """Read a result that :meth:`Attribution.save` wrote.
+
+    Raises:
+        ResultFileError: the file is no saved attribution or comes from a newer version.
+    """
+    return from_json(Path(path).read_bytes(), str(path))
+
+
+def from_json(data: bytes, name: str) -> Attribution:
+    """Read what :func:`to_json` wrote, in UTF-8.
+
+    Args:
+        data: the content of a file.
+        name: what errors call it.
+
+    Raises:
+        ResultFileError: it is no saved attribution or comes from a newer version.
+    """
+    content = content_of(data, name, _FORMAT, "attribution")
+    try:
+        return _from_json(content)
+    except ValueError as error:
+        raise ResultFileError(f"{name} is damaged: {error}.") from None
+
+
+def content_of(data: bytes, name: str, format: str, what: str) -> Value:
+    """Return what is in a file of ours.
+
+    Args:
+        data: the content of the file.
+        name: what errors call it.
+        format: which one it must be.
+        what: a result of that format, for errors.
+
+    Raises:
+        ResultFileError: it is of another format, or comes from a newer version.
+    """
+    try:
+        content = parse(data.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise ResultFileError(f"{name} is not UTF-8 text.") from None
+    except (ValueError, RecursionError) as error:
+        raise ResultFileError(f"{name} is not JSON ({error}).") from None
+    if not isinstance(content, dict) or content.get("format") != format:
+        raise ResultFileError(f"{name} is not a saved {what}: expected format {format!r}.")
+    version = content.get("format_version")
+    if type(version) is not int or version != _FORMAT_VERSION:
+        raise ResultFileError(
+            f"{name} has format version {version!r:.40}; this hf_attrib reads {_FORMAT_VERSION}. "
+            "Update hf_attrib."
+        )
+    return Value(content)
+
+
+def _to_json(result: Attribution) -> dict[str, Any]:
+    content: dict[str, Any] = {"format": _FORMAT, "format_version": _FORMAT_VERSION}
+    sizes = {name: plain(list(each)) for name, each in result.run.sizes.items()}
+    content["run"] = asdict(result.run) | {"sizes": sizes}
+    for name in ("inputs", "response"):
+        content[name] = tokens_content(getattr(result, name))
+    for name in ("rows", "columns"):
+        content[name] = [[s.start, s.stop, s.name] for s in getattr(result, name)]
+    content["scores_dtype"] = str(result.scores.dtype).removeprefix("torch.")
+    for name in (*_TENSORS, *_ERRORS):
+        values = getattr(result, name)
+        content[name] = None if values is None else plain(values.tolist())
+    # Derived, for readers of the file; `load` computes them anew.
+    content["gap"] = plain(result.gap.tolist())
+    content["converged"] = result.converged.tolist()
+    return content
+
+
+def tokens_content(some: Tokens) -> dict[str, Any]:
+    """Return tokens as JSON can say them, for :func:`tokens` to read."""
+    return {"ids": some.ids.tolist()} | {
+        name: getattr(some, name) for name in ("pieces", "roles", "offsets", "text")
+    }
+
+
+def _from_json(file: Value) -> Attribution:
+    dtype = _DTYPES.get(file.field("scores_dtype").text())
+    if dtype is None:
+        raise file.field("scores_dtype").wrong(" or ".join(_DTYPES))
+    inputs, response = tokens(file.field("inputs")), tokens(file.field("response"))
+    rows, columns = (file.field(name).list_of(_span) for name in ("rows", "columns"))
+    for name, spans, of in (("rows", rows, response), ("columns", columns, inputs)):
+        if len(of) and not spans:
+            raise ValueError(f"its {name} are empty")
+    vector = partial(_vector, count=len(rows), dtype=dtype)
+    matrix = partial(_matrix, shape=(len(rows), len(columns)), dtype=dtype)
+    return Attribution(
+        scores=matrix(file.field("scores")),
+        inputs=inputs,
+        response=response,
+        value=vector(file.field("value")),
+        reference_value=vector(file.field("reference_value")),
+        probability=vector(file.field("probability")),
+        run=_run(file.field("run")),
+        rows=rows,
+        columns=columns,
+        standard_error=file.field("standard_error").optional(matrix),
+        sum_standard_error=file.field("sum_standard_error").optional(vector),
+        error_bound=file.field("error_bound").optional(vector),
+    )
+
+
+def _span(value: Value) -> Span:
+    start, stop, name = value.entries(3)
+    return Span(start.whole(), stop.whole(), name.optional(Value.text))
+
+
+def _extent(value: Value) -> tuple[int, int]:
+    start, stop = value.entries(2)
+    return start.whole(), stop.whole()
+
+
+def tokens(value: Value) -> Tokens:
+    """Return tokens of a file."""
+    return Tokens(
+        ids=torch.tensor(value.field("ids").list_of(Value.whole), dtype=torch.int64),
+        pieces=value.field("pieces").list_of(Value.text),
+        roles=value.field("roles").list_of(Value.text),
+        offsets=value.field("offsets").list_of(_extent),
+        text=value.field("text").text(),
+    )
+
+
+def _vector(value: Value, count: int, dtype: torch.dtype) -> Tensor:
+    exact = torch.tensor([v.number() for v in value.entries(count)], dtype=torch.float64)
+    tensor = exact.to(dtype)
+    if not torch.equal(tensor.isfinite(), exact.isfinite()):
+        raise ValueError(f"its {value.where} has numbers too large for its scores_dtype")
+    return tensor
+
+
+def _matrix(value: Value, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    return torch.stack([_vector(row, shape[1], dtype) for row in value.entries(shape[0])])
+
+
+def _run(value: Value) -> Run:
+    texts = partial(Value.list_of, read=Value.text)
+    versions, sizes = value.field("versions"), value.field("sizes", {})
+    return Run(
+        method=value.field("method").text(),
+        method_fields=value.field("method_fields").mapping(),
+        target=value.field("target").text(),
+        contrast_ids=value.field("contrast_ids").optional(partial(Value.list_of, read=Value.whole)),
+        contrast_pieces=value.field("contrast_pieces").optional(texts),
+        attribute_to=value.field("attribute_to").text(),
+        movable=value.field("movable").text(),
+        baseline=value.field("baseline").optional(Value.text),
+        signed=value.field("signed").flag(),
+        identity=value.field("identity").optional(Value.text),
+        resolution=value.field("resolution").number(),
+        tolerance=value.field("tolerance").number(),
+        model=value.field("model").text(),
+        model_revision=value.field("model_revision").optional(Value.text),
+        dtype=value.field("dtype").text(),
+        versions={name: versions.field(name).text() for name in versions.mapping()},
+        seconds=value.field("seconds").number(),
+        forward_rows=value.field("forward_rows").whole(),
+        backward_rows=value.field("backward_rows").whole(),
+        notes=texts(value.field("notes")),
+        # Files from before there were any lack it.
+        directional_rows=value.field("directional_rows", 0).whole(),
+        sizes={name: sizes.field(name).list_of(Value.number) for name in sizes.mapping()},
+    )

@@ -1,0 +1,27 @@
+"""From what people write to token ids that know where they come from.
+
+A prompt may be a text, a conversation or ids; here it becomes :class:`Tokens`, each with its piece,
+its characters and its role, and here tokens are grouped to words, sentences or parts of one's own.
+This folder knows tokenizers and chat templates; it has never seen a model.
+"""
+
+from hf_attrib.text.chat import Messages, Prompts
+from hf_attrib.text.encoding import Ids
+from hf_attrib.text.grouping import Grouping, chosen, partition
+from hf_attrib.text.sequence import Request, Requests, TokenSequence
+from hf_attrib.text.tokens import Span, Tokens, detokenize
+
+__all__ = [
+    "Grouping",
+    "Ids",
+    "Messages",
+    "Prompts",
+    "Request",
+    "Requests",
+    "Span",
+    "TokenSequence",
+    "Tokens",
+    "chosen",
+    "detokenize",
+    "partition",
+]

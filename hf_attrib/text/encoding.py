@@ -1,0 +1,166 @@
+"""Tokenise prompts once, and tell what each token is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from hf_attrib.errors import InputError
+from hf_attrib.text import chat
+from hf_attrib.text.tokens import Tokens, detokenize
+
+__all__ = ["Ids", "as_ids", "check_text", "encode_prompt", "encode_response", "wrap"]
+
+#: Token ids as callers hold them.
+Ids: TypeAlias = Sequence[int] | Tensor
+
+
+def encode_prompt(
+    tokenizer: Any,
+    prompt: str | chat.Messages,
+    template_options: Mapping[str, Any],
+    special: set[int],
+) -> Tokens:
+    """Tokenise a text, or messages through the chat template, and tell the tokens' roles.
+
+    Raises:
+        InputError: no tokenizer, an empty prompt, or messages that cannot be rendered.
+    """
+    if tokenizer is None:
+        raise InputError("a text prompt needs a tokenizer; give one, or pass input_ids.")
+    if not isinstance(prompt, Sequence) or isinstance(prompt, bytes):
+        raise InputError(f"a prompt is a text or a list of messages; got {prompt!r:.80}.")
+    if isinstance(prompt, str):
+        if template_options:
+            raise InputError("template_options go with messages; the prompt is a text.")
+        text, spans, add_special = prompt, [(0, len(prompt), "prompt")], True
+    else:
+        text, spans = chat.render(tokenizer, prompt, template_options)
+        add_special = False  # the template has written them
+    check_text(text)
+    encoding = tokenizer(
+        text, add_special_tokens=add_special, return_offsets_mapping=bool(tokenizer.is_fast)
+    )
+    ids = [int(i) for i in encoding["input_ids"]]
+    if not ids or not text:
+        raise InputError("the prompt is empty; give at least one token to explain.")
+    pieces, offsets, decoded = detokenize(tokenizer, ids)
+    if tokenizer.is_fast:
+        given = [(int(a), int(b)) for a, b in encoding["offset_mapping"]]
+        offsets = _share(offsets, _tell_apart(given, text, offsets, decoded))
+    else:
+        text = decoded
+    roles = _roles(ids, offsets, spans, special)
+    return Tokens(torch.tensor(ids), tuple(pieces), roles, tuple(offsets), text)
+
+
+def check_text(text: str) -> None:
+    """Refuse text that no tokenizer can read.
+
+    Raises:
+        InputError: it holds half of a surrogate pair.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"the text is no valid Unicode at character {error.start}.") from None
+
+
+def encode_response(tokenizer: Any, response: str, special: set[int]) -> Tokens:
+    """Tokenise a response as the continuation it is, without special tokens.
+
+    Raises:
+        InputError: no tokenizer, or an empty response.
+    """
+    if not isinstance(response, str):
+        raise InputError(f"a response is a text; got {response!r:.80}.")
+    if tokenizer is None:
+        raise InputError("a response text needs a tokenizer; give one, or pass response_ids.")
+    check_text(response)
+    ids = tokenizer(text_target=response, add_special_tokens=False)["input_ids"]
+    if not ids:
+        raise InputError("the response is empty; give at least one token to explain.")
+    return wrap(tokenizer, [int(i) for i in ids], "generated", special)
+
+
+def wrap(tokenizer: Any, ids: Sequence[int], role: str, special: set[int]) -> Tokens:
+    """Give token ids their text, and one role but for special tokens."""
+    pieces, offsets, text = detokenize(tokenizer, ids)
+    roles = tuple("special" if i in special else role for i in ids)
+    wrapped = torch.tensor(ids, dtype=torch.int64)
+    return Tokens(wrapped, tuple(pieces), roles, tuple(offsets), text)
+
+
+def as_ids(ids: Ids | None, name: str) -> list[int]:
+    """Return one sequence of ids as integers.
+
+    Raises:
+        InputError: they are no non-empty list of integers.
+    """
+    try:
+        tensor = torch.as_tensor(ids)
+    except (TypeError, ValueError, RuntimeError):
+        tensor = torch.empty(0)
+    if tensor.dim() == 2 and len(tensor) == 1:
+        tensor = tensor[0]  # a batch of one, as tokenizers return it
+    plain = tensor.dtype in (torch.int64, torch.int32, torch.int16, torch.uint8)
+    if tensor.dim() != 1 or len(tensor) == 0 or not plain or int(tensor.min()) < 0:
+        raise InputError(f"{name} must be a non-empty list of token ids; got {ids!r:.80}.")
+    return [int(i) for i in tensor]
+
+
+def _roles(
+    ids: Sequence[int],
+    offsets: Sequence[tuple[int, int]],
+    spans: Sequence[tuple[int, int, str]],
+    special: set[int],
+) -> tuple[str, ...]:
+    """Tell each token by the span its characters overlap; tokens outside all are template."""
+
+    def role(token: int, start: int, end: int) -> str:
+        if token in special:
+            return "special"
+        return next((r for a, b, r in spans if start < b and end > a), "template")
+
+    return tuple(role(i, a, b) for i, (a, b) in zip(ids, offsets, strict=True))
+
+
+def _tell_apart(
+    given: Sequence[tuple[int, int]],
+    text: str,
+    own: Sequence[tuple[int, int]],
+    decoded: str,
+) -> list[tuple[int, int]]:
+    """Give characters their own ranges where a tokenizer gave one to several.
+
+    SentencePiece's Unigram, as the tokenizers library has it, does so where neighbouring
+    characters all fall back to bytes.
+    """
+    ranges: list[tuple[int, int]] = []
+    for (start, stop), run in groupby(zip(given, own, strict=True), key=lambda pair: pair[0]):
+        extents = [extent for _, extent in run]
+        first, last = extents[0][0], extents[-1][1]
+        same = decoded[first:last] == text[start:stop] and all(a < b for a, b in extents)
+        ranges += [
+            (a - first + start, b - first + start) if same else (start, stop) for a, b in extents
+        ]
+    return ranges
+
+
+def _share(
+    groups: Sequence[tuple[int, int]], offsets: Sequence[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Give tokens that are bytes of one character (equal in ``groups``) one common range."""
+    union: dict[tuple[int, int], tuple[int, int]] = {}
+    for group, (a, b) in zip(groups, offsets, strict=True):
+        low, high = union.get(group, (a, b))
+        union[group] = (min(low, a), max(high, b))
+    # Tokens that add no text share an empty range by chance; they keep their own.
+    return [
+        union[group] if group[0] < group[1] else own
+        for group, own in zip(groups, offsets, strict=True)
+    ]

@@ -1,0 +1,216 @@
+"""Tokens into words, sentences and spans of one's own, for tokenizers of any kind.
+
+Words and sentences are found in the text, not in the tokens, and tokens are then joined wherever
+no boundary of the text falls between them: a token that straddles two words makes them one, and
+the bytes of a character stay together.
+
+- A *word* is one of Unicode's default words (UAX #29, by :mod:`regex`): ``Bob's`` and ``3.5`` are
+  one, a punctuation mark is one of its own. Scripts written without spaces have no such words:
+  each Chinese character or Hiragana is its own, as is each Thai letter; Katakana stays together.
+- A *sentence* ends at Unicode's terminators of any script, with the quotes and brackets that close
+  it, or at the end of a line. A full stop ends none before a lower-case letter, after an initial,
+  a dotted abbreviation, a title or the number of a list's item.
+- White space belongs to what follows it, as in most tokenizers.
+- Tokens of different roles are never joined, special tokens not even among themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import TypeAlias
+
+import regex
+
+from hf_attrib.errors import InputError
+from hf_attrib.text.tokens import Span, Tokens
+
+__all__ = ["RULES", "Grouping", "Where", "chosen", "partition", "sentences", "words"]
+
+#: A part of the inputs: a range of tokens, or text that occurs exactly once.
+Where: TypeAlias = "tuple[int, int] | str | Span"
+#: How to group: by a rule, or by parts of one's own, with names or without.
+Grouping: TypeAlias = "str | Mapping[str, Where] | Sequence[Where]"
+
+#: A range of characters.
+_Extent: TypeAlias = tuple[int, int]
+
+_WORD_BOUNDARY = regex.compile(r"\b", regex.WORD | regex.V1)
+_TERMINATOR = regex.compile(
+    r"([\p{SB=ATerm}\p{SB=STerm}]+)[\p{SB=Close}--[\p{Ps}\p{Pi}]]*", regex.V1
+)
+#: What a full stop belongs to instead of ending a sentence.
+_ABBREVIATION = regex.compile(
+    r"(?!I$)\p{Lu}|(\p{L}\.)+\p{L}|(?i:dr|mr|mrs|ms|prof|st|vs|cf|fig|eq)", regex.V1
+)
+
+
+def words(text: str) -> list[_Extent]:
+    """Return the character ranges of the words in a text, white space left out.
+
+    >>> [("Bob's key: 3.5")[a:b] for a, b in words("Bob's key: 3.5")]
+    ["Bob's", 'key', ':', '3.5']
+    """
+    cuts = sorted({0, len(text), *(m.start() for m in _WORD_BOUNDARY.finditer(text))})
+    return [_trimmed(text, a, b) for a, b in pairwise(cuts) if not text[a:b].isspace()]
+
+
+def _trimmed(text: str, start: int, stop: int) -> _Extent:
+    """Leave out white space that Unicode joins to an invisible character behind it."""
+    word = text[start:stop]
+    return stop - len(word.lstrip()), start + len(word.rstrip())
+
+
+def sentences(text: str) -> list[_Extent]:
+    """Return the character ranges of the sentences in a text, white space around them left out.
+
+    >>> text = 'Dr. Smith paid 3.5 euros. "Why?" 不知道。好'
+    >>> [text[a:b] for a, b in sentences(text)]
+    ['Dr. Smith paid 3.5 euros.', '"Why?"', '不知道。', '好']
+    """
+    parts = words(text)
+    stops = {m.end(): m for m in _TERMINATOR.finditer(text)}
+    word_before = {b: text[a:b] for a, b in parts}
+    found: list[_Extent] = []
+    start = parts[0][0] if parts else 0
+    for (_, end), (following, _) in pairwise(parts):
+        space = text[end:following]
+        stop = stops.get(end)
+        numbered = stop is not None and text[start : stop.start()].isdecimal()
+        if stop is not None and not numbered:
+            word = word_before.get(stop.start(), "")
+            ends = _ends(stop[1], word, spaced=bool(space), lower=text[following].islower())
+        else:
+            ends = False
+        if ends or "\n" in space:
+            found.append((start, end))
+            start = following
+    return [*found, (start, parts[-1][1])] if parts else []
+
+
+def _ends(marks: str, word: str, *, spaced: bool, lower: bool) -> bool:
+    """Whether a word and the marks behind it end a sentence."""
+    if set(marks) != {"."}:
+        return spaced or not marks[-1].isascii()  # "a?b" is no end, "。" needs no space
+    abbreviated = marks == "." and _ABBREVIATION.fullmatch(word)
+    return spaced and not lower and not abbreviated
+
+
+#: What tokens can be grouped by without naming them.
+RULES: Mapping[str, Callable[[str], list[_Extent]]] = {"word": words, "sentence": sentences}
+
+
+def partition(tokens: Tokens, by: Grouping) -> tuple[Span, ...]:
+    """Group all N tokens.
+
+    Args:
+        tokens: what to group.
+        by: ``"word"``, ``"sentence"``, or parts, between which the tokens of one role, and each
+            special token, make up groups of their own.
+
+    Returns:
+        G spans that partition the tokens.
+
+    Raises:
+        InputError: there is no such rule, or no such part.
+    """
+    if isinstance(by, str):
+        if by not in RULES:
+            raise InputError(f"cannot group by {by!r:.80}; expected {_expected()}.")
+        starts = [s for start, stop in _runs(tokens) for s in _cut(tokens, start, stop, RULES[by])]
+        return tuple(Span(a, b) for a, b in pairwise([*starts, len(tokens)]))
+    named = chosen(tokens, by)
+    inside = {i for span in named for i in range(span.start + 1, span.stop)}
+    edges = {edge for span in named for edge in (span.start, span.stop)}
+    starts = sorted((edges | {start for start, _ in _runs(tokens)}) - inside - {len(tokens)})
+    names = {span.start: span.name for span in named}
+    return tuple(Span(a, b, names.get(a)) for a, b in pairwise([*starts, len(tokens)]))
+
+
+def chosen(tokens: Tokens, by: Mapping[str, Where] | Sequence[Where]) -> tuple[Span, ...]:
+    """Return the parts that a user named, in order.
+
+    Raises:
+        InputError: a part is not there, is there more than once, or overlaps another.
+    """
+    if isinstance(by, Mapping):
+        given: list[tuple[str | None, Where]] = list(by.items())
+    elif isinstance(by, Sequence):
+        given = [(None, where) for where in by]
+    else:
+        raise InputError(f"cannot group by {by!r:.80}; expected {_expected()}.")
+    spans = sorted((_locate(tokens, name, where) for name, where in given), key=lambda s: s.start)
+    for a, b in pairwise(spans):
+        if b.start < a.stop:
+            raise InputError(
+                f"the groups {tokens.piece(a)!r:.80} and {tokens.piece(b)!r:.80} share tokens; "
+                "make them one, or keep them apart."
+            )
+    return tuple(spans)
+
+
+def _expected() -> str:
+    rules = ", ".join(map(repr, RULES))
+    return f"{rules}, or names with ranges of tokens or with text, e.g. {{'question': (3, 9)}}"
+
+
+def _locate(tokens: Tokens, name: str | None, where: Where) -> Span:
+    if name is not None and not isinstance(name, str):
+        raise InputError(f"a group's name is a text; got {name!r:.80}.")
+    if isinstance(where, str):
+        start, stop = _find(tokens, where)
+    elif isinstance(where, Span):
+        start, stop, name = where.start, where.stop, where.name if name is None else name
+    else:
+        pair = isinstance(where, tuple | list) and len(where) == 2
+        start, stop = where if pair else (0, 0)
+    if not (type(start) is type(stop) is int and 0 <= start < stop <= len(tokens)):
+        raise InputError(
+            f"a group is a range (start, stop) of the {len(tokens)} tokens, or a text; "
+            f"got {where!r:.80}."
+        )
+    return Span(start, stop, name)
+
+
+def _find(tokens: Tokens, text: str) -> tuple[int, int]:
+    """Return the tokens that hold characters of a text that occurs exactly once."""
+    count = tokens.text.count(text) if text else 0
+    if count != 1:
+        raise InputError(
+            f"the text {text!r:.80} occurs {count} times; a group needs one that occurs once, or "
+            "a range (start, stop) of tokens."
+        )
+    first = tokens.text.index(text)
+    last = first + len(text)
+    held = [i for i, (a, b) in enumerate(tokens.offsets) if a < b and a < last and b > first]
+    if not held:
+        raise InputError(f"no token holds the text {text!r:.80}.")
+    return held[0], held[-1] + 1
+
+
+def _runs(tokens: Tokens) -> list[tuple[int, int]]:
+    """Return the longest stretches of tokens that may be joined."""
+    roles = tokens.roles
+    starts = [i for i, r in enumerate(roles) if i == 0 or r != roles[i - 1] or r == "special"]
+    return list(pairwise([*starts, len(tokens)]))
+
+
+def _cut(
+    tokens: Tokens, start: int, stop: int, segment: Callable[[str], list[_Extent]]
+) -> list[int]:
+    """Return the tokens of one run that begin a segment of its text."""
+    offsets = tokens.offsets[start:stop]
+    origin, limit = min(a for a, _ in offsets), max(b for _, b in offsets)
+    parts = [(a + origin, b + origin) for a, b in segment(tokens.text[origin:limit])]
+    # A segment may begin anywhere in the white space before it, but only once.
+    zones = [(end, begin) for (_, end), (begin, _) in pairwise([*parts, (limit, limit)])]
+    starts, zone, end = [start], 0, origin
+    for i in range(1, len(offsets)):
+        end, begin = max(end, offsets[i - 1][1]), offsets[i][0]
+        while zone < len(zones) and zones[zone][1] < end:
+            zone += 1  # lost inside a token
+        if zone < len(zones) and zones[zone][0] <= begin and end <= begin:
+            starts.append(start + i)
+            while zone < len(zones) and zones[zone][0] <= begin:
+                zone += 1
+    return starts

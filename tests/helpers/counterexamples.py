@@ -1,0 +1,67 @@
+"""Where laws fail that methods do not claim: one problem for each law, or a method's own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from helpers.problems import PROBLEMS, Problem, ignores_second, smooth
+from hf_attrib.methods import methods
+
+SMOOTH = next(problem for problem in PROBLEMS if problem.function is smooth)
+
+
+def saturated(z: Tensor) -> Tensor:
+    """1 - ReLU(1 - z) of input 2: flat around the input (arXiv:1703.01365, section 2.1)."""
+    return 1 - torch.relu(1 - z[:, 2].mean(-1, keepdim=True))
+
+
+SATURATED = Problem(
+    "saturated", saturated, torch.full((1, 1, 4, 3), 2.0).double(), torch.zeros(1, 1, 4, 3).double()
+).moving(2)
+
+
+def ridge(z: Tensor) -> Tensor:
+    """Steep across the straight line, on which inputs 0 and 1 are the same."""
+    return torch.tanh(50 * (z[:, 0] - z[:, 1]).mean(-1, keepdim=True))
+
+
+RIDGE = Problem(
+    "ridge", ridge, SMOOTH.x[..., [0, 0, 2, 3], :], SMOOTH.baseline[..., [1, 1, 2, 3], :]
+)
+
+
+def cancelled(name: str) -> Problem:
+    """A sum of two functions whose scores, by a linear method, cancel where they do not."""
+    problem, made = SATURATED, methods()[name]()
+
+    def one(z: Tensor) -> Tensor:
+        return z[:, 2].mean(-1, keepdim=True)
+
+    def other(z: Tensor) -> Tensor:
+        return one(z) ** 2
+
+    def score(function) -> Tensor:
+        field = replace(problem, function=function).field()
+        return made(field, problem.x, problem.baseline).scores[0, :, 2]
+
+    factor = score(other) / score(one)
+    return replace(problem, function=lambda z: 100 * (other(z) - factor * one(z)))
+
+
+#: What shows that a method breaks a law, unless it has an entry of its own.
+COUNTEREXAMPLES: dict[str, Problem] = {
+    "completeness": SMOOTH,
+    "dummy": next(problem for problem in PROBLEMS if problem.function is ignores_second),
+    "implementation_invariance": SMOOTH,
+    "linearity": SMOOTH,
+    "sensitivity": SATURATED,
+}
+OWN_COUNTEREXAMPLES: dict[tuple[str, str], Problem] = {
+    # Its walk stays so close to the straight line that it takes a function that is steep there.
+    ("guided_ig", "linearity"): RIDGE,
+    # Flat places are not flat in the mean over noise, but linear scores can be made to cancel.
+    ("noise_average", "sensitivity"): cancelled("noise_average"),
+}

@@ -1,0 +1,404 @@
+"""The ids that ran are the ids explained, and every token knows its text and its role."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from helpers import tiny
+
+import hf_attrib
+from hf_attrib import Explainer, InputError
+from hf_attrib.methods import IntegratedGradients
+from hf_attrib.text import Tokens, detokenize
+from hf_attrib.text.chat import render
+
+pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
+
+TEXTS = [
+    "the key is red",
+    "naïve café",
+    "日本語 と 中文",
+    "emoji 🙂👩‍👩‍👧 end",
+    "\x1b[31mred\x1b[0m [bold]x[/]",
+    " leading and trailing  ",
+    "line\nbreak\ttab",
+    "\u202eright to left\u202c",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_ids_in_are_ids_out(text):
+    model, tokenizer = tiny.model("llama"), tiny.tokenizer()
+    ids = tokenizer(text).input_ids
+    written = model.generate(torch.tensor([ids]), max_new_tokens=6)[0, len(ids) :].tolist()
+    found = Explainer(model, tokenizer).explain(text, max_new_tokens=6, steps=2)
+    assert found.input_ids.tolist() == ids
+    assert found.response_ids.tolist() == written
+    again = Explainer(model, tokenizer).explain(
+        input_ids=ids, response_ids=torch.tensor([written]), steps=2
+    )
+    assert again.input_ids.tolist() == ids
+    assert again.response_ids.tolist() == written
+    assert torch.equal(again.scores, found.scores)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_offsets_cut_the_prompt(text):
+    model, tokenizer = tiny.model("llama"), tiny.tokenizer()
+    found = Explainer(model, tokenizer).explain(text, response_ids=[9], steps=1)
+    assert found.inputs.text == text
+    covered = {i for a, b in found.offsets for i in range(a, b)}
+    assert covered == set(range(len(text)))
+    for piece, (a, b) in zip(found.pieces, found.offsets, strict=True):
+        if "<0x" not in piece and a < b:
+            assert text[a:b] == piece
+
+
+def test_bytes_of_one_character_share_its_range():
+    tokenizer = tiny.tokenizer()
+    ids = tokenizer("a🙂b", add_special_tokens=False).input_ids
+    pieces, offsets, text = detokenize(tokenizer, ids)
+    assert text == "a🙂b"
+    assert pieces[0] == "a"
+    assert pieces[-1] == "b"
+    assert all(piece.startswith("<0x") for piece in pieces[1:-1])
+    assert set(offsets[1:-1]) == {(1, 2)}
+    names = "".join(pieces[1:-1])
+    assert bytes.fromhex(names.replace("<0x", "").replace(">", "")) == "🙂".encode()
+
+
+def test_bytes_that_are_no_character_stand_alone():
+    tokenizer = tiny.tokenizer()
+    start = tokenizer("🙂", add_special_tokens=False).input_ids[0]
+    ids = [start, *tokenizer("abc", add_special_tokens=False).input_ids]
+    pieces, offsets, text = detokenize(tokenizer, ids)
+    assert text.endswith("abc")
+    assert len(pieces) == len(offsets) == len(ids)
+    assert pieces[1:] == ["a", "b", "c"]
+
+
+def test_without_a_tokenizer_ids_show_themselves():
+    found = Explainer(tiny.model("gpt2")).explain(input_ids=[5, 6], response_ids=[7], steps=1)
+    assert found.pieces == ("[5]", "[6]")
+    assert found.response_pieces == ("[7]",)
+
+
+@pytest.mark.parametrize("family", ["t5", "bart", "marian"])
+def test_seq2seq_sides(family):
+    model, tokenizer = tiny.model(family), tiny.tokenizer(seq2seq=True)
+    found = Explainer(model, tokenizer).explain("the key", max_new_tokens=4, steps=1)
+    ids = tokenizer("the key").input_ids
+    assert found.input_ids.tolist() == ids
+    assert found.roles[-1] == "special"  # the encoder's end of text
+    whole = Explainer(model, tokenizer).explain(
+        "the key", response_ids=found.response_ids, attribute_to="all", steps=1
+    )
+    start = model.generation_config.decoder_start_token_id
+    assert whole.input_ids.tolist() == [*ids, start, *found.response_ids.tolist()[:-1]]
+    assert whole.roles[len(ids)] == "special"
+    assert "generated" in whole.roles[len(ids) + 1 :]
+    assert found.scores.shape == (len(found.response), len(ids))
+
+
+def chat_tokenizer(template):
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+PLAIN = (
+    "<bos>{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+TRIMMED = PLAIN.replace("m.content", "m.content | trim")
+ONE_SPACE = "{% for m in messages %}{{ m.content }}{% if not loop.last %} {% endif %}{% endfor %}!"
+
+
+@pytest.mark.parametrize("template", [PLAIN, TRIMMED, ONE_SPACE])
+@pytest.mark.parametrize(
+    "content", ["user", "the key is red", "a <user> b", "日本 🙂", "  spaced  "]
+)
+def test_every_template_token_stays_and_only_content_moves(template, content):
+    model, tokenizer = tiny.model("llama"), chat_tokenizer(template)
+    messages = [{"role": "system", "content": "s"}, {"role": "user", "content": content}]
+    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]
+    found = Explainer(model, tokenizer).explain(messages, response_ids=[9], steps=2)
+    assert found.input_ids.tolist() == ids
+    for role, expected in (("system", "s"), ("user", content)):
+        owned = [o for o, r in zip(found.offsets, found.roles, strict=True) if r == role]
+        text = found.inputs.text[owned[0][0] : owned[-1][1]]
+        assert text.strip() == expected.strip()
+    fixed = torch.tensor([r in ("template", "special") for r in found.roles])
+    assert fixed.any()
+    assert (found.scores[:, fixed] == 0).all()
+    assert (found.scores[:, ~fixed] != 0).any()
+
+
+def test_text_parts_are_text():
+    tokenizer = chat_tokenizer(PLAIN)
+    parts = [{"type": "text", "text": "the "}, {"type": "text", "text": "key"}]
+    text, spans = render(tokenizer, [{"role": "user", "content": parts}], {})
+    assert [(text[a:b], role) for a, b, role in spans] == [("the key", "user")]
+
+
+def test_the_embedded_model_chats(keys):
+    found = Explainer(*keys).explain(
+        [{"role": "user", "content": "Ada's key is red. Q: What color is Ada's key?"}], steps=4
+    )
+    assert found.response.text.startswith("Ada's key is red.")
+    assert found.roles[0] == "special"
+    assert set(found.roles[-2:]) == {"template"}
+
+
+MISTRAL = (
+    "{% for m in messages %}{% if m.role == 'user' %}[INST]"
+    "{% if loop.last and messages[0].role == 'system' %}{{ messages[0].content }}|{% endif %}"
+    "{{ m.content }}[/INST]{% elif m.role == 'assistant' %}{{ m.content }}<eos>{% endif %}"
+    "{% endfor %}"
+)
+
+
+def test_contents_may_come_in_another_order():
+    """Mistral's template moves the system's message into the last turn of the user."""
+    contents = {"system": "S", "user": "T", "assistant": "x"}
+    messages = [{"role": r, "content": c} for r, c in contents.items()]
+    messages.append({"role": "user", "content": "why"})
+    text, spans = render(chat_tokenizer(MISTRAL), messages, {})
+    assert text == "[INST]T[/INST]x<eos>[INST]S|why[/INST]"
+    assert [(text[a:b], role) for a, b, role in spans] == [
+        ("S", "system"),
+        ("T", "user"),
+        ("x", "assistant"),
+        ("why", "user"),
+    ]
+    assert spans[0][0] > spans[2][0]
+
+
+def test_padding_behind_a_given_answer_is_cut():
+    found = Explainer(tiny.model("llama")).explain(
+        input_ids=[5, 6], response_ids=[20, 30, tiny.EOS, tiny.PAD, tiny.PAD], steps=1
+    )
+    assert found.response_ids.tolist() == [20, 30, tiny.EOS]
+
+
+@pytest.mark.parametrize("family", ["bart", "m2m_100"])
+def test_a_given_answer_starts_where_a_generated_one_does(family):
+    model, tokenizer = tiny.model(family), tiny.tokenizer(seq2seq=True)
+    model.generation_config.forced_bos_token_id = 77
+    explainer = Explainer(model, tokenizer)
+    written = explainer.explain("the key", max_new_tokens=4, steps=1)
+    assert written.response_ids[0] == 77
+    given = explainer.explain("the key", response=written.response.text[1:], steps=1)
+    assert given.response_ids[0] == 77
+    again = explainer.explain("the key", response_ids=written.response_ids, steps=1)
+    torch.testing.assert_close(again.probability, written.probability, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor, tuple])
+def test_ids_may_come_in_any_container(kind):
+    explainer = Explainer(tiny.model("gpt2"))
+    found = explainer.explain(input_ids=kind([5, 6]), response_ids=kind([7]), steps=1)
+    assert found.input_ids.tolist() == [5, 6]
+    assert explainer.explain(
+        input_ids=[np.int64(5), np.int64(6)], response_ids=[7], baseline=np.int64(4), steps=1
+    ).scores.shape == (1, 2)
+
+
+def test_an_attached_model_can_be_pickled():
+    model = hf_attrib.attach(tiny.model("gpt2"))
+    twin = pickle.loads(pickle.dumps(model))
+    options = {"input_ids": [5, 6], "response_ids": [7], "steps": 1}
+    assert torch.equal(twin.explain(**options).scores, model.explain(**options).scores)
+
+
+BAD = {
+    "empty prompt": ({"prompt": ""}, "prompt is empty"),
+    "no prompt": ({}, "give a prompt or input_ids; neither"),
+    "two prompts": ({"prompt": "a", "input_ids": [5]}, "give a prompt or input_ids; both"),
+    "two responses": (
+        {"prompt": "a", "response": "b", "response_ids": [5]},
+        "response and response_ids",
+    ),
+    "empty response": ({"prompt": "a", "response": ""}, "response is empty"),
+    "empty ids": ({"input_ids": [], "response_ids": [5]}, "input_ids must be a non-empty list"),
+    "text ids": ({"input_ids": ["a"], "response_ids": [5]}, "input_ids must be"),
+    "foreign id": ({"input_ids": [5, 10**6], "response_ids": [5]}, "token ids from 5 to 1000000"),
+    "negative id": ({"input_ids": [5], "response_ids": [-1]}, "list of token ids"),
+    "too long": ({"input_ids": [5] * 400, "response_ids": [5]}, "reads at most 256 tokens"),
+    "special only": ({"input_ids": [1], "response_ids": [5]}, "no token may move"),
+    "nothing generated": ({"prompt": "a", "num_return_sequences": 2, "do_sample": True}, "2 seq"),
+    "generate with response": (
+        {"prompt": "a", "response": "b", "max_new_tokens": 3},
+        "remove max_new_tokens",
+    ),
+    "own argument": ({"prompt": "a", "attention_mask": None}, "attention_mask would make"),
+    "no template": ({"prompt": [{"role": "user", "content": "a"}]}, "no chat template"),
+    "method": ({"prompt": "a", "method": "magic"}, "'magic' is unknown; expected one of"),
+    "field": ({"prompt": "a", "method": "saliency", "steps": 3}, "has no fields"),
+    "target": ({"prompt": "a", "target": "surprise"}, "'surprise' is unknown"),
+    "attribute_to": ({"prompt": "a", "attribute_to": "x"}, "expected 'prompt' or 'all'"),
+    "movable": ({"prompt": "a", "movable": "none"}, "expected 'content', 'all'"),
+    "no flag": (
+        {"input_ids": [5, 6], "response_ids": [7], "movable": [False] * 2},
+        "all flags of movable are False",
+    ),
+    "flags": ({"input_ids": [5, 6], "response_ids": [7], "movable": [True]}, "1 flags for 2"),
+    "baseline": ({"prompt": "a", "response": "b", "baseline": "nil"}, "'nil' is unknown"),
+    "baseline token": ({"prompt": "a", "response": "b", "baseline": "token:the key"}, "not one"),
+    "baseline id": ({"prompt": "a", "response": "b", "baseline": 9999}, "outside the vocabulary"),
+    "baseline shape": (
+        {"prompt": "a", "response": "b", "baseline": torch.ones(1, 2, 3)},
+        r"\[D\] or \[N, D\]",
+    ),
+    "baseline width": ({"prompt": "a", "response": "b", "baseline": torch.ones(3)}, "3 wide"),
+    "contrast": ({"prompt": "a", "response": "b", "contrast": "the key"}, "not one"),
+    "contrasts": ({"prompt": "a", "response": "b", "contrast": [1, 2, 3]}, "3 ids for 1"),
+    "contrast unknown": ({"prompt": "a", "response": "b", "contrast": ""}, "0 tokens"),
+    "not a prompt": ({"prompt": 3}, "a prompt is a text"),
+    "bytes": ({"prompt": b"a"}, "a prompt is a text or a list of messages; got b'a'"),
+    "not prompts": ({"prompt": [1]}, "a prompt is a text"),
+    "steps": ({"prompt": "a", "response": "b", "steps": 10**5}, "rule='midpoint'"),
+    "too many new": ({"prompt": "a", "max_new_tokens": 300}, "has room for 25"),
+    "contrast id": ({"prompt": "a", "response": "b", "contrast": 10**6}, "contrast"),
+    "batch": ({"prompt": ["a", "b"], "response": ["c"]}, "2 prompts need a list of 2"),
+    "surrogate": ({"prompt": "a\ud800"}, "no valid Unicode"),
+    "scalar ids": ({"input_ids": 5, "response_ids": [5]}, "input_ids must be"),
+    "float ids": ({"input_ids": [1.5], "response_ids": [5]}, "input_ids must be"),
+    "leading padding": ({"input_ids": [0, 0, 5], "response_ids": [5]}, "begin with padding"),
+    "response list": ({"prompt": "a", "response": ["b"]}, "a response is a text"),
+    "options of no template": ({"prompt": "a", "template_options": {"x": 1}}, "go with messages"),
+    "foreign cache": ({"prompt": "a", "past_key_values": object()}, "past_key_values would make"),
+    "typo": ({"prompt": "a", "stepz": 3}, "generate refuses"),
+    "no new token": ({"prompt": "a", "max_new_tokens": 0}, "max_new_tokens is 0"),
+    "steps type": ({"prompt": "a", "steps": "5"}, "steps is '5'"),
+    "method class": ({"prompt": "a", "method": IntegratedGradients}, "instance of a method"),
+    "target list": ({"prompt": "a", "target": ["logit"]}, "is unknown"),
+    "baseline text list": ({"prompt": "a", "response": "b", "baseline": ["x", 3]}, "cannot be"),
+    "baseline nan": ({"prompt": "a", "response": "b", "baseline": [float("nan")]}, "finite"),
+    "baseline short": (
+        {"input_ids": [7, 8, 9], "response_ids": [8], "baseline": torch.zeros(1, 32)},
+        r"expected one prompt and \(3, 32\)",
+    ),
+    "contrast float": ({"prompt": "a", "response": "b", "contrast": 1.5}, "contrast must be"),
+    "movable none": ({"prompt": "a", "response": "b", "movable": None}, "movable is None"),
+    "empty batch": ({"prompt": []}, "empty"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_says_what_to_do(case):
+    options, message = BAD[case]
+    explainer = Explainer(tiny.model("llama"), tiny.tokenizer())
+    with pytest.raises(InputError, match=message):
+        explainer.explain(**options)
+
+
+def test_not_a_model():
+    with pytest.raises(InputError, match="generative model of transformers"):
+        Explainer(torch.nn.Linear(2, 2))
+    with pytest.raises(InputError, match="batch_size is 0"):
+        Explainer(tiny.model("gpt2"), batch_size=0)
+
+
+def test_results_travel_losslessly(tmp_path):
+    model, tokenizer = tiny.model("llama"), tiny.tokenizer()
+    explainer = Explainer(model, tokenizer)
+    for method in hf_attrib.methods():
+        found = explainer.explain(
+            "a 🙂 \x1b[0m \ud7ff", max_new_tokens=3, method=method, contrast=5, attribute_to="all"
+        )
+        found.save(tmp_path / "r.json")
+        back = hf_attrib.load(tmp_path / "r.json")
+        for name in ("scores", "value", "reference_value", "probability", "input_ids"):
+            torch.testing.assert_close(
+                getattr(back, name), getattr(found, name), rtol=0, atol=0, equal_nan=True
+            )
+        for name in ("pieces", "response_pieces", "roles", "offsets", "run"):
+            assert getattr(back, name) == getattr(found, name), name
+        assert back.inputs.text == found.inputs.text
+        assert back.response.text == found.response.text
+        torch.testing.assert_close(back.gap, found.gap, rtol=0, atol=0, equal_nan=True)
+    content = json.loads((tmp_path / "r.json").read_text())
+    assert content["converged"] == found.converged.tolist()
+    assert list(tmp_path.iterdir()) == [tmp_path / "r.json"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("not json", "is not JSON"),
+        ("[]", "not a saved attribution"),
+        ('{"format": "other"}', "not a saved attribution"),
+        ('{"format": "hf_attrib.results.attribution", "format_version": 99}', "Update hf_attrib"),
+        ('{"format": "hf_attrib.results.attribution", "format_version": 1}', "is damaged"),
+    ],
+)
+def test_files_that_are_no_results(tmp_path, content, message):
+    path = tmp_path / "r.json"
+    path.write_text(content)
+    with pytest.raises(hf_attrib.ResultFileError, match=message):
+        hf_attrib.load(path)
+
+
+def places(content, path=()):
+    """Every place in a JSON document, the first few of each list."""
+    entries = content.items() if isinstance(content, dict) else enumerate(content[:2])
+    for key, value in entries:
+        yield (*path, key)
+        if isinstance(value, dict | list):
+            yield from places(value, (*path, key))
+
+
+@pytest.mark.parametrize(
+    "junk", [None, True, -1, 10**400, "x", "\x1b[31m", [], {}, [[]], float("nan"), "inf"], ids=repr
+)
+def test_damaged_files_load_or_say_so(tmp_path, junk):
+    """One value replaced by junk: a readable result or one clear error, and nothing else."""
+    explainer = Explainer(tiny.model("llama"), tiny.tokenizer())
+    explainer.explain("the key", max_new_tokens=2, steps=2).save(tmp_path / "good.json")
+    text = (tmp_path / "good.json").read_text()
+    refused = 0
+    for place in places(json.loads(text)):
+        content = json.loads(text)
+        inner = content
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = junk
+        (tmp_path / "bad.json").write_text(json.dumps(content))
+        try:
+            shown = str(hf_attrib.load(tmp_path / "bad.json"))
+            assert "\x1b" not in shown
+        except hf_attrib.ResultFileError:
+            refused += 1
+    assert refused > 10
+
+
+def test_links_stay_links_and_devices_stay_devices(tmp_path):
+    found = Explainer(tiny.model("gpt2")).explain(input_ids=[5], response_ids=[7], steps=1)
+    (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
+    found.save(tmp_path / "link.json")
+    assert (tmp_path / "link.json").is_symlink()
+    assert torch.equal(hf_attrib.load(tmp_path / "real.json").scores, found.scores)
+    with pytest.raises(InputError, match="no regular file"):
+        found.save("/dev/null")
+
+
+def test_saving_is_whole_or_not_at_all(tmp_path):
+    found = Explainer(tiny.model("gpt2")).explain(input_ids=[5], response_ids=[7], steps=1)
+    path = tmp_path / "r.json"
+    found.save(path)
+    before = path.read_text()
+    object.__setattr__(found.run, "model", object())  # cannot be written
+    with pytest.raises(TypeError):
+        found.save(path)
+    assert path.read_text() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_tokens_check_their_lengths():
+    with pytest.raises(ValueError, match="differ in length"):
+        Tokens(torch.tensor([1, 2]), ("a",), ("prompt",), ((0, 1),), "a")
+    with pytest.raises(ValueError, match="unknown roles"):
+        Tokens(torch.tensor([1]), ("a",), ("x",), ((0, 1),), "a")

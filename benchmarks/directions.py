@@ -78,7 +78,8 @@ def answer(subject: Subject, length: int) -> list[int]:
 def passes(subject: Subject, ids: list[int], rounds: int) -> dict[str, float]:
     """Return CPU seconds of each kind of pass over one row."""
     request = Request(input_ids=subject.prompt_ids, response_ids=ids)
-    sequence = Transcriber(subject.model, None).transcribe(request, {}, {})
+    transcriber = Transcriber(subject.model, None)
+    sequence = transcriber.sequence(transcriber.prompt(request), request, {})
     moves = torch.ones(len(sequence.inputs), dtype=torch.bool)
     batch = collate([sequence], [moves], None, 0)
     with isolated(subject.model):

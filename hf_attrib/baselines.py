@@ -14,7 +14,16 @@ from hf_attrib.field import Table
 from hf_attrib.integration import generator
 from hf_attrib.text.encoding import as_ids
 
-__all__ = ["NAMES", "Baseline", "BaselineLike", "Draw", "check_name", "parse", "single_token"]
+__all__ = [
+    "NAMES",
+    "Baseline",
+    "BaselineLike",
+    "Draw",
+    "check_name",
+    "parse",
+    "single_token",
+    "stand_in",
+]
 
 #: How callers say a baseline: one of :data:`NAMES`, ``"token:TEXT"``, a token id, embeddings, or
 #: other prompts, as texts.
@@ -56,13 +65,50 @@ class Baseline:
         name: what it is, in words.
         embedding: maps a table and a draw to x': [D], or [M, D] for the inputs that move.
         distribution: whether draws differ.
-        given: embeddings that the caller laid out for all N scored positions, [N, D], or ``None``.
+        given: embeddings of the caller's, [D], or laid out for all N scored positions, [N, D].
+        ids: of the tokens that it looks up.
     """
 
     name: str
     embedding: Callable[[Table, Draw], Tensor]
     distribution: bool = False
     given: Tensor | None = None
+    ids: tuple[int, ...] = ()
+
+    @property
+    def laid_out(self) -> Tensor | None:
+        """Embeddings for all N scored positions, [N, D], if they came so."""
+        return None if self.given is None or self.given.dim() == 1 else self.given
+
+    def check(self, tables: Sequence[Table], scored: Sequence[int] | None) -> None:
+        """Refuse tokens that a model does not have, and embeddings of another shape.
+
+        Args:
+            tables: the embeddings of the model's tokens.
+            scored: N of each prompt, where they are known.
+
+        Raises:
+            InputError: it does not fit.
+        """
+        for table in tables:
+            for one in (min(self.ids), max(self.ids)) if self.ids else ():
+                if not 0 <= one < table.size:
+                    raise InputError(
+                        f"baseline token {one} is outside the vocabulary of {table.size} tokens."
+                    )
+        if self.given is None:
+            return
+        width = tables[-1].width
+        if self.laid_out is not None and scored is not None:
+            if len(scored) != 1 or tuple(self.laid_out.shape) != (scored[0], width):
+                raise InputError(
+                    f"the baseline is {tuple(self.laid_out.shape)}; expected one prompt and "
+                    f"{(scored[0], width)} (its scored tokens, embedding width)."
+                )
+        elif self.given.shape[-1] != width:
+            raise InputError(
+                f"the baseline is {self.given.shape[-1]} wide; the embeddings are {width}."
+            )
 
 
 def parse(spec: BaselineLike, tokenizer: Any) -> Baseline:
@@ -136,19 +182,9 @@ def _token(token_id: int, name: str) -> Baseline:
     """Return the embedding of one token."""
 
     def one(table: Table, draw: Draw) -> Tensor:
-        return _embedded(table, torch.tensor([token_id]))[0]
+        return table.embed(torch.tensor([token_id]))[0]
 
-    return Baseline(name, one)
-
-
-def _embedded(table: Table, ids: Tensor) -> Tensor:
-    low, high = int(ids.min()), int(ids.max())
-    if low < 0 or high >= table.size:
-        wrong = low if low < 0 else high
-        raise InputError(
-            f"baseline token {wrong} is outside the vocabulary of {table.size} tokens."
-        )
-    return table.embed(ids)
+    return Baseline(name, one, ids=(token_id,))
 
 
 def _noise(table: Table, draw: Draw) -> Tensor:
@@ -175,10 +211,11 @@ def _prompts(texts: Sequence[str], tokenizer: Any) -> Baseline:
         turn, place = divmod(draw.sample, len(every))
         shuffled = generator(draw.seed, "prompts", turn)
         ids = torch.tensor(every[int(torch.randperm(len(every), generator=shuffled)[place])])
-        return _embedded(table, ids.repeat(draw.count // len(ids) + 1)[: draw.count])
+        return table.embed(ids.repeat(draw.count // len(ids) + 1)[: draw.count])
 
     name = f"{len(every)} other prompts" if len(every) > 1 else f"the prompt {texts[0]!r:.60}"
-    return Baseline(name, one, distribution=len(every) > 1)
+    known = {i for ids in every for i in ids}
+    return Baseline(name, one, distribution=len(every) > 1, ids=tuple(sorted(known)))
 
 
 def _known(tokenizer: Any, text: str) -> list[int]:
@@ -198,8 +235,20 @@ def _given(embeddings: Tensor) -> Baseline:
             f"{tuple(embeddings.shape)} {embeddings.dtype}."
         )
     embeddings = embeddings.detach()
-    laid_out = embeddings if embeddings.dim() == 2 else None
-    return Baseline("given embeddings", lambda table, draw: embeddings, given=laid_out)
+    return Baseline("given embeddings", lambda table, draw: embeddings, given=embeddings)
+
+
+def stand_in(baseline: Baseline, tokenizer: Any) -> int | None:
+    """Return the id of a token that stands for nothing: the baseline's, or one that is named so.
+
+    Args:
+        baseline: what references are.
+        tokenizer: that may name an unknown, a mask, a padding or an end token.
+    """
+    if len(baseline.ids) == 1:
+        return baseline.ids[0]
+    named = (getattr(tokenizer, f"{n}_token_id", None) for n in ("unk", "mask", "pad", "eos"))
+    return next((int(i) for i in named if i is not None), None)
 
 
 def single_token(tokenizer: Any, text: str) -> int:

@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from copy import copy
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, cast, overload
 
 from torch import nn
+from typing_extensions import Unpack
 
-from hf_attrib.attacks import Attack
-from hf_attrib.baselines import BaselineLike
 from hf_attrib.engine import (
+    DEFAULTS,
     Engine,
     Estimate,
+    ExplainOptions,
     Memory,
+    Plan,
     Question,
-    Rehearsal,
+    RobustnessOptions,
     Sharing,
+    check_names,
+    documented_by,
     size_of,
-    split_arguments,
 )
-from hf_attrib.errors import InputError
+from hf_attrib.engine.record import warning_of
+from hf_attrib.errors import AttributionWarning, InputError
 from hf_attrib.execution import ALONE, Progress, connected, silent
-from hf_attrib.methods import Method
 from hf_attrib.model import Transcriber, isolated
 from hf_attrib.results import Attribution, from_json, to_json
-from hf_attrib.robustness import Robustness, measure, search_of, search_question
+from hf_attrib.robustness import Robustness, margin_question, measure_robustness, radius_search
 from hf_attrib.robustness import storage as robustness_file
-from hf_attrib.targets import Score
-from hf_attrib.targets import target as target_named
-from hf_attrib.text import Grouping, Ids, Messages, Prompts, Requests, TokenSequence
+from hf_attrib.text import Messages, Prompts, Requests
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 __all__ = ["Explainer", "attach", "estimate"]
+
+#: What ``robustness`` does when nothing is said.
+_ATTACK = {"attack": "bim", "eps": 1.0, "bisections": 6}
+_INPUTS = {name: DEFAULTS[name] for name in ("attribute_to", "movable")}
+_REQUEST = ("input_ids", "response", "response_ids", "template_options")
+#: What ``explain``, ``robustness`` and ``estimate`` take as a prompt.
+_Prompt: TypeAlias = str | Messages | Prompts | None
 
 
 class Explainer:
@@ -77,34 +88,21 @@ class Explainer:
         self.model: Any = model
         self.tokenizer = tokenizer
         memory = Memory(batch_size, None if max_memory is None else size_of(max_memory))
-        # Or a rehearsal of both, while costs are estimated.
-        self._transcriber: Any = Transcriber(model, tokenizer)
-        self._engine: Any = Engine(model, tokenizer, memory, progress)
+        self._transcriber = Transcriber(model, tokenizer)
+        self._engine = Engine(model, tokenizer, memory, progress)
         self._processes = connected() if distributed else ALONE
 
     @overload
-    def explain(self, prompt: str | Messages | None = None, **options: Any) -> Attribution: ...
+    def explain(
+        self, prompt: str | Messages | None = None, **options: Unpack[ExplainOptions]
+    ) -> Attribution: ...
 
     @overload
-    def explain(self, prompt: Prompts, **options: Any) -> list[Attribution]: ...
+    def explain(self, prompt: Prompts, **options: Unpack[ExplainOptions]) -> list[Attribution]: ...
 
+    @documented_by(ExplainOptions, DEFAULTS)
     def explain(
-        self,
-        prompt: str | Messages | Prompts | None = None,
-        *,
-        input_ids: Ids | None = None,
-        response: str | list[str] | None = None,
-        response_ids: Ids | list[Ids] | None = None,
-        method: str | Method = "integrated_gradients",
-        target: str | Score = "log_prob",
-        contrast: str | int | Sequence[int] | None = None,
-        baseline: BaselineLike | None = None,
-        spans: Grouping | None = None,
-        groups: Grouping | None = None,
-        attribute_to: str = "prompt",
-        movable: str | Sequence[bool] = "content",
-        template_options: Mapping[str, Any] | None = None,
-        **arguments: Any,
+        self, prompt: _Prompt = None, **options: Unpack[ExplainOptions]
     ) -> Attribution | list[Attribution]:
         """Attribute every generated token to the tokens it was generated from.
 
@@ -114,30 +112,7 @@ class Explainer:
         Args:
             prompt: a text, or a list of messages, which the chat template renders; or a list of
                 either, answered by a list of results that equal those of single calls.
-            input_ids: the prompt as token ids, instead of ``prompt``.
-            response: an answer to explain instead of generating one; a list for a list of prompts.
-            response_ids: the same as token ids.
-            method: name of a method, or a :class:`Method`.
-            target: ``"log_prob"``, ``"logit"``, ``"log_odds"``, ``"margin"`` or ``"prob"`` of
-                each generated token, the ``"entropy"`` of what could have been, or a function of
-                logits [M, V] and ids [M] that returns f [M].
-            contrast: explain f(token) - f(contrast): one token (text or id) for all positions, or
-                an id for each.
-            baseline: the reference of each token: ``"mean"``, ``"zero"``, ``"pad"``, ``"eos"``,
-                ``"unk"``, ``"mask"``, ``"token:TEXT"``, a token id, another prompt (a list of one
-                text), or embeddings [D] or [N, D]; for methods that average over references also
-                ``"vocabulary"``, ``"noise"`` or a list of prompts; by default the method's own.
-            spans: explain sums over parts of the response, at one backward pass each:
-                ``"response"``, ``"word"``, ``"sentence"``, or parts as for
-                :meth:`Attribution.group`; by default each token is explained.
-            groups: join the inputs as :meth:`Attribution.group` does: ``"word"``, ``"sentence"``
-                or parts. Few groups cost much less than tokens, whatever the length of the answer.
-            attribute_to: ``"prompt"`` holds the generated prefix fixed; ``"all"`` moves and
-                scores it too.
-            movable: ``"content"`` holds special and template tokens at their embeddings, which
-                then score 0; ``"all"`` moves them too; or a flag for each input token.
-            template_options: further arguments of the chat template.
-            **arguments: fields of the method; anything else goes to ``generate``.
+            **options: see :class:`hf_attrib.engine.ExplainOptions`.
 
         Returns:
             scores [T, N] with their completeness gap.
@@ -146,83 +121,77 @@ class Explainer:
             InputError: an argument cannot be used; the message says what to do.
             UnsupportedModelError: the model cannot be explained faithfully.
         """
-        chosen, generation = split_arguments(method, arguments)
-        question = Question(
-            chosen, target_named(target), contrast, baseline, attribute_to, movable, spans, groups
-        )
-        requests = Requests.of(prompt, input_ids, response, response_ids, template_options)
-        with self._answered(requests, question, generation) as (sequences, sharing):
-            results: list[Any] = self._engine.attribute(sequences, question, sharing.of_rows)
-            results = sharing.joined(results, to_json, from_json)
+        requests, given = self._given(prompt, options, ExplainOptions, "explain")
+        question, generation = Question.of(given)
+        results = self.answer(requests, question, generation)
         return results if requests.many else results[0]
 
-    @overload
-    def robustness(self, prompt: str | Messages | None = None, **options: Any) -> Robustness: ...
+    def answer(
+        self, requests: Requests, question: Question, generation: Mapping[str, Any]
+    ) -> list[Attribution]:
+        """Return what :meth:`explain` does, for a question that is made already.
+
+        Args:
+            requests: prompts, with responses or without.
+            question: what is asked about each of them.
+            generation: arguments of ``generate``.
+        """
+        with self._planned(requests, question, generation) as (plan, sharing):
+            own: list[Attribution] = []
+            for result in self._engine.attribute(plan, sharing.of_rows):
+                if message := warning_of(result):
+                    warnings.warn(message, AttributionWarning, stacklevel=3)
+                own.append(result)
+            return sharing.joined(own, to_json, from_json)
 
     @overload
-    def robustness(self, prompt: Prompts, **options: Any) -> list[Robustness]: ...
-
     def robustness(
-        self,
-        prompt: str | Messages | Prompts | None = None,
-        *,
-        attack: str | Attack = "bim",
-        eps: float = 1.0,
-        bisections: int = 6,
-        baseline: BaselineLike | None = None,
-        input_ids: Ids | None = None,
-        response: str | list[str] | None = None,
-        response_ids: Ids | list[Ids] | None = None,
-        attribute_to: str = "prompt",
-        movable: str | Sequence[bool] = "content",
-        template_options: Mapping[str, Any] | None = None,
-        **arguments: Any,
+        self, prompt: str | Messages | None = None, **options: Unpack[RobustnessOptions]
+    ) -> Robustness: ...
+
+    @overload
+    def robustness(
+        self, prompt: Prompts, **options: Unpack[RobustnessOptions]
+    ) -> list[Robustness]: ...
+
+    @documented_by(
+        RobustnessOptions, _ATTACK | {n: DEFAULTS[n] for n in ("attribute_to", "movable")}
+    )
+    def robustness(
+        self, prompt: _Prompt = None, **options: Unpack[RobustnessOptions]
     ) -> Robustness | list[Robustness]:
         """Find the smallest radius at which an attack flips each generated token.
 
         Args:
-            prompt: as for :meth:`explain`.
-            attack: its name, or as it is written: ``"mim(decay=0.9)"``; or an :class:`Attack`.
-            eps: the largest radius to try, in embedding scales.
-            bisections: how often the interval around the radius that flips a token is halved.
-            baseline: as for :meth:`explain`, for attacks that take one.
-            input_ids: as for :meth:`explain`.
-            response: likewise.
-            response_ids: likewise.
-            attribute_to: likewise; what is not attributed to is not attacked either.
-            movable: likewise.
-            template_options: likewise.
-            **arguments: fields of the attack; anything else goes to ``generate``.
+            prompt: a text, messages, or a list of either, as for :meth:`explain`.
+            **options: see :class:`hf_attrib.engine.RobustnessOptions`.
 
         Raises:
             InputError: an argument cannot be used; the message says what to do.
             UnsupportedModelError: the model cannot be attacked faithfully.
         """
-        search, generation = search_of(attack, eps, bisections, arguments)
-        question = search_question(search.attack, baseline, attribute_to, movable)
-        requests = Requests.of(prompt, input_ids, response, response_ids, template_options)
-        with self._answered(requests, (question, search), generation) as (sequences, sharing):
-            found = measure(self._engine, sequences, question, search, sharing.of_rows)
+        requests, given = self._given(prompt, options, RobustnessOptions, "robustness")
+        attack, eps, bisections = (given.pop(n, default) for n, default in _ATTACK.items())
+        inputs = {name: given.pop(name, default) for name, default in _INPUTS.items()}
+        baseline = given.pop("baseline", None)
+        search, generation = radius_search(attack, eps, bisections, given)
+        question = margin_question(search.attack, baseline, **inputs)
+        with self._planned(requests, question, generation, search) as (plan, sharing):
+            found = list(measure_robustness(self._engine, plan, search, sharing.of_rows))
             found = sharing.joined(found, robustness_file.to_json, robustness_file.from_json)
         return found if requests.many else found[0]
 
-    @contextmanager
-    def _answered(
-        self, requests: Requests, asked: object, generation: Mapping[str, Any]
-    ) -> Iterator[tuple[list[TokenSequence], Sharing]]:
-        """Answer prompts, or write their responses down, and keep the model isolated meanwhile."""
-        sharing = Sharing(self._processes, len(requests.each))
-        # Generation too: dropout left on would write, and explain, another model's answer.
-        with self._processes.together(), isolated(self.model):
-            self._processes.check_same(requests, asked, generation)
-            sequences = [
-                self._transcriber.transcribe(request, requests.template_options, generation)
-                for request in sharing.own(requests.each)
-            ]
-            yield sharing.answered(sequences, self._transcriber), sharing
-
+    @overload
     def estimate(
-        self, prompt: str | Messages | Prompts | None = None, **options: Any
+        self, prompt: str | Messages | None = None, **options: Unpack[ExplainOptions]
+    ) -> Estimate: ...
+
+    @overload
+    def estimate(self, prompt: Prompts, **options: Unpack[ExplainOptions]) -> list[Estimate]: ...
+
+    @documented_by(ExplainOptions, DEFAULTS)
+    def estimate(
+        self, prompt: _Prompt = None, **options: Unpack[ExplainOptions]
     ) -> Estimate | list[Estimate]:
         """Tell what :meth:`explain` would cost, from a few rows that are run.
 
@@ -231,31 +200,79 @@ class Explainer:
 
         Args:
             prompt: as for :meth:`explain`; a list is estimated prompt by prompt.
-            **options: those of :meth:`explain`.
+            **options: see :class:`hf_attrib.engine.ExplainOptions`.
 
         Raises:
             InputError: an argument cannot be used; the message says what to do.
             MemoryLimitError: a single row takes more than ``max_memory``.
         """
-        rehearsing: Any = copy(self)
-        # Asked in every way like explain, so that it refuses what explain would.
-        rehearsing._transcriber = rehearsing._engine = Rehearsal(self._transcriber, self._engine)
-        rehearsing._processes = ALONE  # each process for itself
-        found: Estimate | list[Estimate] = rehearsing.explain(prompt, **options)
-        return found
+        requests, given = self._given(prompt, options, ExplainOptions, "estimate")
+        question, generation = Question.of(given)
+        found = []
+        with isolated(self.model):
+            for request in requests.each:
+                tokens = self._transcriber.prompt(request)
+                self._engine.check(question, [tokens])
+                if request.answered:
+                    sequence = self._transcriber.sequence(tokens, request, generation)
+                else:
+                    sequence = self._transcriber.stand_in(tokens, generation)
+                found.append(self._engine.estimate(question, sequence, not request.answered))
+        return found if requests.many else found[0]
+
+    def _given(
+        self, prompt: _Prompt, options: Mapping[str, Any], kind: Any, call: str
+    ) -> tuple[Requests, dict[str, Any]]:
+        """Return the requests of a call, and what else it was given by name."""
+        check_names(options, kind, call, self.model)
+        requested = {name: options[name] for name in _REQUEST if name in options}
+        rest = {name: value for name, value in options.items() if name not in requested}
+        return Requests.of(prompt, **requested), rest
+
+    @contextmanager
+    def _planned(
+        self,
+        requests: Requests,
+        question: Question,
+        generation: Mapping[str, Any],
+        *more: object,
+    ) -> Iterator[tuple[Plan, Sharing]]:
+        """Check all prompts, answer them, and keep the model isolated while the answers are used.
+
+        Args:
+            requests: prompts, with responses or without.
+            question: what is asked about each of them.
+            generation: arguments of ``generate``.
+            *more: what else all processes must have been given alike.
+        """
+        sharing = Sharing(self._processes, len(requests.each))
+        # Generation too: dropout left on would write, and explain, another model's answer.
+        with self._processes.together(), isolated(self.model):
+            self._processes.check_same(requests, question, generation, more)
+            prompts = [self._transcriber.prompt(request) for request in requests.each]
+            self._engine.check(question, prompts)
+            sequences = [
+                self._transcriber.sequence(prompt, request, generation)
+                for prompt, request in sharing.own(list(zip(prompts, requests.each, strict=True)))
+            ]
+            sequences = sharing.answered(sequences, self._transcriber)
+            yield self._engine.plan(question, sequences), sharing
 
 
-_Model = TypeVar("_Model", bound=nn.Module)
+if TYPE_CHECKING:
+
+    class ExplainedModel(PreTrainedModel, Explainer):  # type: ignore[misc]
+        """A model as type checkers see it once it has been attached: with what was bound to it."""
 
 
 def estimate(
     model: nn.Module,
     tokenizer: Any = None,
-    prompt: str | Messages | Prompts | None = None,
+    prompt: _Prompt = None,
     *,
     batch_size: int | None = None,
     max_memory: str | int | None = None,
-    **options: Any,
+    **options: Unpack[ExplainOptions],
 ) -> Estimate | list[Estimate]:
     """Tell what it would cost to explain a prompt; see :meth:`Explainer.estimate`.
 
@@ -267,18 +284,20 @@ def estimate(
         max_memory: as for :class:`Explainer`.
         **options: those of :meth:`Explainer.explain`.
     """
-    explainer = Explainer(model, tokenizer, batch_size=batch_size, max_memory=max_memory)
-    return explainer.estimate(prompt, **options)
+    explainer: Any = Explainer(model, tokenizer, batch_size=batch_size, max_memory=max_memory)
+    found: Estimate | list[Estimate] = explainer.estimate(prompt, **options)
+    return found
 
 
-def attach(model: _Model, tokenizer: Any = None, **options: Any) -> _Model:
-    """Bind ``model.explain`` and ``model.robustness``, and return the model.
+def attach(model: nn.Module, tokenizer: Any = None, **options: Any) -> ExplainedModel:
+    """Bind ``model.explain``, ``model.robustness`` and ``model.estimate``, and return the model.
 
     Args:
         model: a generative model of transformers.
         tokenizer: its tokenizer.
         **options: further arguments of :class:`Explainer`.
     """
-    explainer: Any = Explainer(model, tokenizer, **options)
-    model.explain, model.robustness = explainer.explain, explainer.robustness
-    return model
+    explainer, bound = Explainer(model, tokenizer, **options), cast("Any", model)
+    bound.explain, bound.robustness = explainer.explain, explainer.robustness
+    bound.estimate = explainer.estimate
+    return cast("ExplainedModel", model)

@@ -46,13 +46,12 @@ class Objective:
     def shared(cls, field: Field, sign: float = -1.0) -> Objective:
         """Return the sum over all targets of a sequence, by one walk for all of them."""
         summed = SpanField(field, field.valid()[:, None])
-        summed.space = field.space
-        return cls(summed, sign, _tokens(field).sum(1, keepdim=True))
+        return cls(summed, sign, field.each.tokens.sum(1, keepdim=True))
 
     @classmethod
     def of_each(cls, field: Field, sign: float = -1.0) -> Objective:
         """Return each target for itself, by a walk of its own."""
-        return cls(field, sign, _tokens(field))
+        return cls(field, sign, field.each.tokens)
 
     def value(self, points: Tensor) -> Tensor:
         """Return J at points [K, B, W, N, D], [K, B, W]."""
@@ -198,11 +197,6 @@ class Climb:
             felt = risen >= _FELT * self.objective.tokens.to(risen)
             found = torch.where(felt, radius, found)
         return found
-
-
-def _tokens(field: Field) -> Tensor:
-    """Return how many tokens each target is a sum of, [B, T]; 0 for the padding of a batch."""
-    return field.members.sum(-1) if isinstance(field, SpanField) else field.valid().long()
 
 
 def sizes(field: Field, eps: Tensor, step: Tensor) -> dict[str, Tensor]:

@@ -34,7 +34,7 @@ from hf_attrib.errors import HFAttribError, InputError
 from hf_attrib.execution import is_main, session
 from hf_attrib.explainer import Explainer
 from hf_attrib.model import load_model
-from hf_attrib.robustness import Robustness, search_question
+from hf_attrib.robustness import Robustness, margin_question
 
 __all__ = ["app", "main"]
 
@@ -140,7 +140,7 @@ def robustness(
     search = attacked.search(answer.seed)
     baseline = baseline_of(attacked.baseline)
     # Which checks itself, before the model is loaded.
-    search_question(search.attack, baseline, attacked.attribute_to, attacked.movable)
+    margin_question(search.attack, baseline, attacked.attribute_to, attacked.movable)
     generating = answer.response is None
     with _prepared(source, choice, answer, "Attacking", generating) as (explainer, prompt):
         result: Any = explainer.robustness(

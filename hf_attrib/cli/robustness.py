@@ -10,7 +10,7 @@ import typer
 
 from hf_attrib.attacks import attacks
 from hf_attrib.cli.files import STDSTREAM, check_distinct, check_writable
-from hf_attrib.robustness import Search, search_of
+from hf_attrib.robustness import RadiusSearch, radius_search
 
 __all__ = ["Attacked", "Outputs"]
 
@@ -37,7 +37,7 @@ class Attacked:
         str, typer.Option(help="content; or all, to attack special and template tokens, too.")
     ] = "content"
 
-    def search(self, seed: int | None) -> Search:
+    def search(self, seed: int | None) -> RadiusSearch:
         """Return the search asked for, which checks itself.
 
         Args:
@@ -46,7 +46,7 @@ class Attacked:
         Raises:
             InputError: some value is unknown or out of range.
         """
-        search, _ = search_of(self.attack, self.eps, self.bisections, {})
+        search, _ = radius_search(self.attack, self.eps, self.bisections, {})
         if seed is None or not search.attack.stochastic or "seed=" in self.attack.replace(" ", ""):
             return search
         seeded: Any = search.attack

@@ -4,20 +4,27 @@ The engine opens a batch, fits its rows into memory, lets the method work on the
 what came out. It knows models, methods and results, and no screen.
 """
 
-from hf_attrib.engine.engine import Engine, Opened
-from hf_attrib.engine.estimation import Estimate, Rehearsal
+from hf_attrib.engine.engine import Engine
+from hf_attrib.engine.estimation import Estimate
 from hf_attrib.engine.memory import Memory, size_of
-from hf_attrib.engine.question import Question, split_arguments
+from hf_attrib.engine.options import ExplainOptions, RobustnessOptions, check_names, documented_by
+from hf_attrib.engine.question import DEFAULTS, Case, Plan, Question
+from hf_attrib.engine.ready import ReadyBatch
 from hf_attrib.engine.sharing import Sharing
 
 __all__ = [
+    "DEFAULTS",
+    "Case",
     "Engine",
     "Estimate",
+    "ExplainOptions",
     "Memory",
-    "Opened",
+    "Plan",
     "Question",
-    "Rehearsal",
+    "ReadyBatch",
+    "RobustnessOptions",
     "Sharing",
+    "check_names",
+    "documented_by",
     "size_of",
-    "split_arguments",
 ]

@@ -4,40 +4,36 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from hf_attrib.engine.estimation import Estimate, Measured, estimated
 from hf_attrib.engine.memory import Memory
-from hf_attrib.engine.question import Question
-from hf_attrib.engine.record import Outcome, attribution, record, reservation, with_own
+from hf_attrib.engine.question import Plan, Question
+from hf_attrib.engine.ready import ReadyBatch, agreed
+from hf_attrib.engine.record import attributions
 from hf_attrib.errors import AttributionWarning, InputError, MemoryLimitError
 from hf_attrib.execution import ALONE, Meter, Processes, Progress
-from hf_attrib.field import Field, SpanField
-from hf_attrib.field.directions import Columns
+from hf_attrib.field import Field, Groups, SpanField, Table
 from hf_attrib.model import (
-    Batch,
     EmbeddingField,
-    Observation,
     StepwiseField,
     Verdict,
+    check_model,
     collate,
     device_of,
-    self_check,
     sites_of,
     space_of,
-    vocabulary,
+    tables_of,
 )
 from hf_attrib.results import Attribution
-from hf_attrib.text import TokenSequence
+from hf_attrib.text import Tokens, TokenSequence
 
-__all__ = ["Engine", "Opened", "agreed", "check_contrasts"]
+__all__ = ["Engine"]
 
-_T = TypeVar("_T")
 #: Prompts padded together; more would hold more memory than they save time.
 _TOGETHER = 8
 
@@ -46,19 +42,13 @@ class Engine:
     """Runs methods on a model, which it checks at the first use and when it has changed.
 
     Args:
-        model: the model.
+        model: the model, isolated whenever a method of the engine is called.
         tokenizer: for baselines and contrasts given as text.
         memory: decides how many sequences run at once.
         progress: called with (path nodes done, nodes in all).
     """
 
-    def __init__(
-        self,
-        model: Any,
-        tokenizer: Any,
-        memory: Memory,
-        progress: Progress,
-    ) -> None:
+    def __init__(self, model: Any, tokenizer: Any, memory: Memory, progress: Progress) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.memory = memory
@@ -66,132 +56,148 @@ class Engine:
         self._checked: Verdict | None = None
         self._checked_state: object = None
 
-    def attribute(
-        self,
-        sequences: Sequence[TokenSequence],
-        question: Question,
-        processes: Processes = ALONE,
-    ) -> list[Attribution]:
-        """Attribute sequences, some at a time in padded batches; the model must be isolated.
+    def check(self, question: Question, prompts: Sequence[Tokens]) -> None:
+        """Refuse a question that no answer to these prompts could make sense of; nothing runs.
 
         Args:
-            sequences: what the model read and generated.
-            question: what is asked about it.
-            processes: those that share the rows to run.
-        """
-        results = self.each(sequences, question, self._attribute, processes)
-        for result in results:
-            if message := reservation(result):
-                warnings.warn(message, AttributionWarning, stacklevel=3)
-        return results
+            question: what will be asked.
+            prompts: what it will be asked about.
 
-    def each(
-        self,
-        sequences: Sequence[TokenSequence],
-        question: Question,
-        work: Callable[[Sequence[TokenSequence], Question, Opened], list[_T]],
-        processes: Processes = ALONE,
-    ) -> list[_T]:
-        """Do some work on sequences, some at a time in padded batches; the model must be isolated.
+        Raises:
+            InputError: something that was named does not fit the model or a prompt.
+        """
+        question.check(prompts, self.tokenizer, self._tables())
+
+    def plan(self, question: Question, sequences: Sequence[TokenSequence]) -> Plan:
+        """Settle what a question asks of each sequence; nothing runs.
 
         Args:
+            question: what is asked.
             sequences: what the model read and generated.
-            question: what is asked about it.
-            work: returns a result for each sequence of a batch.
+
+        Raises:
+            InputError: something that was named is not there.
+        """
+        return question.plan(sequences, self.tokenizer, self._tables())
+
+    def attribute(self, plan: Plan, processes: Processes = ALONE) -> Iterator[Attribution]:
+        """Yield the attribution of each sequence, as soon as those that run together are done.
+
+        Args:
+            plan: what is asked of each sequence.
             processes: those that share the rows to run.
         """
-        results, verdict = list[_T](), self._check_model(sequences[0])
+        method = plan.question.method
+        for ready in self.each(plan, processes):
+            done: list[Attribution] = []
+            with ready.attempt():
+                found = method(ready.field, ready.seen.x, ready.reference())
+                done = attributions(ready, found, self.model, self.tokenizer)
+            del ready  # with what it holds on the device, before the next one is made
+            yield from done
+
+    def each(self, plan: Plan, processes: Processes = ALONE) -> Iterator[ReadyBatch]:
+        """Yield batches that are ready to be worked on, in order.
+
+        A batch whose :meth:`ReadyBatch.attempt` ran out of memory comes again, in halves.
+
+        Args:
+            plan: what is asked of each sequence.
+            processes: those that share the rows to run.
+
+        Raises:
+            UnsupportedModelError: the model cannot be explained faithfully.
+            MemoryLimitError: one sequence alone takes too much memory.
+        """
+        verdict = self._check_model(plan.cases[0].sequence)
         # Where each token takes a pass of its own, sequences have nothing to share.
-        together = 1 if verdict.looks_ahead else _TOGETHER
-        while len(results) < len(sequences):
-            some = sequences[len(results) : len(results) + together]
+        together, done = 1 if verdict.looks_ahead else _TOGETHER, 0
+        while done < len(plan.cases):
+            part = plan.part(done, done + together)
+            # Processes that share rows must stay together, whichever of them has no memory.
+            divisible = len(part.cases) > 1 and processes.count == 1
             try:
-                results += work(some, question, self._open(some, question, verdict, processes))
+                ready = self._ready(part, verdict, processes, divisible)
+                yield ready
+                too_large = ready.too_large
+                del ready
             except MemoryLimitError:
-                # Processes that share rows must stay together, whichever of them has no memory.
-                if len(some) == 1 or processes.count > 1:
+                if not divisible:
                     raise
-                together = len(some) // 2
-        return results
+                too_large = True
+            if too_large:
+                together = len(part.cases) // 2
+            else:
+                done += len(part.cases)
 
-    def _open(
-        self,
-        sequences: Sequence[TokenSequence],
-        question: Question,
-        verdict: Verdict,
-        processes: Processes,
-    ) -> Opened:
+    def _ready(
+        self, plan: Plan, verdict: Verdict, processes: Processes, divisible: bool
+    ) -> ReadyBatch:
         """Run a batch as it is, and find out how many rows fit into memory."""
         started = time.perf_counter()
-        moves = [question.moves(s) for s in sequences]
-        asked = [question.contrasts(s, self.tokenizer) for s in sequences]
-        contrasts = [c for c in asked if c is not None]
-        sites = verdict.sites
-        check_contrasts(contrasts, vocabulary(sites.modules["decoder"]))
-        batch = collate(sequences, moves, contrasts or None, int(sequences[0].prompt.ids[0]))
-        kind = StepwiseField if verdict.looks_ahead else EmbeddingField
-        columns = [question.columns(s) for s in sequences]
+        cases, question, sites = plan.cases, plan.question, verdict.sites
+        contrasts = [case.contrast for case in cases if case.contrast is not None]
+        pad = int(cases[0].sequence.prompt.ids[0])
+        sequences = [case.sequence for case in cases]
+        batch = collate(sequences, [case.moves for case in cases], contrasts or None, pad)
         runner = self.memory.runner(
             batch.movable.shape[1], torch.device(device_of(sites.modules["decoder"]))
         )
+        kind = StepwiseField if verdict.looks_ahead else EmbeddingField
+        alone = kind(self.model, sites, batch, question.target, runner)
+        seen = agreed(alone.observe(), alone, processes, plan)
+        runner.share(processes)
+        tables = self._tables()
+        dtype, token = self.model.dtype, plan.stand_in
+        space = space_of(dtype, tables, batch, plan.baseline, seen.x, token)
+        joined = Groups(batch.owners([case.groups for case in cases]), batch.movable)
+        groups = joined if question.joins else None
         field: Field
-        field = kind(self.model, sites, batch, question.target, runner, self.progress)
-        rows = [question.rows(s) for s in sequences]
-        seen = agreed(field, processes, sequences, moves, asked, rows, columns)
-        field.runner.share(processes)
-        if isinstance(field, EmbeddingField):
-            field.reuse_prefix(seen)
+        field = alone = kind(
+            self.model, sites, batch, question.target, runner, self.progress,
+            space=space, groups=groups, spent=int(alone.forward_rows[0]),
+        )  # fmt: skip
+        alone.reuse_prefix(seen)
         if question.spans is not None:
             if verdict.looks_ahead:
                 raise InputError(
                     f"{type(self.model).__name__} looks ahead, so each token takes a pass of its "
                     "own; leave spans out and group the rows of the result."
                 )
-            members = batch.members(rows)
-            field, seen = SpanField(field, members), seen.of_spans(members)
-        if question.joins:
-            field.columns = Columns(batch.owners(columns), batch.movable)
-        reference = question.reference(self.tokenizer)
-        scored = question.scored(sequences[0])
-        field.space = space_of(self.model, sites, batch, reference, seen.x, scored)
-        self.memory.fit(field, seen.x, question.demand())
-        named = question.method.promises().baseline is not None
-        baseline = reference.name if named else None
-        return Opened(batch, asked, field, seen, baseline, verdict.notes, started)
+            members = batch.members([case.targets for case in cases])
+            field, seen = SpanField(alone, members, groups=groups), seen.of_spans(members)
+        self.memory.fit(field, seen.x, question.demand)
+        return ReadyBatch(plan, batch, field, seen, verdict.notes, divisible, started)
 
-    def _attribute(
-        self, sequences: Sequence[TokenSequence], question: Question, opened: Opened
-    ) -> list[Attribution]:
-        field, seen = opened.field, opened.seen
-        found = question.method(field, seen.x, field.space.reference(0, 0))
-        run = record(self.model, question, opened.baseline, opened.seconds(), opened.notes)
-        outcome = Outcome(opened.batch, field, seen, found)
-        return [
-            attribution(outcome, i, s, question, with_own(run, s, c, self.tokenizer))
-            for i, (s, c) in enumerate(zip(sequences, opened.contrasts, strict=True))
-        ]
-
-    def estimate(self, sequence: TokenSequence, question: Question, at_most: bool) -> Estimate:
-        """Measure one row of a question about a sequence; the model must be isolated.
+    def estimate(self, question: Question, sequence: TokenSequence, at_most: bool) -> Estimate:
+        """Measure one row of a question about one sequence.
 
         Args:
-            sequence: what would be explained.
             question: what would be asked.
+            sequence: what would be explained.
             at_most: whether the response stands for any that is no longer.
         """
+        if at_most and isinstance(question.spans, str) and question.spans != "response":
+            # As many words as tokens, at most.
+            singles = [(t, t + 1) for t in range(len(sequence.response))]
+            question = replace(question, spans=singles)
         verdict = self._check_model(sequence)
-        opened = self._open([sequence], question, verdict, ALONE)
-        field, x, spent = opened.field, opened.seen.x, int(opened.field.forward_rows[0])
+        ready = self._ready(self.plan(question, [sequence]), verdict, ALONE, divisible=False)
+        field, x, spent = ready.field, ready.seen.x, int(ready.field.forward_rows[0])
         with Meter() as meter:  # the mean embedding takes the whole table, part by part
-            field.space.reference(0, 0)
-        demand = question.demand()
-        need = self.memory.need(field, x, demand)
-        inputs = int(opened.batch.movable.sum())
+            ready.reference()
+        need = self.memory.need(field, x, question.demand)
+        inputs = int(ready.batch.movable.sum())
         _, most = question.method.rows(field.targets, inputs)
         least, _ = question.method.rows(1 if at_most else field.targets, inputs)
-        passes = field.targets if verdict.looks_ahead else 1
-        measured = Measured(field, x, spent, passes, demand.linear, need, meter.peak.total())
-        return estimated(measured, least, most, at_most)
+        passes, before = (1 if field.each.together else field.each.passes), meter.peak.total()
+        linear = question.demand.linear
+        return estimated(
+            Measured(field, x, spent, passes, linear, need, before), least, most, at_most
+        )
+
+    def _tables(self) -> tuple[Table, ...]:
+        return tables_of(sites_of(self.model))
 
     def _check_model(self, sequence: TokenSequence) -> Verdict:
         """Check the model; remember the verdict as long as its modules stay the same."""
@@ -201,79 +207,9 @@ class Engine:
         cache = self.model.generation_config.use_cache
         state = (self.model.dtype, tuple(map(id, sites.modules.values())), kinds, cache)
         if self._checked is None or state != self._checked_state:
-            self._checked = self_check.check(self.model, sites, sequence.start)
+            self._checked = check_model(self.model, sites, sequence.start)
             self._checked_state = state
             self.memory.forget()
             for note in self._checked.notes:
-                warnings.warn(note, AttributionWarning, stacklevel=5)
+                warnings.warn(note, AttributionWarning, stacklevel=6)
         return self._checked
-
-
-@dataclass(frozen=True, eq=False)
-class Opened:
-    """A batch that has been run as it is.
-
-    Args:
-        batch: B sequences.
-        contrasts: of each of them.
-        field: what is asked about, as a function of the embeddings.
-        seen: what the model does with the batch.
-        baseline: what references are, in words, or ``None`` if the method has none.
-        notes: reservations about the model.
-        started: when the work on the batch began.
-    """
-
-    batch: Batch
-    contrasts: list[Tensor | None]
-    field: Field
-    seen: Observation
-    baseline: str | None
-    notes: tuple[str, ...]
-    started: float
-
-    def seconds(self) -> float:
-        """Return how long each sequence has taken so far."""
-        return (time.perf_counter() - self.started) / len(self.contrasts)
-
-
-def agreed(
-    field: EmbeddingField | StepwiseField, processes: Processes, *asked: object
-) -> Observation:
-    """Observe a batch in each process, before they share its rows; return what the first saw.
-
-    Args:
-        field: of the batch.
-        processes: those that share the rows to run.
-        *asked: all that the rows depend on besides the model and its target.
-
-    Raises:
-        InputError: the processes do not have the same model, or not the same question.
-    """
-    seen = field.observe()
-    kinds = [(part.shape, part.dtype) for part in (seen.x, seen.value)]
-    processes.check_same(*asked, kinds)
-    first = Observation(*map(processes.first, (seen.x, seen.value, seen.log_prob)))
-    # Rounding is no difference: processes may run other numbers of rows at once.
-    tolerance = max(1e-3, 10 * field.precision)
-    smallest = 1e3 * tolerance * field.resolution
-    if not torch.allclose(seen.value, first.value, tolerance, smallest, equal_nan=True):
-        raise InputError(
-            "the processes find other values for the same tokens; with distributed=True each of "
-            "them must hold the same weights and give the same target."
-        )
-    return first
-
-
-def check_contrasts(contrasts: Sequence[Tensor], size: int) -> None:
-    """Refuse ids that are no tokens of the model.
-
-    Args:
-        contrasts: ids.
-        size: V.
-
-    Raises:
-        InputError: some are outside.
-    """
-    for ids in contrasts:
-        if int(ids.max()) >= size:
-            raise InputError(f"contrast id {int(ids.max())} is outside the {size} tokens.")

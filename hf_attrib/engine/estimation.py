@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from rich.text import Text
 from torch import Tensor
 
 from hf_attrib.engine.memory import Need, written
-from hf_attrib.engine.probe import directed, longest
-from hf_attrib.engine.question import Question
-from hf_attrib.execution import Processes
-from hf_attrib.execution.rows import usual_rows
+from hf_attrib.engine.probe import heaviest_row, heaviest_row_along
+from hf_attrib.execution.rows import default_rows
 from hf_attrib.field import Field, Rows
-from hf_attrib.text import Request, TokenSequence
 
-__all__ = ["Estimate", "Measured", "Rehearsal", "estimated"]
+__all__ = ["Estimate", "Measured", "estimated"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +95,14 @@ class Measured:
     before: int
 
 
+class _Counts(NamedTuple):
+    """Rows of each kind, f(x) included."""
+
+    forward: int
+    backward: int
+    directional: int
+
+
 def estimated(measured: Measured, least: Rows, most: Rows, at_most: bool) -> Estimate:
     """Return what rows of a field would cost.
 
@@ -108,51 +113,56 @@ def estimated(measured: Measured, least: Rows, most: Rows, at_most: bool) -> Est
         at_most: whether T is an upper limit.
     """
     field, tokens = measured.field, measured.x.shape[-2]
-    every = longest(field, measured.x, field.targets)
-    reads = field.reads().expand(1, field.targets, tokens)[0].sum(-1).double()
-    along = measured.linear and directed(field, measured.x) is not None
-    blocks = [every.target[0]] if along else list(field.blocks(every))
-    # How far passes of gradients run, next to the longest, forward and backward.
-    spans = [float(reads[block].max() / reads.max()) for block in blocks]
-    back = sum(span * len(block) for span, block in zip(spans, blocks, strict=True))
-    counts = [_counts(rows, least, measured, len(blocks), along) for rows in (least, most)]
+    every = heaviest_row(field, measured.x, field.targets)
+    along = measured.linear and heaviest_row_along(field, measured.x) is not None
+    blocks = list(field.blocks(every))  # of pullbacks
+    shared = 1 if along else len(blocks)
+    fewest = _counts(least, least, measured, shared, along)
+    # An answer of fewer tokens may take pullbacks where a longer one takes directions.
+    largest = _counts(most, least, measured, len(blocks) if at_most else shared, along)
     if at_most:
-        passes = len(list(field.blocks(every)))  # of pullbacks, which fewer targets may take
-        counts = [_fewest(least, along), _counts(most, least, measured, passes, along)]
-    forward, backward, directional = zip(*counts, strict=True)
-    turn = most.gradients * _turn(measured, reads) if at_most and along else 0
-    usual = usual_rows(tokens, measured.x.device)
+        fewest = _counts_of_one_target(least, along)
+        if along:
+            left = most.gradients * _targets_left_to_pullbacks(measured)
+            largest = largest._replace(backward=largest.backward + left)
+    usual = default_rows(tokens, measured.x.device)
     # Nodes of a fixed rule come all at once; those that a method decides on come in rounds.
-    at_once = min(field.runner.limit, forward[1], max(usual, least.gradients))
-    together, alone = _timed(measured, min(at_once, usual)), _timed(measured, 1)
+    at_once = min(field.runner.limit, largest.forward, max(usual, least.gradients))
+    ways = [_seconds_of_a_row(measured, count) for count in (min(at_once, usual), 1)]
     at_once = min(at_once, field.runner.limit)  # memory may have ended
-    quick, slow = [[end(pair) for pair in zip(alone, together, strict=True)] for end in (min, max)]
-    cost = float(field.direction_cost.of(reads.max())) if max(directional) else 0
-    shorter = sum(spans) / len(spans), back / field.targets
-    if at_most:
-        shorter = (float(reads.min() / reads.max()),) * 2
+    quick, slow = ([end(way) for way in zip(*ways, strict=True)] for end in (min, max))
+    reads = field.each.reach[0].double()
+    direction = float(field.direction_cost.of(reads.max())) if largest.directional else 0
+    shorter = _shorter(reads, [every.target[0]] if along else blocks, at_most)
     return Estimate(
         tokens=tokens,
         targets=field.targets,
         at_most=at_most,
         rows_at_once=at_once,
-        forward_rows=forward,
-        backward_rows=(backward[0], backward[1] + turn),
-        directional_rows=directional,
+        forward_rows=(fewest.forward, largest.forward),
+        backward_rows=(fewest.backward, largest.backward),
+        directional_rows=(fewest.directional, largest.directional),
         seconds=(
-            shorter[0] * forward[0] * quick[0]
-            + (shorter[1] * backward[0] + cost * directional[0]) * quick[1],
-            forward[1] * slow[0] + (backward[1] + cost * directional[1]) * slow[1],
+            shorter[0] * fewest.forward * quick[0]
+            + (shorter[1] * fewest.backward + direction * fewest.directional) * quick[1],
+            largest.forward * slow[0]
+            + (largest.backward + direction * largest.directional) * slow[1],
         ),
         peak_memory=max(round(measured.need.of(at_once)), measured.before),
     )
 
 
-def _counts(
-    rows: Rows, least: Rows, measured: Measured, blocks: int, along: bool
-) -> tuple[int, int, int]:
-    """Return forward, backward and directional rows, f(x) included."""
-    field, columns = measured.field, int(measured.field.columns.moving.sum())
+def _counts(rows: Rows, least: Rows, measured: Measured, blocks: int, along: bool) -> _Counts:
+    """Return how many rows of each kind a method runs.
+
+    Args:
+        rows: what it asks for.
+        least: what it asks for at least.
+        measured: of which field.
+        blocks: forward passes that the gradients of all targets at a point take.
+        along: whether these gradients come from directions.
+    """
+    field, groups = measured.field, int(measured.field.groups.moving.sum())
     whole, single = rows.values + rows.joint, rows.own + rows.own_values
     forward = whole * measured.passes + rows.gradients * blocks + single
     backward = rows.joint + rows.own + (0 if along else rows.gradients * field.targets)
@@ -160,81 +170,63 @@ def _counts(
     # which a method that asks for rows of single targets has at least.
     directed = measured.linear and math.isfinite(field.direction_cost.linear)
     some = rows.own - least.own if directed else 0
-    return measured.spent + forward, backward, some + (rows.gradients * columns if along else 0)
+    directional = some + (rows.gradients * groups if along else 0)
+    return _Counts(measured.spent + forward, backward, directional)
 
 
-def _fewest(least: Rows, along: bool) -> tuple[int, int, int]:
+def _counts_of_one_target(least: Rows, along: bool) -> _Counts:
     """Return what is run at least where the answer may be one token."""
     # With one target there are no blocks, and pullbacks cost less than directions; with more,
     # directions may leave no pullbacks.
     single = least.own + least.joint
     forward = 1 + least.values + least.own_values + least.gradients + single
-    return forward, single + (0 if along else least.gradients), 0
+    return _Counts(forward, single + (0 if along else least.gradients), 0)
 
 
-def _turn(measured: Measured, reads: Tensor) -> int:
-    """Return how many targets are at most left to pullbacks where more take directions."""
-    columns, furthest = int(measured.field.columns.moving.sum()), reads.max()
-    pullbacks = columns * measured.field.direction_cost.of(furthest) * furthest / reads.min()
+def _targets_left_to_pullbacks(measured: Measured) -> int:
+    """Return how many targets an answer has at most before directions cost less for all."""
+    reads = measured.field.each.reach[0].double()
+    groups, furthest = int(measured.field.groups.moving.sum()), reads.max()
+    pullbacks = groups * measured.field.direction_cost.of(furthest) * furthest / reads.min()
     return min(measured.field.targets, math.ceil(pullbacks))
 
 
-def _timed(measured: Measured, count: int) -> tuple[float, float]:
+def _shorter(reads: Tensor, blocks: Sequence[Tensor], at_most: bool) -> tuple[float, float]:
+    """Return how long passes are next to the longest one, forward and backward, on average.
+
+    Args:
+        reads: how many inputs each target reads, [T].
+        blocks: targets that share a pass.
+        at_most: whether there may be the shortest one alone.
+    """
+    if at_most:
+        return (float(reads.min() / reads.max()),) * 2
+    spans = [float(reads[block].max() / reads.max()) for block in blocks]
+    back = sum(span * len(block) for span, block in zip(spans, blocks, strict=True))
+    return sum(spans) / len(spans), back / len(reads)
+
+
+def _seconds_of_a_row(measured: Measured, count: int) -> tuple[float, float]:
     """Return the seconds that a row takes forward and in one pullback, of so many together."""
-    field, pairs = measured.field, longest(measured.field, measured.x)
-    (columns,) = [c for c in field.blocks(pairs) if pairs.needed[:, c].any()]
-    spent = [0.0, 0.0]
+    field, query = measured.field, heaviest_row(measured.field, measured.x)
+    (block,) = [b for b in field.blocks(query) if query.needed[:, b].any()]
+    forward, backward = 0.0, 0.0
 
     def compute(rows: Tensor) -> tuple[Tensor, ...]:
-        some = pairs.part(torch.zeros_like(rows), columns)
-        times = [time.perf_counter()]
+        nonlocal forward, backward
+        some = query.at(torch.zeros_like(rows)).part(torch.arange(len(rows)), block)
+        started = time.perf_counter()
         linear = field.linearise(some.points, some.sequence, some.target)
-        times.append(_done(linear.value))
-        times.append(_done(linear.pullback(some.wanted.float())))
-        for way in (0, 1):
-            spent[way] += times[way + 1] - times[way]
+        between = _done(linear.value)
+        forward += between - started
+        backward += _done(linear.pullback(some.wanted.float())) - between
         return (linear.value,)
 
     field.runner.map(count, compute)
-    return spent[0] / count, spent[1] / count
+    return forward / count, backward / count
 
 
 def _done(found: Tensor) -> float:
     """Return the time when a tensor is there, for which devices may have to be waited for."""
     found.sum().item()
     return time.perf_counter()
-
-
-class Rehearsal:
-    """Takes the places of an explainer's parts, and estimates what they would do.
-
-    Args:
-        transcriber: writes down prompts, and responses that are given.
-        engine: runs rows.
-    """
-
-    def __init__(self, transcriber: Any, engine: Any) -> None:
-        self.transcriber = transcriber
-        self.engine = engine
-        self._at_most = False
-
-    def transcribe(
-        self, request: Request, template_options: Mapping[str, Any], generation: Mapping[str, Any]
-    ) -> TokenSequence:
-        """Write down a prompt with its response, or one that stands for any that is no longer."""
-        self._at_most = request.response is None and request.response_ids is None
-        if self._at_most:
-            request = self.transcriber.stand_in(request, template_options, generation)
-            generation = {}
-        found: TokenSequence = self.transcriber.transcribe(request, template_options, generation)
-        return found
-
-    def attribute(
-        self, sequences: Sequence[TokenSequence], question: Question, processes: Processes
-    ) -> list[Estimate]:
-        """Estimate what each sequence would cost alone, in one process."""
-        if self._at_most and isinstance(question.spans, str) and question.spans != "response":
-            # As many words as tokens, at most.
-            singles = [(t, t + 1) for t in range(max(len(s.response) for s in sequences))]
-            question = replace(question, spans=singles)
-        return [self.engine.estimate(s, question, self._at_most) for s in sequences]

@@ -14,12 +14,11 @@ import psutil
 import torch
 from torch import Tensor
 
-from hf_attrib.engine.probe import Taken, directed, followed, pulled_back
+from hf_attrib.engine.probe import Taken, bytes_along, bytes_backward, heaviest_row_along
 from hf_attrib.errors import InputError, MemoryLimitError
 from hf_attrib.execution import RowRunner
-from hf_attrib.execution.rows import usual_rows
-from hf_attrib.field import Field
-from hf_attrib.field.directions import NEVER
+from hf_attrib.execution.rows import default_rows
+from hf_attrib.field import NEVER, Field
 
 __all__ = ["Demand", "Memory", "Need", "size_of", "written"]
 
@@ -98,7 +97,7 @@ class Memory:
 
     def _most(self, width: int, device: torch.device) -> int:
         """Return how many rows may run at once, memory still to be measured."""
-        asked = self.batch_size or usual_rows(width, device)
+        asked = self.batch_size or default_rows(width, device)
         proven = self._ceiling.get(device.type, asked * width) // width
         return max(1, min(asked, proven))
 
@@ -114,7 +113,7 @@ class Memory:
         rows = self._most(x.shape[-2], x.device)
         if self.max_memory is not None:
             if need.of(1) > self.max_memory and field.direction_cost != NEVER:
-                field.direction_cost = NEVER  # pullbacks may take less
+                field.forgo_directions()  # pullbacks may take less
                 need = self.need(field, x, demand)
             if need.of(1) > self.max_memory:
                 raise MemoryLimitError(
@@ -145,16 +144,16 @@ class Memory:
         about = (x.device, *(round(_FINENESS * math.log2(n)) for n in sizes))
         whole = demand.whole > 0
         row = self._remembered(
-            (demand.kind, whole, *about), sizes, lambda: pulled_back(field, x, whole), 1
+            (demand.kind, whole, *about), sizes, lambda: bytes_backward(field, x, whole), 1
         )
-        if demand.linear and (pairs := directed(field, x)) is not None:
+        if demand.linear and (query := heaviest_row_along(field, x)) is not None:
             try:
                 # Plain attention takes memory that grows with the square of the length.
                 along = self._remembered(
-                    (demand.kind, *about), sizes, lambda: followed(field, pairs), 2
+                    (demand.kind, *about), sizes, lambda: bytes_along(field, query), 2
                 )
             except (NotImplementedError, MemoryLimitError):  # as the run would find out
-                field.direction_cost = NEVER
+                field.forgo_directions()
             else:
                 row = {d: max(row.get(d, 0.0), along.get(d, 0.0)) for d in {*row, *along}}
         return Need(row, demand.whole * field.targets * x.nbytes)

@@ -1,25 +1,39 @@
-"""What is asked about a response: by which method, of which scalar, against which reference."""
+"""What is asked about a response, and what that means for each sequence of tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from numbers import Integral
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hf_attrib.attacks import attacks
-from hf_attrib.baselines import Baseline, BaselineLike, parse, single_token
+from hf_attrib.baselines import Baseline, BaselineLike, parse, single_token, stand_in
 from hf_attrib.engine.memory import Demand
+from hf_attrib.engine.options import field_names
 from hf_attrib.errors import InputError
-from hf_attrib.methods import Method, method, methods
+from hf_attrib.field import Table
+from hf_attrib.methods import Method
+from hf_attrib.methods import method as method_named
 from hf_attrib.targets import Target
+from hf_attrib.targets import target as target_named
 from hf_attrib.text import Grouping, Span, Tokens, TokenSequence, chosen, partition
 from hf_attrib.text.encoding import as_ids
 
-__all__ = ["Question", "split_arguments"]
+__all__ = ["DEFAULTS", "Case", "Plan", "Question"]
+
+#: What a call asks that says nothing.
+DEFAULTS: Mapping[str, Any] = MappingProxyType(
+    {
+        "method": "integrated_gradients",
+        "target": "log_prob",
+        "attribute_to": "prompt",
+        "movable": "content",
+    }
+)
 
 #: Roles that ``movable="content"`` leaves where they are.
 _FIXED_ROLES = {"special", "template"}
@@ -28,6 +42,9 @@ _FIXED_ROLES = {"special", "template"}
 @dataclass(frozen=True, eq=False)
 class Question:
     """Everything an attribution depends on besides the model and the token ids.
+
+    It is asked before anything runs: :meth:`check` refuses what a prompt already rules out, and
+    :meth:`plan` says once, for all who follow, what moves, what is explained and in which parts.
 
     Args:
         method: how to attribute.
@@ -38,14 +55,17 @@ class Question:
         movable: ``"content"``, ``"all"``, or a flag for each input token.
         spans: parts of the response to explain as sums, or ``None`` for each token.
         groups: how to join the inputs, or ``None`` for each token.
+
+    Raises:
+        InputError: two of them do not go together, or one is unknown.
     """
 
     method: Method
     target: Target
-    contrast: str | int | Sequence[int] | None
-    baseline: BaselineLike | None
-    attribute_to: str
-    movable: str | Sequence[bool]
+    contrast: str | int | Sequence[int] | None = None
+    baseline: BaselineLike | None = None
+    attribute_to: str = "prompt"
+    movable: str | Sequence[bool] = "content"
     spans: Grouping | None = None
     groups: Grouping | None = None
 
@@ -64,15 +84,99 @@ class Question:
         if self.baseline is not None and self.method.promises().baseline is None:
             raise InputError(f"method {self.method.name} has no baseline; leave it out.")
 
-    def reference(self, tokenizer: Any) -> Baseline:
-        """Return the baseline asked for, or the method's own.
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> tuple[Question, dict[str, Any]]:
+        """Return the question of a call, and what it was given for ``generate``.
+
+        Args:
+            given: this question by the names that it has here, hyperparameters of the method, and
+                arguments of ``generate``.
 
         Raises:
-            InputError: it is a distribution, and the method takes a single reference.
+            InputError: a hyperparameter of another method, or one next to a method that is made
+                already; or the question does not make sense.
         """
-        own = self.method.promises().baseline or "zero"  # which a method without one ignores
+        asked = {f.name: given[f.name] for f in fields(cls) if f.name in given}
+        rest = {name: value for name, value in given.items() if name not in asked}
+        known, chosen = field_names(), asked.pop("method", DEFAULTS["method"])
+        if not isinstance(chosen, str | Method):
+            raise InputError(
+                f"method is {chosen!r:.80}; expected a name or an instance of a method."
+            )
+        own = {name: rest.pop(name) for name in list(rest) if name in known}
+        if own and isinstance(chosen, Method):
+            names = ", ".join(sorted(own))
+            raise InputError(f"{names} came next to {chosen!r}; set them when you make the method.")
+        made = method_named(chosen, own) if isinstance(chosen, str) else chosen
+        scalar = target_named(asked.pop("target", DEFAULTS["target"]))
+        return cls(made, scalar, **asked), rest
+
+    @property
+    def joins(self) -> bool:
+        """Whether each group is explained as one input, and not the sum of its tokens."""
+        return self.groups is not None and self.method.promises().additive
+
+    @property
+    def demand(self) -> Demand:
+        """What of the question decides over the memory of a row."""
+        kind = self.target.name, self.contrast is None, self.spans is None
+        claims = self.method.promises()
+        return Demand(kind, claims.whole_gradients, claims.additive)
+
+    def recorded(self) -> dict[str, Any]:
+        """Return what a result keeps of the question, by the names that it has there."""
+        return {
+            "target": self.target.name,
+            "attribute_to": self.attribute_to,
+            "movable": self.movable if isinstance(self.movable, str) else "given",
+        }
+
+    def check(self, prompts: Sequence[Tokens], tokenizer: Any, tables: Sequence[Table]) -> None:
+        """Refuse what could not be answered for prompts, before anything is generated or run.
+
+        Args:
+            prompts: of the sequences that will be explained.
+            tokenizer: for whatever is said in words.
+            tables: the embeddings of the model's tokens.
+
+        Raises:
+            InputError: a baseline, a contrast, a group or a flag that does not fit.
+        """
+        own = self.attribute_to == "prompt"  # or else what is generated counts, too
+        self._baseline(tokenizer).check(tables, [len(p) for p in prompts] if own else None)
+        if self.contrast is not None and not isinstance(self.contrast, list | tuple | Tensor):
+            self._contrast(1, tokenizer, tables[-1].size)
+        for prompt in prompts if own else ():
+            self._moves(prompt, len(prompt))
+            self._groups(prompt)
+
+    def plan(
+        self, sequences: Sequence[TokenSequence], tokenizer: Any, tables: Sequence[Table]
+    ) -> Plan:
+        """Say what the question asks of each sequence; arguments as for :meth:`check`.
+
+        Raises:
+            InputError: something that was named is not there.
+        """
+        cases = [self._case(sequence, tokenizer, tables[-1].size) for sequence in sequences]
+        baseline = self._baseline(tokenizer)
+        baseline.check(tables, [len(case.inputs) for case in cases])
+        return Plan(self, tuple(cases), baseline, stand_in(baseline, tokenizer))
+
+    def _case(self, sequence: TokenSequence, tokenizer: Any, vocabulary: int) -> Case:
+        own = self.attribute_to == "prompt"
+        inputs = sequence.prompt if own else sequence.inputs
+        moves = self._moves(sequence.inputs, len(inputs))
+        contrast = self._contrast(len(sequence.response), tokenizer, vocabulary)
+        targets, groups = self._targets(sequence.response), self._groups(inputs)
+        return Case(sequence, inputs, moves, contrast, targets, groups)
+
+    def _baseline(self, tokenizer: Any) -> Baseline:
+        """Return the baseline asked for, or the method's own."""
+        claims = self.method.promises()
+        own = claims.baseline or "zero"  # which a method without one ignores
         baseline = parse(own if self.baseline is None else self.baseline, tokenizer)
-        if baseline.distribution and not self.method.promises().many_references:
+        if baseline.distribution and not claims.many_references:
             raise InputError(
                 f"{self.method.name} takes one reference, but the baseline ({baseline.name}) is a "
                 "distribution; give one, or explain with method='expected_gradients', or with "
@@ -80,68 +184,32 @@ class Question:
             )
         return baseline
 
-    def rows(self, sequence: TokenSequence) -> tuple[Span, ...]:
-        """Return the spans of a response that are explained, one for each row of the scores.
-
-        Raises:
-            InputError: there is no such span.
-        """
-        response = sequence.response
+    def _targets(self, response: Tokens) -> tuple[Span, ...]:
+        """Return the spans of a response that are explained, one for each row of the scores."""
         if self.spans is None:
             return response.singles()
         if self.spans == "response":
             return (Span(0, len(response)),)
         if isinstance(self.spans, str):
             return partition(response, self.spans)
-        rows = chosen(response, self.spans)
-        if not rows:
+        spans = chosen(response, self.spans)
+        if not spans:
             raise InputError("spans are empty; give at least one, or leave them out.")
-        return rows
+        return spans
 
-    def inputs(self, sequence: TokenSequence) -> Tokens:
-        """Return the N inputs of a sequence that are scored."""
-        whole = self.scored(sequence) == len(sequence.prompt)
-        return sequence.prompt if whole else sequence.inputs
-
-    def columns(self, sequence: TokenSequence) -> tuple[Span, ...]:
-        """Return the groups of a sequence's inputs, or each of them.
-
-        Raises:
-            InputError: they cannot be grouped so.
-        """
-        inputs = self.inputs(sequence)
+    def _groups(self, inputs: Tokens) -> tuple[Span, ...]:
         return inputs.singles() if self.groups is None else partition(inputs, self.groups)
 
-    def demand(self) -> Demand:
-        """Return what decides over the memory of a row."""
-        kind = self.target.name, self.contrast is None, self.spans is None
-        claims = self.method.promises()
-        return Demand(kind, claims.whole_gradients, claims.additive)
-
-    @property
-    def joins(self) -> bool:
-        """Whether each group is explained as one input, and not the sum of its tokens."""
-        return self.groups is not None and self.method.promises().additive
-
-    def scored(self, sequence: TokenSequence) -> int:
-        """Return N, how many of a sequence's inputs are scored: they come first."""
-        return len(sequence.prompt) if self.attribute_to == "prompt" else len(sequence.inputs)
-
-    def moves(self, sequence: TokenSequence) -> Tensor:
-        """Return which input tokens of a sequence may leave their embedding, bool.
-
-        Raises:
-            InputError: none may, or the flags given do not fit.
-        """
-        count = self.scored(sequence)
+    def _moves(self, inputs: Tokens, count: int) -> Tensor:
+        """Return which inputs may leave their embedding, bool; only the first ``count`` may."""
         if isinstance(self.movable, str):
             everything = self.movable == "all"
-            flags = [everything or role not in _FIXED_ROLES for role in sequence.inputs.roles]
+            flags = [everything or role not in _FIXED_ROLES for role in inputs.roles]
         else:
             flags = _flags(self.movable)
             if len(flags) != count:
                 raise InputError(f"movable has {len(flags)} flags for {count} scored tokens.")
-        moves = torch.zeros(len(sequence.inputs), dtype=torch.bool)
+        moves = torch.zeros(len(inputs), dtype=torch.bool)
         moves[:count] = torch.tensor(flags[:count])
         if not moves.any():
             raise InputError(
@@ -152,16 +220,11 @@ class Question:
             )
         return moves
 
-    def contrasts(self, sequence: TokenSequence, tokenizer: Any) -> Tensor | None:
-        """Return the id each generated token is contrasted with, [T], or ``None``.
-
-        Raises:
-            InputError: the contrast is not one token, nor one for each generated token.
-        """
+    def _contrast(self, count: int, tokenizer: Any, vocabulary: int) -> Tensor | None:
+        """Return the id that each of so many generated tokens is contrasted with, [T]."""
         if self.contrast is None:
             return None
         given: Any = self.contrast
-        count = len(sequence.response)
         if isinstance(given, str):
             given = single_token(tokenizer, given)
         if isinstance(given, int | Integral) and not isinstance(given, bool):
@@ -169,7 +232,57 @@ class Question:
         ids = as_ids(given, "contrast")
         if len(ids) != count:
             raise InputError(f"contrast has {len(ids)} ids for {count} generated tokens.")
+        if max(ids) >= vocabulary:
+            raise InputError(f"contrast id {max(ids)} is outside the {vocabulary} tokens.")
         return torch.tensor(ids)
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """What a question asks of one sequence.
+
+    Args:
+        sequence: what the model read and generated.
+        inputs: the N tokens that are scored, which come first of all that it reads.
+        moves: which of all tokens that it reads may leave their embedding, bool.
+        contrast: id that each generated token is contrasted with, [T], or ``None``.
+        targets: spans of the response that are explained, one for each row of the scores.
+        groups: spans that partition the inputs; each token is one unless groups were named.
+    """
+
+    sequence: TokenSequence
+    inputs: Tokens
+    moves: Tensor
+    contrast: Tensor | None
+    targets: tuple[Span, ...]
+    groups: tuple[Span, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a question asks of all its sequences, settled before anything runs on the model.
+
+    Args:
+        question: what is asked.
+        cases: of each sequence.
+        baseline: what references are.
+        stand_in: id of a token that stands for nothing, if there is one.
+    """
+
+    question: Question
+    cases: tuple[Case, ...]
+    baseline: Baseline
+    stand_in: int | None
+
+    @property
+    def baseline_name(self) -> str | None:
+        """What references are, in words; ``None`` if the method has none."""
+        named = self.question.method.promises().baseline is not None
+        return self.baseline.name if named else None
+
+    def part(self, start: int, stop: int) -> Plan:
+        """Return the plan of some sequences, which run together."""
+        return replace(self, cases=self.cases[start:stop])
 
 
 def _flags(given: Any) -> list[bool]:
@@ -182,25 +295,3 @@ def _flags(given: Any) -> list[bool]:
             f"movable is {given!r:.80}; expected 'content', 'all' or a flag for each token."
         )
     return [bool(flag) for flag in flags]
-
-
-def split_arguments(
-    chosen: str | Method, arguments: Mapping[str, Any]
-) -> tuple[Method, dict[str, Any]]:
-    """Tell fields of the method from arguments of ``generate``.
-
-    Raises:
-        InputError: a field of another method, or fields next to a method that is already made.
-    """
-    if not isinstance(chosen, str | Method):
-        raise InputError(f"method is {chosen!r:.80}; expected a name or an instance of a method.")
-    registered = [*methods().values(), *attacks().values()]
-    every = {f.name for kind in registered for f in fields(kind)}  # type: ignore[arg-type]
-    own = {name: value for name, value in arguments.items() if name in every}
-    rest = {name: value for name, value in arguments.items() if name not in every}
-    if isinstance(chosen, str):
-        return method(chosen, own), rest
-    if own:
-        names = ", ".join(sorted(own))
-        raise InputError(f"{names} came next to {chosen!r}; set them when you make the method.")
-    return chosen, rest

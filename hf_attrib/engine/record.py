@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -12,23 +12,21 @@ import torch
 from torch import Tensor
 
 from hf_attrib.attacks import Attack
-from hf_attrib.engine.question import Question
+from hf_attrib.engine.question import Case
+from hf_attrib.engine.ready import ReadyBatch
 from hf_attrib.field import Decomposition, Field
 from hf_attrib.methods import Method
-from hf_attrib.model import Batch, Observation
 from hf_attrib.results import Attribution, Run
 from hf_attrib.text import TokenSequence, detokenize
 
 __all__ = [
-    "Outcome",
-    "attribution",
+    "attributions",
     "plain_fields",
     "provenance",
-    "record",
-    "reservation",
+    "reservations",
     "spent",
     "unknown",
-    "with_own",
+    "warning_of",
 ]
 
 #: Relative completeness gap up to which a target counts as converged.
@@ -43,47 +41,38 @@ _OVERFLOW = "the model overflows. Load it in float32."
 _NEITHER = "the model or the target gives NaN or infinity."
 
 
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """What a run found for a batch.
+def attributions(
+    ready: ReadyBatch, found: Decomposition, model: Any, tokenizer: Any
+) -> list[Attribution]:
+    """Return the result of each sequence of a batch.
 
     Args:
-        batch: B sequences.
-        field: what was run, with its counts.
-        seen: what the model does with the batch as it is.
-        decomposition: scores and references.
+        ready: what was run, with its counts.
+        found: scores and what they are relative to.
+        model: that was run.
+        tokenizer: that names contrasts.
     """
-
-    batch: Batch
-    field: Field
-    seen: Observation
-    decomposition: Decomposition
-
-
-def record(
-    model: Any, question: Question, baseline: str | None, seconds: float, notes: tuple[str, ...]
-) -> Run:
-    """Record what the sequences of a batch have in common."""
-    claims = question.method.promises()
-    return Run(
-        method=question.method.name,
-        method_fields=plain_fields(question.method),
-        target=question.target.name,
-        contrast_ids=None,
+    plan, claims = ready.plan, ready.plan.question.method.promises()
+    method = plan.question.method
+    run = Run(
+        method=method.name,
+        method_fields=plain_fields(method),
+        contrast_ids=None,  # each sequence has its own, and its rows, too
         contrast_pieces=None,
-        attribute_to=question.attribute_to,
-        movable=question.movable if isinstance(question.movable, str) else "given",
-        baseline=baseline,
+        baseline=plan.baseline_name,
         signed=claims.signed,
         identity=claims.identity,
-        resolution=question.target.resolution,
-        tolerance=getattr(question.method, "tolerance", None) or _TOLERANCE,
+        resolution=plan.question.target.resolution,
+        tolerance=getattr(method, "tolerance", None) or _TOLERANCE,
+        **plan.question.recorded(),
         **provenance(model),
-        seconds=seconds,
-        forward_rows=0,  # each sequence has its own
+        seconds=ready.seconds(),
+        forward_rows=0,
         backward_rows=0,
-        notes=notes,
+        notes=ready.notes,
     )
+    own = [_with_own(run, case, tokenizer) for case in plan.cases]
+    return [_attribution(ready, found, index, of_case) for index, of_case in enumerate(own)]
 
 
 def provenance(model: Any) -> dict[str, Any]:
@@ -108,12 +97,13 @@ def plain_fields(method: Method | Attack) -> dict[str, Any]:
     return {k: str(v) if isinstance(v, Method | Attack) else v for k, v in given.items()}
 
 
-def with_own(run: Run, sequence: TokenSequence, contrast: Tensor | None, tokenizer: Any) -> Run:
+def _with_own(run: Run, case: Case, tokenizer: Any) -> Run:
     """Add what one sequence alone has: its contrast, and words that the model never saw."""
-    if contrast is not None:
-        pieces = tuple(detokenize(tokenizer, [i])[2] for i in contrast.tolist())
-        run = replace(run, contrast_ids=tuple(contrast.tolist()), contrast_pieces=pieces)
-    note = unknown(sequence, tokenizer)
+    if case.contrast is not None:
+        ids = tuple(case.contrast.tolist())
+        pieces = tuple(detokenize(tokenizer, [i])[2] for i in ids)
+        run = replace(run, contrast_ids=ids, contrast_pieces=pieces)
+    note = unknown(case.sequence, tokenizer)
     return run if note is None else replace(run, notes=(*run.notes, note))
 
 
@@ -127,49 +117,47 @@ def unknown(sequence: TokenSequence, tokenizer: Any) -> str | None:
     return f"{count} prompt {many} unknown to the tokenizer." if count else None
 
 
-def attribution(
-    outcome: Outcome, index: int, sequence: TokenSequence, question: Question, run: Run
-) -> Attribution:
+def _attribution(ready: ReadyBatch, found: Decomposition, index: int, run: Run) -> Attribution:
     """Cut one sequence out of a batch and bring it to the CPU."""
-    rows, groups = question.rows(sequence), question.columns(sequence)
-    seen, decomposition = outcome.seen, outcome.decomposition
+    case, question = ready.plan.cases[index], ready.plan.question
+    rows = len(case.targets)
     run = replace(
         run,
-        **spent(outcome.field, index),
-        sizes=_sizes(decomposition, index, len(rows)),
-        notes=(*run.notes, *reservations(decomposition.notes, index, len(rows))),
+        **spent(ready.field, index),
+        sizes=_sizes(found, index, rows),
+        notes=(*run.notes, *reservations(found.notes, index, rows)),
     )
 
     def cut(by_target: Tensor) -> Tensor:
-        return by_target[index, : len(rows)].cpu()
+        return by_target[index, :rows].cpu()
 
-    tokens = outcome.batch.columns(index)[: question.scored(sequence)]
-    columns = torch.arange(len(groups)) if question.joins else tokens
-    scores = cut(decomposition.scores)[:, columns]
-    error, sum_error = decomposition.standard_error, decomposition.sum_standard_error
-    value = cut(seen.value if decomposition.value is None else decomposition.value)
-    if decomposition.reference is None:
+    tokens = ready.batch.columns(index)[: len(case.inputs)]
+    columns = torch.arange(len(case.groups)) if question.joins else tokens
+    scores = cut(found.scores)[:, columns]
+    error, sum_error = found.standard_error, found.sum_standard_error
+    value = cut(ready.seen.value if found.value is None else found.value)
+    if found.reference is None:
         run, reference = _checked(run, scores, value), torch.full_like(value, torch.nan)
     else:
-        reference = cut(decomposition.reference)
+        reference = cut(found.reference)
         run = _checked(run, scores, value, reference)
-    found = Attribution(
+    result = Attribution(
         scores=scores,
-        inputs=question.inputs(sequence),
-        response=sequence.response,
+        inputs=case.inputs,
+        response=case.sequence.response,
         value=value,
         reference_value=reference,
-        probability=cut(seen.probability),
+        probability=cut(ready.seen.probability),
         run=run,
-        rows=rows,
-        columns=groups if question.joins else (),
+        rows=case.targets,
+        columns=case.groups if question.joins else (),
         standard_error=None if error is None else cut(error)[:, columns],
         sum_standard_error=None if sum_error is None else cut(sum_error),
-        error_bound=None if decomposition.bound is None else cut(decomposition.bound),
+        error_bound=None if found.bound is None else cut(found.bound),
     )
     if question.groups is None or question.joins:
-        return found
-    return found.group(question.groups)
+        return result
+    return result.group(question.groups)
 
 
 def _sizes(found: Decomposition, index: int, targets: int) -> dict[str, tuple[float, ...]]:
@@ -206,7 +194,7 @@ def _checked(run: Run, *found: Tensor) -> Run:
     return replace(run, notes=(*run.notes, _NOT_FINITE + cause))
 
 
-def reservation(result: Attribution) -> str | None:
+def warning_of(result: Attribution) -> str | None:
     """Return what a caller must be warned of: scores that do not add up."""
     for note in result.run.notes:
         if note.startswith(_NOT_FINITE):

@@ -12,7 +12,7 @@ from torch import Tensor
 from hf_attrib.errors import MemoryLimitError
 from hf_attrib.execution.processes import ALONE, Processes
 
-__all__ = ["Compute", "Progress", "RowRunner", "out_of_memory", "silent", "usual_rows"]
+__all__ = ["Compute", "Progress", "RowRunner", "default_rows", "out_of_memory", "silent"]
 
 #: Maps numbers of rows, [r], to tensors that have r entries each.
 Compute: TypeAlias = Callable[[Tensor], tuple[Tensor, ...]]
@@ -62,32 +62,30 @@ class RowRunner:
         own, done = self._processes.own(count), 0
         while done < len(own):
             rows = own[done : done + self.limit]
-            part = self._attempt(rows, compute)
-            if part is not None:
-                found.append(part)
+            try:
+                found.append(compute(rows))
                 done += len(rows)
+                continue
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                if self.limit == 1:
+                    raise MemoryLimitError(
+                        f"memory ended although only one sequence was run at once ({error}). "
+                        "Shorten the prompt or the response, load the model in a smaller type, or "
+                        "use a device with more memory."
+                    ) from error
+            # Outside of the handler, whose error holds on to the tensors of the attempt.
+            self._halve(len(rows))
         joined = tuple(torch.cat(column) for column in zip(*found, strict=True))
         return self._processes.joined(joined, count)
 
-    def _attempt(self, rows: Tensor, compute: Compute) -> tuple[Tensor, ...] | None:
-        """Run rows, or if memory ends lower the limit and return nothing."""
-        try:
-            return compute(rows)
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
-            if self.limit == 1:
-                raise MemoryLimitError(
-                    f"memory ended although only one sequence was run at once ({error}). Shorten "
-                    "the prompt or the response, load the model in a smaller type, or use a "
-                    "device with more memory."
-                ) from error
-        # Outside of the handler, whose error holds on to the tensors of the attempt.
+    def _halve(self, tried: int) -> None:
+        """Run fewer rows at once from now on, since memory ended on so many."""
         # A row may run as many directions at once as there may be rows.
-        self.limit = max(1, (len(rows) if len(rows) > 1 else self.limit) // 2)
+        self.limit = max(1, (tried if tried > 1 else self.limit) // 2)
         self.reduced(self.limit)
         clear_device_cache(garbage_collection=True)
-        return None
 
 
 def out_of_memory(error: Exception) -> bool:
@@ -95,7 +93,7 @@ def out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or should_reduce_batch_size(error)
 
 
-def usual_rows(width: int, device: torch.device) -> int:
+def default_rows(width: int, device: torch.device) -> int:
     """Return how many rows of N tokens run at once where memory does not matter.
 
     Args:

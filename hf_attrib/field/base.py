@@ -1,15 +1,20 @@
 """Fields: the target and its gradient as functions of the embeddings, for B sequences at once.
 
 A method sees a field and nothing else of the model. Axes: K path points, B sequences, T targets
-(generated tokens), N input positions, D embedding width. A **row** is one sequence run forward;
-a **backward row** is one (sequence, target) pair run backward; a **directional row** is one
-(sequence, column) pair run forward with its derivative.
+(generated tokens), N input positions, G groups of inputs, D embedding width. A **row** is one
+sequence run forward; a **backward row** is one (sequence, target) pair run backward; a
+**directional row** is one (sequence, group) pair run forward with its derivative.
+
+What methods call is implemented once, here. What computes F (:meth:`Field.evaluate`,
+:meth:`Field.linearise` and what stands beside them) is abstract and works on single rows.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import TypeAlias
 
 import torch
@@ -17,18 +22,20 @@ from torch import Tensor
 
 from hf_attrib.errors import InputError, MemoryLimitError
 from hf_attrib.execution import Progress, RowRunner, silent
+from hf_attrib.field.ablation import MODES
 from hf_attrib.field.decomposition import Linearisation, Pushforward, Sample
-from hf_attrib.field.directions import NEVER, Columns, Cost, cheaper, either, follow
+from hf_attrib.field.directions import NEVER, DirectionCost, cheaper, either, follow
 from hf_attrib.field.gradients import (
-    Asked,
+    Answer,
     Contraction,
-    Locate,
-    Pairs,
+    Query,
+    RowBatch,
     cheapest_blocks,
-    differentiate,
     dot,
     flattened,
+    one_target_each,
 )
+from hf_attrib.field.groups import Groups, Targets
 from hf_attrib.field.hidden import Layered
 from hf_attrib.field.space import Space
 from hf_attrib.targets import Target
@@ -44,44 +51,50 @@ class Field(ABC):
     """F and its gradient for B sequences with T targets each.
 
     Args:
-        sequences: B.
-        targets: T.
         movable: where the input may move, [B, N] bool; the gradient is 0 elsewhere.
+        each: the targets.
         runner: runs rows, some at once.
         progress: called with (nodes done, nodes in all) along a path.
-
-    Attributes:
-        space: the embedding space; whoever makes the field puts it there.
+        space: the embedding space around the inputs, for methods that draw from it.
+        groups: what scores that are linear in gradients are added up to; by default each input.
+        direction_cost: of a pass along a direction.
         resolution: change of F that is too small to matter.
         precision: relative rounding error of F.
-        direction_cost: of a pass along a direction.
-        passes: forward passes that a sum of all targets takes.
-        columns: what scores that are linear in gradients are added up to; by default each input.
-    """
+        spent: forward rows of each sequence that were run before the field was made.
 
-    space: Space
-    resolution: float = 1e-3
-    precision: float = torch.finfo(torch.float32).eps
-    direction_cost: Cost = NEVER
-    passes: int = 1
+    Attributes:
+        sequences: B.
+        targets: T.
+        forward_rows: rows run so far, [B]; and so for the other two kinds.
+    """
 
     def __init__(
         self,
-        sequences: int,
-        targets: int,
         movable: Tensor,
+        each: Targets,
         runner: RowRunner,
         progress: Progress = silent,
+        *,
+        space: Space | None = None,
+        groups: Groups | None = None,
+        direction_cost: DirectionCost = NEVER,
+        resolution: float = 1e-3,
+        precision: float = torch.finfo(torch.float32).eps,
+        spent: int = 0,
     ) -> None:
-        self.sequences = sequences
-        self.targets = targets
         self.movable = movable
+        self.each = each
+        self.sequences, self.targets = each.valid.shape
         self.runner = runner
         self.progress = progress
-        self.forward_rows = torch.zeros(sequences, dtype=torch.int64)
-        self.backward_rows = torch.zeros(sequences, dtype=torch.int64)
-        self.directional_rows = torch.zeros(sequences, dtype=torch.int64)
-        self.columns = Columns.single(movable)
+        self._space = space
+        self.groups = Groups.single(movable) if groups is None else groups
+        self.direction_cost = direction_cost
+        self.resolution = resolution
+        self.precision = precision
+        self.forward_rows = torch.full((self.sequences,), spent)
+        self.backward_rows = torch.zeros(self.sequences, dtype=torch.int64)
+        self.directional_rows = torch.zeros(self.sequences, dtype=torch.int64)
 
     @abstractmethod
     def evaluate(self, points: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
@@ -100,60 +113,120 @@ class Field(ABC):
     def linearise(self, points: Tensor, sequence: Tensor, target: Tensor) -> Linearisation:
         """Return F and its pullback; arguments as for :meth:`evaluate`."""
 
+    @abstractmethod
     def pushforward(self, points: Tensor, sequence: Tensor, target: Tensor) -> Pushforward:
         """Return F and its pushforward; arguments as for :meth:`evaluate`.
 
         Raises:
             NotImplementedError: there is none.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no derivatives along directions")
 
-    def effort(self, sequence: Tensor, target: Tensor) -> Tensor:
-        """Return what a pass costs for each target, up to a factor, [R, C]."""
-        return torch.ones(target.shape)
+    @abstractmethod
+    def layered(self, points: Tensor, sequence: Tensor, target: Tensor) -> Layered:
+        """Return the states of a hidden layer; arguments as for :meth:`evaluate`.
 
-    def valid(self) -> Tensor:
-        """Return which targets are no padding of the batch, [B, T] bool."""
-        return torch.ones(self.sequences, self.targets, dtype=torch.bool)
+        Raises:
+            HFAttribError: there is no such layer.
+        """
 
-    def blocks(self, pairs: Pairs) -> Iterable[Tensor]:
-        """Return columns of pairs that share a forward pass; together, all of them."""
-        return cheapest_blocks(self.effort(pairs.sequence, pairs.target).amax(0), pairs.wanted)
-
-    def reads(self) -> Tensor:
-        """Return which inputs a target can depend on, broadcastable to [B, T, N], bool."""
-        return torch.ones(1, 1, 1, dtype=torch.bool)
-
+    @abstractmethod
     def aimed(self, target: str | Target, ids: Tensor | None = None) -> Field:
         """Return a field of another scalar of the same logits; its rows count as this one's.
 
         Args:
             target: of :data:`hf_attrib.targets.TARGETS`, by name, or one of its own.
             ids: of the tokens it is about, [B, T], on the CPU; by default the generated ones.
+
+        Raises:
+            InputError: F is no function of logits.
         """
-        raise InputError(f"{type(self).__name__} knows no logits, so it cannot be aimed")
 
+    @abstractmethod
     def rivals(self, x: Tensor, count: int) -> Tensor:
-        """Return the likeliest tokens besides the targets' at x [B, 1, N, D], [B, T, count]."""
-        raise InputError(f"{type(self).__name__} knows no logits, so tokens have no rivals")
+        """Return the likeliest tokens besides the targets' at x [B, 1, N, D], [B, T, count].
 
-    def layered(self, points: Tensor, sequence: Tensor, target: Tensor) -> Layered:
-        """Return the states of a hidden layer; arguments as for :meth:`evaluate`."""
-        raise InputError(f"{type(self).__name__} has no hidden layer; take an attack without one.")
+        Raises:
+            InputError: F is no function of logits.
+        """
 
+    @abstractmethod
     def rounded(self, points: Tensor) -> Tensor:
         """Return points as the model sees them, in its own precision."""
-        return points
+
+    @abstractmethod
+    def evaluate_without(
+        self,
+        kept: Tensor,
+        sequence: Tensor,
+        target: Tensor,
+        mode: str,
+        stand_in: int | None,
+    ) -> Tensor:
+        """Return F of the inputs as they are, but for those taken away, [R, C].
+
+        Args:
+            kept: which inputs stay, [R, N] bool, on the CPU.
+            sequence: which of the B sequences each row belongs to, [R], on the CPU.
+            target: which of its T targets to evaluate, [R, C], on the CPU.
+            mode: of :data:`hf_attrib.field.MODES`, but for ``"embed"``.
+            stand_in: id of the token that takes their place in mode ``"token"``.
+
+        Raises:
+            HFAttribError: inputs cannot be taken away so.
+        """
+
+    @property
+    def space(self) -> Space:
+        """The embedding space around the inputs.
+
+        Raises:
+            InputError: this field was made without one.
+        """
+        if self._space is None:
+            raise InputError("this field has no embedding space to draw from; make it with one.")
+        return self._space
+
+    def valid(self) -> Tensor:
+        """Return which targets are no padding of the batch, [B, T] bool."""
+        return self.each.valid
+
+    def reads(self) -> Tensor:
+        """Return which inputs each target can depend on, [B, T, N] bool."""
+        return torch.arange(self.movable.shape[1]) < self.each.reach[..., None]
+
+    def effort(self, sequence: Tensor, target: Tensor) -> Tensor:
+        """Return what a pass costs for each target, up to a factor, [R, C]."""
+        return self.each.reach[sequence].gather(1, target)
+
+    def blocks(self, rows: Query | RowBatch) -> tuple[Tensor, ...]:
+        """Return target entries of rows that share a forward pass; together, all of them."""
+        if not self.each.together:
+            return tuple(torch.arange(rows.target.shape[1])[:, None])
+        return cheapest_blocks(self.effort(rows.sequence, rows.target).amax(0), rows.wanted)
+
+    def forgo_directions(self) -> None:
+        """Take pullbacks from now on, whatever directions would cost."""
+        self.direction_cost = NEVER
+
+    @contextmanager
+    def reporting(self, progress: Progress) -> Iterator[None]:
+        """Report progress to another listener inside the context."""
+        before, self.progress = self.progress, progress
+        try:
+            yield
+        finally:
+            self.progress = before
 
     def value(self, points: Tensor) -> Tensor:
         """Return F at points [K, B, T or 1, N, D], [K, B, T]."""
+        points = self._own(points)
         rows, sequence, target = flattened(points, self.sequences, self.targets)
 
         def compute(part: Tensor) -> tuple[Tensor, ...]:
             return (self.evaluate(rows[part.to(rows.device)], sequence[part], target[part]),)
 
         (value,) = self.runner.map(len(rows), compute)
-        self.forward_rows += len(rows) // self.sequences
+        self.forward_rows += len(rows) // self.sequences * self._passes_of_a_row
         return self._by_target(value, points)
 
     def __call__(self, points: Tensor) -> Sample:
@@ -185,68 +258,138 @@ class Field(ABC):
         """Return F at nodes [K] of a path, forward only, [K, B, T]."""
         return torch.cat([self.value(path(chunk)[0]) for chunk in self._chunks(nodes)])
 
+    def ablated(self, keep: Tensor, mode: str = "embed") -> Tensor:
+        """Return F with groups of inputs taken away, all T targets at once, [K, B, T].
+
+        An input that may not move stays, whatever is asked of its group.
+
+        Args:
+            keep: which groups stay, [K, B or 1, G] bool.
+            mode: how the others are taken away, of :data:`hf_attrib.field.MODES`.
+
+        Raises:
+            InputError: there is no such mode, or not here.
+        """
+        if mode not in MODES:
+            raise InputError(f"mode {mode!r:.80} is unknown; expected {', '.join(MODES)}.")
+        keep = keep.cpu().expand(-1, self.sequences, -1)
+        count, own = len(keep), 1 if self.each.together else self.targets
+        sequence = torch.arange(self.sequences)[:, None].expand(count, -1, own).flatten()
+        subset = torch.arange(count)[:, None, None].expand(-1, self.sequences, own).flatten()
+        target = torch.arange(self.targets).reshape(own, -1).repeat(count * self.sequences, 1)
+        fixed = ~self.movable.cpu()
+        stand_in = self.space.stand_in if mode == "token" else None
+        x = self.space.x[:, 0] if mode == "embed" else None
+        gone = self.space.reference(0, 0)[:, 0] if mode == "embed" else None
+
+        def compute(rows: Tensor) -> tuple[Tensor, ...]:
+            of = sequence[rows]
+            kept = keep[subset[rows], of].gather(1, self.groups.owner[of]) | fixed[of]
+            if x is None or gone is None:
+                return (self.evaluate_without(kept, of, target[rows], mode, stand_in),)
+            here = of.to(x.device)
+            points = torch.where(kept[..., None].to(x.device), x[here], gone[here])
+            return (self.evaluate(points, of, target[rows]),)
+
+        (value,) = self.runner.map(len(sequence), compute)
+        self.forward_rows += count * own * self._passes_of_a_row
+        return value.reshape(count, self.sequences, self.targets)
+
+    def gradients(self, query: Query, contract: Contraction = dot) -> tuple[Tensor, Tensor]:
+        """Return F [R, C] and contracted gradients of rows, and count what was run.
+
+        Rows for which derivatives along groups of inputs cost less than pullbacks take those.
+
+        Args:
+            query: what is asked for.
+            contract: what to keep of a gradient.
+
+        Returns:
+            F [R, C] and gradients [R, C, G] (or [R, C, ...] of another contraction), where they
+            were asked for.
+        """
+        way = torch.zeros(len(query), dtype=torch.bool)
+        if contract is dot:
+            effort = self.effort(query.sequence, query.target)
+            way = cheaper(query, effort, self.groups, self.direction_cost)
+        back = partial(self.pulled_back, query, contract)
+        if not way.any():
+            found = self.runner.map(len(query), back)
+        else:
+            along = partial(self._pushed_along, query)
+            try:
+                found = either(self.runner, way, along, back)
+            except (NotImplementedError, MemoryLimitError):
+                self.forgo_directions()  # an operation lacks them, or one is too large alone
+                return self.gradients(query, contract)
+        value, gradient, forward = found
+        groups = self.groups.moving.sum(1)
+        self.forward_rows.index_add_(0, query.sequence, forward * self._passes_of_a_row)
+        self.backward_rows.index_add_(0, query.sequence, query.wanted.sum(1) * ~way)
+        self.directional_rows.index_add_(0, query.sequence, groups[query.sequence] * way)
+        return value, gradient
+
+    def pulled_back(self, query: Query, contract: Contraction, rows: Tensor) -> Answer:
+        """Return F and contracted gradients of some rows of a query, by one pullback each."""
+        batch = query.at(rows)
+        value = torch.full(batch.target.shape, torch.nan).to(batch.points)
+        gradient: Tensor | None = None
+        forward = torch.zeros(len(batch.points), dtype=torch.int64)
+        for block in self.blocks(batch):
+            used = batch.needed[:, block].any(1).nonzero()[:, 0]
+            if not len(used):
+                continue
+            some = batch.part(used, block)
+            linear = self.linearise(some.points, some.sequence, some.target)
+            found = linear.value.masked_fill(~some.needed.to(linear.value.device), torch.nan)
+            value[used[:, None], block] = found.to(value)
+            fixed = ~self.movable[some.sequence][..., None].to(some.points.device)
+            for these, entry, weights in one_target_each(some.wanted):
+                pulled = linear.pullback(weights).masked_fill(fixed, 0)
+                kept = contract(pulled, some.velocity)[these]
+                if gradient is None:
+                    gradient = torch.zeros(*batch.target.shape, *kept.shape[1:]).to(kept)
+                gradient[used[these], block[entry]] = kept
+            forward[used] += 1
+            del linear  # its graph, before the next block makes another
+        if gradient is None:  # only values were asked for
+            nothing = contract(torch.zeros_like(batch.points), batch.velocity)
+            gradient = torch.zeros(*batch.target.shape, *nothing.shape[1:]).to(nothing)
+        if contract is dot:
+            gradient = self.groups.add_up(gradient, batch.sequence)
+        return Answer(value, gradient, forward)
+
+    def _pushed_along(self, query: Query, rows: Tensor) -> Answer:
+        return follow(self.pushforward, query.at(rows), self.groups, self.runner.limit)
+
+    @property
+    def _passes_of_a_row(self) -> int:
+        """Forward passes of a row: where each target has its own, a row is for one of them."""
+        return self.each.passes if self.each.together else 1
+
+    def _own(self, points: Tensor) -> Tensor:
+        """Return points [K, B, T or 1, N, D], one for each target where none share a pass."""
+        shared = self.each.together or points.shape[2] > 1
+        return points if shared else points.expand(-1, -1, self.targets, -1, -1)
+
     def _chunks(self, nodes: Tensor) -> Iterable[Tensor]:
         chunks: tuple[Tensor, ...] = nodes.split(max(1, self.runner.window // self.sequences))
         return chunks
 
     def _sample(self, points: Tensor, velocity: Tensor, contract: Contraction) -> Sample:
         """Sample points [k, B, T or 1, N, D], whatever their number, within the row budget."""
+        points = self._own(points)
         rows, sequence, target = flattened(points, self.sequences, self.targets)
         velocity = velocity.expand(points.shape).flatten(0, 2)
         valid = self.valid()[sequence].gather(1, target)
 
-        def locate(part: Tensor) -> tuple[Tensor, Tensor]:
+        def points_of(part: Tensor) -> tuple[Tensor, Tensor]:
             here = part.to(rows.device)
             return rows[here], velocity[here]
 
-        asked = Asked(locate, sequence, target, torch.ones_like(valid), valid)
-        value, gradient = self._differentiate(asked, contract)
+        query = Query(points_of, sequence, target, torch.ones_like(valid), valid)
+        value, gradient = self.gradients(query, contract)
         return Sample(self._by_target(value, points), self._by_target(gradient, points))
-
-    def pairs(
-        self, locate: Locate, sequence: Tensor, needed: Tensor, wanted: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return F, and its contracted gradient, for some (row, target) pairs.
-
-        Args:
-            locate: maps numbers of rows, [r], to their points and velocities, [r, N, D] each.
-            sequence: which of the B sequences each row belongs to, [R], on the CPU.
-            needed: targets whose F is asked for, [R, T] bool, on the CPU.
-            wanted: those whose gradient is, too, [R, T] bool, on the CPU.
-
-        Returns:
-            F [R, T] and gradients [R, T, G], where they were asked for.
-        """
-        every = torch.arange(self.targets).expand(len(wanted), -1)
-        return self._differentiate(Asked(locate, sequence, every, needed, wanted), dot)
-
-    def _differentiate(self, asked: Asked, contract: Contraction) -> tuple[Tensor, Tensor]:
-        """Return F [R, C] and contracted gradients [R, C, ...] of rows, and count them."""
-        sequence, linear = asked.sequence, contract is dot
-
-        def along(part: Tensor) -> tuple[Tensor, ...]:
-            found = follow(self.pushforward, asked.at(part), self.columns, self.runner.limit)
-            return found.value, found.gradient, found.forward
-
-        def back(part: Tensor) -> tuple[Tensor, ...]:
-            some = asked.at(part)
-            found = differentiate(self.linearise, some, self.blocks(some), self.movable, contract)
-            add_up = self.columns.add_up if linear else lambda by_input, _: by_input
-            return found.value, add_up(found.gradient, some.sequence), found.forward
-
-        effort = self.effort(sequence, asked.target)
-        way = cheaper(asked, effort, self.columns, self.direction_cost) & linear
-        try:
-            value, gradient, forward = either(self.runner, way, along, back)
-        except (NotImplementedError, MemoryLimitError):
-            if not way.any():
-                raise
-            self.direction_cost = NEVER  # an operation lacks them, or one is too large alone
-            return self._differentiate(asked, contract)
-        self.forward_rows.index_add_(0, sequence, forward)
-        self.backward_rows.index_add_(0, sequence, asked.wanted.sum(1) * ~way)
-        self.directional_rows.index_add_(0, sequence, self.columns.moving.sum(1)[sequence] * way)
-        return value, gradient
 
     def _by_target(self, by_row: Tensor, points: Tensor) -> Tensor:
         """Bring [K * B * (T or 1), T or 1, ...] to [K, B, T, ...]."""

@@ -1,7 +1,7 @@
 """Derivatives along directions of the inputs: one forward pass each, for all targets at once.
 
 Where T targets ask N inputs for the product of gradient and velocity, T pullbacks give it, and so
-do N derivatives along the velocity of one input alone. Inputs that are joined to G columns take G
+do N derivatives along the velocity of one input alone. Inputs that are joined to G groups take G
 of them. Which way costs less is told by counting and not by a clock, so that it depends on what is
 asked and on nothing else.
 """
@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from threading import Lock
 from typing import TypeAlias
 
@@ -25,12 +25,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from hf_attrib.execution import RowRunner
 from hf_attrib.execution.rows import Compute
 from hf_attrib.field.decomposition import Pushforward
-from hf_attrib.field.gradients import Asked, Found, Pairs
+from hf_attrib.field.gradients import Answer, Query, RowBatch
+from hf_attrib.field.groups import Groups
 
 __all__ = [
     "NEVER",
-    "Columns",
-    "Cost",
+    "DirectionCost",
     "Push",
     "cheaper",
     "derivative",
@@ -47,7 +47,7 @@ _ONE_AT_A_TIME = Lock()
 
 
 @dataclass(frozen=True)
-class Cost:
+class DirectionCost:
     """What a pass along a direction costs, in pullbacks over the same positions.
 
     Args:
@@ -64,111 +64,54 @@ class Cost:
 
 
 #: Where there are no directions.
-NEVER = Cost(math.inf)
+NEVER = DirectionCost(math.inf)
 
 
-@dataclass(frozen=True, eq=False)
-class Columns:
-    """What the scores of N inputs are added up to: G columns.
-
-    Args:
-        owner: the column of each input, [B, N], on the CPU.
-        movable: where inputs may move, [B, N] bool, on the CPU.
-    """
-
-    owner: Tensor
-    movable: Tensor
-
-    @classmethod
-    def single(cls, movable: Tensor) -> Columns:
-        """Return columns of one input each.
-
-        Args:
-            movable: where inputs may move, [B, N] bool.
-        """
-        return cls(torch.arange(movable.shape[1]).expand(movable.shape), movable)
-
-    @cached_property
-    def moving(self) -> Tensor:
-        """Which columns have an input that moves, [B, G] bool."""
-        counts = torch.zeros(len(self.owner), int(self.owner.max()) + 1, dtype=torch.int64)
-        return counts.scatter_add(1, self.owner, self.movable.cpu().long()) > 0
-
-    @cached_property
-    def apart(self) -> bool:
-        """Whether each input is a column of its own."""
-        return torch.equal(self.owner, torch.arange(self.owner.shape[1]).expand_as(self.owner))
-
-    def add_up(self, by_input: Tensor, sequence: Tensor) -> Tensor:
-        """Add up what inputs have, [R, C, N], to what columns have, [R, C, G].
-
-        Args:
-            by_input: for each input, [R, C, N].
-            sequence: which of the B sequences each row belongs to, [R].
-        """
-        if self.apart:
-            return by_input
-        owner = self.owner[sequence][:, None].expand(by_input.shape).to(by_input.device)
-        total = by_input.new_zeros(*by_input.shape[:2], self.moving.shape[1])
-        return total.scatter_add(2, owner, by_input)
-
-    def restricted(self, velocity: Tensor, sequence: Tensor, column: Tensor) -> Tensor:
-        """Return velocities [I, N, D] of the inputs of one column each, 0 elsewhere.
-
-        Args:
-            velocity: of all inputs, [I, N, D].
-            sequence: which of the B sequences each belongs to, [I].
-            column: what it is restricted to, [I].
-        """
-        own = (self.owner[sequence] == column[:, None]) & self.movable[sequence]
-        return velocity.masked_fill(~own[..., None].to(velocity.device), 0)
-
-
-def cheaper(asked: Asked, effort: Tensor, columns: Columns, cost: Cost) -> Tensor:
-    """Tell the rows whose derivatives along columns cost less than their pullbacks, [R] bool.
+def cheaper(query: Query, effort: Tensor, groups: Groups, cost: DirectionCost) -> Tensor:
+    """Tell the rows whose derivatives along groups cost less than their pullbacks, [R] bool.
 
     It is told for each row alone, so that it does not depend on what runs together.
 
     Args:
-        asked: what is asked for.
+        query: what is asked for.
         effort: of one pass for each target, [R, C].
-        columns: what the directions are.
+        groups: what the directions are.
         cost: of a pass along a direction.
     """
-    passes = columns.moving.sum(1)[asked.sequence]
-    pullbacks = (effort * asked.wanted).sum(1)
-    furthest = (effort * asked.needed).amax(1)
+    passes = groups.moving.sum(1)[query.sequence]
+    pullbacks = (effort * query.wanted).sum(1)
+    furthest = (effort * query.needed).amax(1)
     along = passes * furthest * cost.of(furthest)
-    return asked.wanted.any(1) & (passes > 0) & (along < pullbacks)
+    return query.wanted.any(1) & (passes > 0) & (along < pullbacks)
 
 
-def follow(push: Push, pairs: Pairs, columns: Columns, limit: int) -> Found:
-    """Return F, and its derivative along the velocity of each column.
+def follow(push: Push, batch: RowBatch, groups: Groups, limit: int) -> Answer:
+    """Return F, and its derivative along the velocity of each group.
 
     Args:
         push: runs rows forward.
-        pairs: what is asked for.
-        columns: what the directions are.
+        batch: what is asked for.
+        groups: what the directions are.
         limit: directions that are run at once.
     """
-    places = pairs.needed.any(0).nonzero()[:, 0]
-    some = pairs.part(torch.arange(len(pairs.points)), places)
-    value = torch.full(pairs.target.shape, torch.nan).to(pairs.points)
+    places = batch.needed.any(0).nonzero()[:, 0]
+    some = batch.part(torch.arange(len(batch.points)), places)
+    value = torch.full(batch.target.shape, torch.nan).to(batch.points)
     forward = push(some.points, some.sequence, some.target)
     value[:, places] = forward.value.masked_fill(~some.needed.to(value.device), torch.nan).to(value)
-    moving = columns.moving[some.sequence]
+    moving = groups.moving[some.sequence]
     found = torch.zeros(*some.target.shape, moving.shape[1]).to(value)
-    for rows, column in _batches(moving, limit):
+    for rows, group in _batches(moving, limit):
         velocity = some.velocity[rows.to(some.velocity.device)]
-        direction = columns.restricted(velocity, some.sequence[rows], column)
-        found[rows, :, column] = forward.along(rows, direction).to(found)
-    gradient = torch.zeros(*pairs.target.shape, moving.shape[1]).to(value)
+        direction = groups.restricted(velocity, some.sequence[rows], group)
+        found[rows, :, group] = forward.along(rows, direction).to(found)
+    gradient = torch.zeros(*batch.target.shape, moving.shape[1]).to(value)
     gradient[:, places] = found.masked_fill(~some.wanted[..., None].to(found.device), 0)
-    return Found(value, gradient, torch.ones(len(some.points), dtype=torch.int64))
+    return Answer(value, gradient, torch.ones(len(some.points), dtype=torch.int64))
 
 
 def _batches(moving: Tensor, limit: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield rows and columns that move, [R, G], so many at a time."""
+    """Yield rows and groups that move, [R, G], so many at a time."""
     for part in moving.nonzero().split(limit):
         yield part[:, 0], part[:, 1]
 

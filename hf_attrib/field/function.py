@@ -14,7 +14,8 @@ from hf_attrib.errors import InputError
 from hf_attrib.execution import RowRunner
 from hf_attrib.field.base import Field
 from hf_attrib.field.decomposition import Linearisation, Pushforward
-from hf_attrib.field.directions import derivative
+from hf_attrib.field.directions import NEVER, DirectionCost, derivative
+from hf_attrib.field.groups import Groups, Targets
 from hf_attrib.field.hidden import Layered
 from hf_attrib.field.space import Space
 from hf_attrib.targets import TARGETS, Target, likeliest_others
@@ -33,13 +34,14 @@ class FunctionField(Field):
         row_budget: rows run at once.
         space: what lies around the input, for methods that draw from it.
         hidden: maps embeddings [R, N, D] to states of which the function is then a function.
+        groups: what scores that are linear in gradients are added up to; by default each input.
+        direction_cost: of a pass along a direction; by default there is none.
 
     >>> square = FunctionField(lambda z: (z**2).sum((-1, -2))[:, None], targets=1, positions=2)
     >>> square(torch.ones(1, 1, 1, 2, 3)).gradient.shape
     torch.Size([1, 1, 1, 2, 3])
     """
 
-    precision = torch.finfo(torch.float64).eps
     logits: Callable[[Tensor], Tensor] | None = None
     ids: Tensor
 
@@ -72,7 +74,7 @@ class FunctionField(Field):
     def rivals(self, x: Tensor, count: int) -> Tensor:
         """Return the likeliest tokens besides the targets' at x [B, 1, N, D], [B, T, count]."""
         if self.logits is None:
-            return super().rivals(x, count)
+            raise InputError("a field of a plain function has no logits, so tokens have no rivals")
         return likeliest_others(self.logits(x[:, 0]), self.ids, count)
 
     def __init__(
@@ -83,18 +85,44 @@ class FunctionField(Field):
         row_budget: int = 8,
         space: Space | None = None,
         hidden: Callable[[Tensor], Tensor] | None = None,
+        *,
+        groups: Groups | None = None,
+        direction_cost: DirectionCost = NEVER,
     ) -> None:
-        movable = torch.ones(1, positions, dtype=torch.bool)
-        super().__init__(1, targets, movable, RowRunner(row_budget))
+        valid = torch.ones(1, targets, dtype=torch.bool)
+        super().__init__(
+            torch.ones(1, positions, dtype=torch.bool),
+            Targets(valid, positions * valid.long(), valid.long()),
+            RowRunner(row_budget),
+            space=space,
+            groups=groups,
+            direction_cost=direction_cost,
+            precision=torch.finfo(torch.float64).eps,
+        )
         self.function = function if hidden is None else lambda z: function(hidden(z))
         self.hidden, self._after = hidden, function
-        if space is not None:
-            self.space = space
 
     def evaluate(self, points: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
         """Return the function's columns."""
         with torch.no_grad():
             return self.function(points).gather(1, target)
+
+    def evaluate_without(
+        self,
+        kept: Tensor,
+        sequence: Tensor,
+        target: Tensor,
+        mode: str,
+        stand_in: int | None,
+    ) -> Tensor:
+        """Refuse: a function has no tokens and no attention.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            f"a plain function has no tokens to take away by {mode!r}; take mode 'embed'."
+        )
 
     def linearise(self, points: Tensor, sequence: Tensor, target: Tensor) -> Linearisation:
         """Return the function's columns and their gradients."""
@@ -110,11 +138,17 @@ class FunctionField(Field):
     def layered(self, points: Tensor, sequence: Tensor, target: Tensor) -> Layered:
         """Return the hidden states."""
         if self.hidden is None:
-            return super().layered(points, sequence, target)
+            raise InputError(
+                "a field of a plain function has no hidden layer; take an attack without one."
+            )
         with torch.enable_grad():
             leaf = points.detach().clone().requires_grad_()
             states = self.hidden(leaf)
             return Layered(leaf, states, self._after(states).gather(1, target))
+
+    def rounded(self, points: Tensor) -> Tensor:
+        """Return points as they are: a function computes in their precision."""
+        return points
 
     def pushforward(self, points: Tensor, sequence: Tensor, target: Tensor) -> Pushforward:
         """Return the function's columns and their derivatives along directions."""

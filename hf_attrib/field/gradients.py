@@ -1,39 +1,31 @@
-"""Gradients of pairs of a point and a target: which forward serves which, one pullback for each."""
+"""Which gradients are asked for, and which forward pass serves which of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
-from hf_attrib.field.decomposition import Linearisation
-
 __all__ = [
-    "Asked",
+    "Answer",
     "Contraction",
-    "Found",
-    "Linearise",
-    "Locate",
-    "Pairs",
+    "PointsOf",
+    "Query",
+    "RowBatch",
     "cheapest_blocks",
-    "differentiate",
     "dot",
     "flattened",
+    "one_target_each",
 ]
 
 #: Maps a gradient [R, N, D] and a velocity, broadcastable to it, to what a method keeps of them,
 #: usually [R, N]. It is applied at once, so that no K x T x N x D tensor ever exists.
 Contraction: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-
 #: Maps numbers of rows, [r], to their points and velocities, [r, N, D] each.
-Locate: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
-
-#: Maps points [R, N, D], their sequences [R] and targets [R, C] to F and its pullback.
-Linearise: TypeAlias = Callable[[Tensor, Tensor, Tensor], Linearisation]
-
+PointsOf: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 #: Blocks of targets must save a tenth by the model of their cost, which is only a model.
 _WORTH = 0.9
@@ -45,14 +37,14 @@ def dot(gradient: Tensor, velocity: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Pairs:
-    """Rows, and the targets of each that are asked for.
+class RowBatch:
+    """Rows that run together, with their points.
 
     Args:
         points: embeddings, [R, N, D].
         velocity: what gradients are contracted with, [R, N, D].
         sequence: which of the B sequences each row belongs to, [R], on the CPU.
-        target: which of its T targets each column means, [R, C], on the CPU.
+        target: which of its T targets each entry means, [R, C], on the CPU.
         needed: where F is asked for, [R, C] bool, on the CPU.
         wanted: where the gradient is, too, [R, C] bool, on the CPU.
     """
@@ -64,39 +56,41 @@ class Pairs:
     needed: Tensor
     wanted: Tensor
 
-    def part(self, rows: Tensor, columns: Tensor) -> Pairs:
-        """Return some columns of some rows."""
+    def part(self, rows: Tensor, entries: Tensor) -> RowBatch:
+        """Return some target entries of some rows."""
         here = rows.to(self.points.device)
-        tables = (t[rows][:, columns] for t in (self.target, self.needed, self.wanted))
-        return Pairs(self.points[here], self.velocity[here], self.sequence[rows], *tables)
+        tables = (t[rows][:, entries] for t in (self.target, self.needed, self.wanted))
+        return RowBatch(self.points[here], self.velocity[here], self.sequence[rows], *tables)
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
-    """What is asked of rows whose points are made when they are run.
+class Query:
+    """Values and gradients that are asked for, of rows whose points are made when they run.
 
     Args:
-        locate: maps numbers of rows to their points and velocities.
-        sequence: as for :class:`Pairs`, and so are the others.
-        target: [R, C].
-        needed: [R, C] bool.
-        wanted: [R, C] bool.
+        points_of: maps numbers of rows to their points and velocities.
+        sequence: which of the B sequences each row belongs to, [R], on the CPU.
+        target: which of its T targets each entry means, [R, C], on the CPU.
+        needed: where F is asked for, [R, C] bool, on the CPU.
+        wanted: where the gradient is, too, [R, C] bool, on the CPU.
     """
 
-    locate: Locate
+    points_of: PointsOf
     sequence: Tensor
     target: Tensor
     needed: Tensor
     wanted: Tensor
 
-    def at(self, rows: Tensor) -> Pairs:
+    def __len__(self) -> int:
+        return len(self.sequence)
+
+    def at(self, rows: Tensor) -> RowBatch:
         """Return some rows with their points."""
         tables = (self.sequence, self.target, self.needed, self.wanted)
-        return Pairs(*self.locate(rows), *(table[rows] for table in tables))
+        return RowBatch(*self.points_of(rows), *(table[rows] for table in tables))
 
 
-@dataclass(frozen=True, eq=False)
-class Found:
+class Answer(NamedTuple):
     """What was found for R rows of C targets.
 
     Args:
@@ -133,79 +127,40 @@ def flattened(points: Tensor, sequences: int, targets: int) -> tuple[Tensor, Ten
     return points.flatten(0, 2), sequence, target
 
 
-def differentiate(
-    linearise: Linearise,
-    pairs: Pairs,
-    blocks: Iterable[Tensor],
-    movable: Tensor,
-    contract: Contraction,
-) -> Found:
-    """Return F and contracted gradients of pairs.
+def one_target_each(wanted: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield rows, one wanted target of each, and both as weights [R, C], until none is left.
+
+    Rows take turns together, so that as many pullbacks are run as the busiest row has targets.
 
     Args:
-        linearise: runs rows forward.
-        pairs: what is asked for.
-        blocks: columns that share a forward pass; together, all of them.
-        movable: where inputs may move, [B, N] bool; gradients are 0 elsewhere.
-        contract: what to keep of a gradient.
-    """
-    value = torch.full(pairs.target.shape, torch.nan).to(pairs.points)
-    gradient: Tensor | None = None
-    forward = torch.zeros(len(pairs.points), dtype=torch.int64)
-    for columns in blocks:
-        rows = pairs.needed[:, columns].any(1).nonzero()[:, 0]
-        if not len(rows):
-            continue
-        some = pairs.part(rows, columns)
-        linear = linearise(some.points, some.sequence, some.target)
-        found = linear.value.masked_fill(~some.needed.to(value.device), torch.nan)
-        value[rows[:, None], columns] = found.to(value)
-        fixed = ~movable[some.sequence][..., None].to(some.points.device)
-        for these, column, weights in _turns(some.wanted):
-            pulled = linear.pullback(weights).masked_fill(fixed, 0)
-            kept = contract(pulled, some.velocity)[these]
-            if gradient is None:
-                gradient = torch.zeros(*pairs.target.shape, *kept.shape[1:]).to(kept)
-            gradient[rows[these], columns[column]] = kept
-        forward[rows] += 1
-        del linear  # its graph, before the next block makes another
-    if gradient is None:  # only values were asked for
-        nothing = contract(torch.zeros_like(pairs.points), pairs.velocity)
-        gradient = torch.zeros(*pairs.target.shape, *nothing.shape[1:]).to(nothing)
-    return Found(value, gradient, forward)
-
-
-def _turns(wanted: Tensor) -> Iterable[tuple[Tensor, Tensor, Tensor]]:
-    """Yield rows, one wanted column of each, and both as weights [R, C], until none is left.
-
-    Rows take turns together, so that as many pullbacks are run as the busiest row has columns.
+        wanted: where gradients are asked for, [R, C] bool.
     """
     count = wanted.sum(1)
     order = wanted.int().argsort(dim=1, descending=True, stable=True)
     for turn in range(int(count.max())):
         rows = (count > turn).nonzero()[:, 0]
-        column = order[rows, turn]
+        target = order[rows, turn]
         weights = torch.zeros(wanted.shape)
-        weights[rows, column] = 1
-        yield rows, column, weights
+        weights[rows, target] = 1
+        yield rows, target, weights
 
 
 def cheapest_blocks(effort: Tensor, wanted: Tensor) -> tuple[Tensor, ...]:
-    """Return blocks of columns, each run no further than it needs, as many as cost least.
+    """Return blocks of targets, each run no further than it needs, as many as cost least.
 
     A pass costs about the same forward as backward.
 
     Args:
-        effort: of one pass for each column, [C].
+        effort: of one pass for each target, [C].
         wanted: where gradients are asked for, [R, C] bool.
     """
-    columns = torch.arange(len(effort))
+    every = torch.arange(len(effort))
 
     def cost(count: int) -> float:
-        blocks = columns.tensor_split(count)
+        blocks = every.tensor_split(count)
         passes = (1 + int(wanted[:, block].sum(1).max()) for block in blocks)
         return sum(float(effort[b].max()) * p for b, p in zip(blocks, passes, strict=True))
 
-    counts = [2**k for k in range(len(columns).bit_length())]
+    counts = [2**k for k in range(len(every).bit_length())]
     best = min(counts, key=cost)
-    return columns.tensor_split(best if cost(best) < _WORTH * cost(1) else 1)
+    return every.tensor_split(best if cost(best) < _WORTH * cost(1) else 1)

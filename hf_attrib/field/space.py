@@ -13,6 +13,8 @@ from math import log
 import torch
 from torch import Tensor
 
+from hf_attrib.errors import InputError
+
 __all__ = ["Space", "Table"]
 
 #: Rows of a table looked up at once.
@@ -30,6 +32,11 @@ class Table:
     def __init__(self, embed: Callable[[Tensor], Tensor], size: int) -> None:
         self.embed = embed
         self.size = size
+
+    @cached_property
+    def width(self) -> int:
+        """D, how many coordinates an embedding has."""
+        return self.embed(torch.zeros(1, dtype=torch.int64)).shape[-1]
 
     @cached_property
     def mean(self) -> Tensor:
@@ -101,11 +108,26 @@ class Space:
         tables: the tables that embed tokens: one, or an encoder's and a decoder's.
         table_of: which of them each position belongs to, [N], on the CPU.
         reference: maps the number of a sample and a seed to a reference input x', [B, 1, N, D].
+        inputs: the inputs x themselves, [B, 1, N, D], where they are known.
+        stand_in: id of a token that stands for nothing, if there is one.
     """
 
     tables: tuple[Table, ...]
     table_of: Tensor
     reference: Callable[[int, int], Tensor]
+    inputs: Tensor | None = None
+    stand_in: int | None = None
+
+    @property
+    def x(self) -> Tensor:
+        """The inputs themselves, [B, 1, N, D].
+
+        Raises:
+            InputError: the space was made without them.
+        """
+        if self.inputs is None:
+            raise InputError("this embedding space was made without its inputs; give them as well.")
+        return self.inputs
 
     @cached_property
     def scale(self) -> Tensor:

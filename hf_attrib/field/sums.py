@@ -10,8 +10,9 @@ from torch import Tensor
 
 from hf_attrib.field.base import Field
 from hf_attrib.field.decomposition import Linearisation, Pushforward
-from hf_attrib.field.gradients import Asked, Contraction
+from hf_attrib.field.groups import Groups, Targets
 from hf_attrib.field.hidden import Layered
+from hf_attrib.field.space import Space
 from hf_attrib.targets import Target
 
 __all__ = ["SpanField"]
@@ -23,18 +24,36 @@ class SpanField(Field):
     Args:
         tokens: a field with a target for each of T generated tokens.
         members: which of them each of S spans adds up, [B, S, T] bool, on the CPU.
+        space: the embedding space around the inputs; by default that of the tokens.
+        groups: what scores are added up to; by default each input.
     """
 
-    def __init__(self, tokens: Field, members: Tensor) -> None:
-        spans = members.shape[1]
-        super().__init__(tokens.sequences, spans, tokens.movable, tokens.runner, tokens.progress)
+    def __init__(
+        self,
+        tokens: Field,
+        members: Tensor,
+        space: Space | None = None,
+        groups: Groups | None = None,
+    ) -> None:
+        reach = (members * tokens.each.reach[:, None]).amax(-1)  # that of the last token
+        spans = Targets(members.any(-1), reach, members.sum(-1), passes=tokens.each.passes)
+        super().__init__(
+            tokens.movable,
+            spans,
+            tokens.runner,
+            tokens.progress,
+            space=tokens._space if space is None else space,
+            groups=groups,
+            direction_cost=tokens.direction_cost,
+            resolution=tokens.resolution,
+            precision=tokens.precision,
+        )
         self.tokens = tokens
         self.members = members
+        # What it runs counts as run by the tokens' field.
         self.forward_rows = tokens.forward_rows
         self.backward_rows = tokens.backward_rows
         self.directional_rows = tokens.directional_rows
-        self.resolution, self.precision = tokens.resolution, tokens.precision
-        self.direction_cost, self.passes = tokens.direction_cost, tokens.passes
 
     def aimed(self, target: str | Target, ids: Tensor | None = None) -> Field:
         """Return sums of another scalar of the tokens' logits; ids are of each token, [B, T]."""
@@ -51,41 +70,22 @@ class SpanField(Field):
         """Return points as the model sees them, in its own precision."""
         return self.tokens.rounded(points)
 
-    def value(self, points: Tensor) -> Tensor:
-        """Return F at points [K, B, S or 1, N, D], [K, B, S]."""
-        before = self.forward_rows.clone()
-        value = super().value(points)
-        self._count_passes(before)
-        return value
-
-    def _differentiate(self, asked: Asked, contract: Contraction) -> tuple[Tensor, Tensor]:
-        before = self.forward_rows.clone()
-        found = super()._differentiate(asked, contract)
-        self._count_passes(before)
-        return found
-
-    def _count_passes(self, before: Tensor) -> None:
-        """Count as many rows more as tokens take passes of their own."""
-        self.forward_rows += (self.tokens.passes - 1) * (self.forward_rows - before)
-
-    def valid(self) -> Tensor:
-        """Return which spans are no padding of the batch, [B, S] bool."""
-        return self.members.any(-1)
-
-    def reads(self) -> Tensor:
-        """Return which inputs any token of each span can depend on, [B, S, N]."""
-        reads = self.tokens.reads().expand(*self.members.shape[::2], -1)
-        return torch.einsum("bst,btn->bsn", self.members.float(), reads.float()) > 0
-
-    def effort(self, sequence: Tensor, target: Tensor) -> Tensor:
-        """Return what a pass costs for each span: as much as for its last token, [R, C]."""
-        every = torch.arange(self.tokens.targets)
-        of_token = self.tokens.effort(sequence, every.expand(len(sequence), -1))
-        return (self.members[sequence[:, None], target] * of_token[:, None]).amax(-1)
-
     def evaluate(self, points: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
         """Return F of the spans asked for, [R, C]."""
         value = self.tokens.evaluate(points, sequence, self._tokens(sequence, target))
+        return self._summed(value, sequence, target)
+
+    def evaluate_without(
+        self,
+        kept: Tensor,
+        sequence: Tensor,
+        target: Tensor,
+        mode: str,
+        stand_in: int | None,
+    ) -> Tensor:
+        """Return F of the spans asked for, without some inputs, [R, C]."""
+        tokens = self._tokens(sequence, target)
+        value = self.tokens.evaluate_without(kept, sequence, tokens, mode, stand_in)
         return self._summed(value, sequence, target)
 
     def linearise(self, points: Tensor, sequence: Tensor, target: Tensor) -> Linearisation:

@@ -93,7 +93,7 @@ def integrate(field: Field, pieces: Sequence[Path], budget: Budget) -> Decomposi
         :math:`\sum_n |A_n - \hat A_n|`, [B, T], in units of F.
     """
     nodes = Nodes(field, pieces)
-    shape = field.sequences, field.targets, field.columns.moving.shape[1]
+    shape = field.sequences, field.targets, field.groups.moving.shape[1]
     scores = torch.zeros(shape, dtype=torch.float64)
     bound, reference = torch.zeros_like(scores[..., 0]), torch.zeros_like(scores[..., 0])
     meshes, residuals = _first_meshes(nodes), Residuals(nodes)
@@ -155,7 +155,7 @@ def _halved(mesh: Mesh, residuals: Residuals, budget: Budget) -> Mesh | None:
 
 def _integral(mesh: Mesh, nodes: Nodes) -> Tensor:
     """Return the scores that a mesh makes, [N]."""
-    scores = torch.zeros(nodes.field.columns.moving.shape[1], dtype=torch.float64)
+    scores = torch.zeros(nodes.field.groups.moving.shape[1], dtype=torch.float64)
     for piece, at in enumerate(mesh.positions):
         if len(at) < 2:
             continue

@@ -8,7 +8,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from hf_attrib.field import Field, Path
+from hf_attrib.field import Field, Path, Query
 from hf_attrib.integration.mesh import Mesh, Node
 
 __all__ = ["Nodes"]
@@ -98,7 +98,9 @@ class Nodes:
         lacking = torch.zeros(len(nodes), self.field.targets, dtype=torch.bool)
         for row, some in enumerate(targets):
             lacking[row, some] = True
-        found = self.field.pairs(locate, sequence, lacking, lacking & ~torch.tensor(idle)[:, None])
+        every = torch.arange(self.field.targets).expand(lacking.shape)
+        wanted = lacking & ~torch.tensor(idle)[:, None]
+        found = self.field.gradients(Query(locate, sequence, every, lacking, wanted))
         self.like = found[0]  # whose type and device results are brought back to
         value, gradient = (tensor.cpu() for tensor in found)
         for row, (node, some) in enumerate(zip(nodes, targets, strict=True)):

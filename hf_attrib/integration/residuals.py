@@ -73,7 +73,7 @@ class Residuals:
                 if len(at) > 1 and (known is None or known.positions != at):
                     alike.setdefault((mesh.walk, piece, at), []).append(mesh.target)
         for (walk, piece, at), targets in alike.items():
-            some = max(1, _AT_ONCE // (len(at) * self.nodes.field.columns.moving.shape[1]))
+            some = max(1, _AT_ONCE // (len(at) * self.nodes.field.groups.moving.shape[1]))
             for first in range(0, len(targets), some):
                 self._measure(walk, piece, at, targets[first : first + some])
 

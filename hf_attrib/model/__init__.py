@@ -10,9 +10,9 @@ from hf_attrib.model.embedding_field import EmbeddingField, Observation
 from hf_attrib.model.generation import Transcriber
 from hf_attrib.model.isolation import isolated
 from hf_attrib.model.loading import DTYPES, check_device, load_model
-from hf_attrib.model.self_check import Verdict
+from hf_attrib.model.self_check import Verdict, check_model
 from hf_attrib.model.sites import sites_of, vocabulary
-from hf_attrib.model.space import space_of
+from hf_attrib.model.space import space_of, tables_of
 from hf_attrib.model.stepwise import StepwiseField
 
 __all__ = [
@@ -24,11 +24,13 @@ __all__ = [
     "Transcriber",
     "Verdict",
     "check_device",
+    "check_model",
     "collate",
     "device_of",
     "isolated",
     "load_model",
     "sites_of",
     "space_of",
+    "tables_of",
     "vocabulary",
 ]

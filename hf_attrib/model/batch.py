@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from hf_attrib.text import Span, TokenSequence
 
-__all__ = ["Batch", "collate"]
+__all__ = ["Batch", "collate", "padded"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +43,11 @@ class Batch:
     contrast: Tensor | None
     movable: Tensor
 
+    @property
+    def reach(self) -> Tensor:
+        """How many of the N input positions each target can depend on, [B, T]: none behind it."""
+        return self.encoder_ids.shape[1] + self.positions + 1
+
     def columns(self, sequence: int) -> Tensor:
         """Return which of the N positions hold tokens of one sequence, in order."""
         return torch.cat([self.encoder_mask[sequence], self.decoder_mask[sequence]]).nonzero()[:, 0]
@@ -62,6 +68,16 @@ class Batch:
             places = self.columns(b)[: int(sizes.sum())]
             owners[b, places] = torch.arange(len(own)).repeat_interleave(sizes)
         return owners
+
+    def rows(self, sequence: Tensor) -> Batch:
+        """Return a batch of R rows, each a sequence of this one; which may come more than once.
+
+        Args:
+            sequence: which of the B sequences each row is, [R].
+        """
+        tables = [getattr(self, f.name) for f in fields(self)]
+        chosen: list[Any] = [table if table is None else table[sequence] for table in tables]
+        return Batch(*chosen)
 
     def step(self, target: int) -> Batch:
         """Return a batch of one sequence cut off where one of its targets is predicted."""
@@ -103,20 +119,25 @@ def collate(
     sides = [m.split([len(e), len(d)]) for m, e, d in zip(movable, encoders, decoders, strict=True)]
     responses = [s.response.ids for s in sequences]
     return Batch(
-        encoder_ids=_pad(encoders, pad),
-        encoder_mask=_pad([torch.ones_like(e) for e in encoders], 0),
-        decoder_ids=_pad(decoders, pad),
-        decoder_mask=_pad([torch.ones_like(d) for d in decoders], 0),
-        positions=_pad(positions, 0),
-        targets=_pad(responses, pad),
-        valid=_pad([torch.ones_like(r, dtype=torch.bool) for r in responses], False),
-        contrast=None if contrast is None else _pad(contrast, pad),
+        encoder_ids=padded(encoders, pad),
+        encoder_mask=padded([torch.ones_like(e) for e in encoders], 0),
+        decoder_ids=padded(decoders, pad),
+        decoder_mask=padded([torch.ones_like(d) for d in decoders], 0),
+        positions=padded(positions, 0),
+        targets=padded(responses, pad),
+        valid=padded([torch.ones_like(r, dtype=torch.bool) for r in responses], False),
+        contrast=None if contrast is None else padded(contrast, pad),
         movable=torch.cat(
-            [_pad([e for e, _ in sides], False), _pad([d for _, d in sides], False)], 1
+            [padded([e for e, _ in sides], False), padded([d for _, d in sides], False)], 1
         ),
     )
 
 
-def _pad(rows: Sequence[Tensor], value: int | bool) -> Tensor:
-    """Stack rows of different lengths, filled up on the right."""
+def padded(rows: Sequence[Tensor], value: int | bool) -> Tensor:
+    """Stack rows of different lengths, filled up on the right.
+
+    Args:
+        rows: each [L] of its own length.
+        value: what they are filled up with.
+    """
     return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=value)

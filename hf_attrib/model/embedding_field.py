@@ -11,10 +11,19 @@ from torch import Tensor
 
 from hf_attrib.errors import ProcessError, UnsupportedModelError
 from hf_attrib.execution import Progress, RowRunner, silent
-from hf_attrib.execution.rows import usual_rows
-from hf_attrib.field import Field, Linearisation, Pushforward
-from hf_attrib.field.directions import Cost
-from hf_attrib.field.hidden import Layered
+from hf_attrib.execution.rows import default_rows
+from hf_attrib.field import (
+    NEVER,
+    DirectionCost,
+    Field,
+    Groups,
+    Layered,
+    Linearisation,
+    Pushforward,
+    Space,
+    Targets,
+)
+from hf_attrib.model.ablation import check_mask, without
 from hf_attrib.model.batch import Batch
 from hf_attrib.model.devices import device_of
 from hf_attrib.model.forward import Forward, inputs_of, select, unmoving
@@ -47,6 +56,9 @@ class EmbeddingField(Field):
         target: the scalar to explain.
         runner: runs rows; by default as many at once as are usual for their length.
         progress: called with (nodes done, nodes in all).
+        space: the embedding space around the batch.
+        groups: what scores are added up to; by default each input.
+        spent: forward rows of each sequence that were run before the field was made.
     """
 
     def __init__(
@@ -57,22 +69,32 @@ class EmbeddingField(Field):
         target: Target,
         runner: RowRunner | None = None,
         progress: Progress = silent,
+        *,
+        space: Space | None = None,
+        groups: Groups | None = None,
+        spent: int = 0,
     ) -> None:
-        count, width = batch.movable.shape
-        runner = runner or RowRunner(
-            usual_rows(width, torch.device(device_of(sites.modules["decoder"])))
+        reader, cost = sites.modules["decoder"], NEVER
+        if space is not None and not lacks(model):
+            cost = DirectionCost(_DIRECTION, _DIRECTION * _ATTENTION / space.tables[-1].width)
+        super().__init__(
+            batch.movable,
+            Targets(batch.valid, batch.reach, batch.valid.long()),
+            runner
+            or RowRunner(default_rows(batch.movable.shape[1], torch.device(device_of(reader)))),
+            progress,
+            space=space,
+            groups=groups,
+            direction_cost=cost,
+            resolution=target.resolution,
+            precision=torch.finfo(model.dtype).eps,
+            spent=spent,
         )
-        super().__init__(count, batch.targets.shape[1], batch.movable, runner, progress)
         self.model = model
         self.sites = sites
         self.batch = batch
         self.target = target
-        self.resolution = target.resolution
-        self.precision = torch.finfo(model.dtype).eps
         self.forward = Forward(model, sites, batch)
-        if not lacks(model):
-            width = int(sites.modules["decoder"].weight.shape[-1])  # type: ignore[index]
-            self.direction_cost = Cost(_DIRECTION, _DIRECTION * _ATTENTION / width)
 
     def observe(self) -> Observation:
         """Run the batch as it is."""
@@ -167,26 +189,28 @@ class EmbeddingField(Field):
         chosen = select(logits, index).to(_precise(logits.dtype))
         return TARGETS["log_prob"](chosen, ids, None)
 
-    def valid(self) -> Tensor:
-        """Return which targets are no padding of the batch, [B, T] bool."""
-        return self.batch.valid
-
-    def reads(self) -> Tensor:
-        """Return which inputs each target can depend on, [B, T, N]: none behind its position."""
-        encoder, decoder = self.batch.encoder_ids.shape[1], self.batch.decoder_ids.shape[1]
-        behind = torch.arange(decoder) > self.batch.positions[..., None]
-        return torch.nn.functional.pad(~behind, (encoder, 0), value=True)
-
-    def effort(self, sequence: Tensor, target: Tensor) -> Tensor:
-        """Return how many positions each target reads, [R, C]."""
-        positions = self.batch.positions[sequence].gather(1, target)
-        return self.batch.encoder_ids.shape[1] + positions + 1
-
     def evaluate(self, points: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
         """Return F at injected embeddings, [R, C]."""
         length = int(self.forward.reach(sequence, target).max())
         with torch.no_grad(), injected(self.sites, self.forward.split(points, length)):
             return self._value(*self.forward.logits(sequence, target, length), sequence, target)
+
+    def evaluate_without(
+        self,
+        kept: Tensor,
+        sequence: Tensor,
+        target: Tensor,
+        mode: str,
+        stand_in: int | None,
+    ) -> Tensor:
+        """Return F without some inputs, [R, C]."""
+        if mode == "attention":
+            check_mask(self.model, self.sites, self.batch)
+        rows = without(self.batch, kept, sequence, mode, stand_in)
+        forward, every = Forward(self.model, self.sites, rows), torch.arange(len(kept))
+        with torch.no_grad():
+            length = int(forward.reach(every, target).max())
+            return self._value(*forward.logits(every, target, length), sequence, target)
 
     def linearise(self, points: Tensor, sequence: Tensor, target: Tensor) -> Linearisation:
         """Return F at injected embeddings and its pullback."""

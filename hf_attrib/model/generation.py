@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -115,59 +114,75 @@ class Transcriber:
         self.tokenizer = tokenizer
         self.special = _special_ids(model, tokenizer)
 
-    def transcribe(
-        self, request: Request, template_options: Mapping[str, Any], generation: Mapping[str, Any]
-    ) -> TokenSequence:
-        """Tokenise a prompt, and its response or let the model generate one.
+    def prompt(self, request: Request) -> Tokens:
+        """Tokenise a prompt; nothing runs.
 
         Args:
-            request: what to transcribe.
-            template_options: further arguments of the chat template.
+            request: whose prompt.
+
+        Raises:
+            InputError: it is empty, too long, or cannot be tokenised.
+        """
+        if request.prompt is not None:
+            tokens = encode_prompt(
+                self.tokenizer, request.prompt, request.template_options, self.special
+            )
+        else:
+            ids, config = as_ids(request.input_ids, "input_ids"), self.model.generation_config
+            if ids[0] == config.pad_token_id not in (config.bos_token_id, config.eos_token_id):
+                raise InputError(
+                    "input_ids begin with padding; cut it off, since it would be read."
+                )
+            tokens = wrap(self.tokenizer, ids, "prompt", self.special)
+        self._check_range(tokens, "prompt")
+        return tokens
+
+    def sequence(
+        self, prompt: Tokens, request: Request, generation: Mapping[str, Any]
+    ) -> TokenSequence:
+        """Return a prompt with its response: the one that was given, or what the model generates.
+
+        Args:
+            prompt: what :meth:`prompt` returned.
+            request: that it is of.
             generation: arguments of ``generate``.
 
         Raises:
-            InputError: something is empty, or cannot be tokenised or generated.
+            InputError: the response is empty or too long, or nothing can be generated.
         """
-        prompt = self._prompt(request, template_options)
-        self._check_range(prompt, "prompt")
-        sequence = self._answered(prompt, request, generation)
+        if not request.answered:
+            sequence = self._generate(prompt, generation)
+        elif generation:
+            names = ", ".join(sorted(generation))
+            raise InputError(f"a response was given, so nothing is generated; remove {names}.")
+        else:
+            sequence = TokenSequence(prompt, self._decoder_start(), self._given(request))
         self._check_range(sequence.response, "response")
         read = [len(sequence.prompt), len(sequence.inputs) - len(sequence.prompt)]
         self._check_length(max(read) if len(sequence.start) else sum(read))
         return sequence
 
-    def stand_in(
-        self, request: Request, template_options: Mapping[str, Any], generation: Mapping[str, Any]
-    ) -> Request:
-        """Return a request with an answer as long as generation could write, of no meaning.
+    def stand_in(self, prompt: Tokens, generation: Mapping[str, Any]) -> TokenSequence:
+        """Return a prompt with an answer as long as generation could write, of no meaning.
 
         Args:
-            request: a prompt without a response.
-            template_options: further arguments of the chat template.
+            prompt: what :meth:`prompt` returned.
             generation: arguments of ``generate``.
 
         Raises:
             InputError: there is room for no token.
         """
-        prompt = self._prompt(request, template_options)
         count = most_new_tokens(self.model, generation, len(prompt))
-        return replace(request, response_ids=[int(prompt.ids[-1])] * count)
+        ids = [int(prompt.ids[-1])] * count
+        return self.sequence(prompt, Request(input_ids=prompt.ids, response_ids=ids), {})
 
-    def _answered(
-        self, prompt: Tokens, request: Request, generation: Mapping[str, Any]
-    ) -> TokenSequence:
-        if request.response is None and request.response_ids is None:
-            return self._generate(prompt, generation)
-        if generation:
-            names = ", ".join(sorted(generation))
-            raise InputError(f"a response was given, so nothing is generated; remove {names}.")
+    def _given(self, request: Request) -> Tokens:
+        """Return the response that came with a prompt."""
         if request.response is not None:
             response = encode_response(self.tokenizer, request.response, self.special)
-            response = self._forced_start() + response
-        else:
-            ids = as_ids(request.response_ids, "response_ids")
-            response = self.generated(_without_padding(ids, self.model.generation_config))
-        return TokenSequence(prompt, self._decoder_start(), response)
+            return self._forced_start() + response
+        ids = as_ids(request.response_ids, "response_ids")
+        return self.generated(_without_padding(ids, self.model.generation_config))
 
     def _check_range(self, tokens: Tokens, name: str) -> None:
         """Refuse ids that would fail deep inside the model."""
@@ -187,14 +202,6 @@ class Transcriber:
                 f"{type(self.model).__name__} reads at most {limit} tokens, but would read "
                 f"{length}. Shorten the prompt or the response."
             )
-
-    def _prompt(self, request: Request, template_options: Mapping[str, Any]) -> Tokens:
-        if request.prompt is not None:
-            return encode_prompt(self.tokenizer, request.prompt, template_options, self.special)
-        ids, config = as_ids(request.input_ids, "input_ids"), self.model.generation_config
-        if ids[0] == config.pad_token_id not in (config.bos_token_id, config.eos_token_id):
-            raise InputError("input_ids begin with padding; cut it off, since it would be read.")
-        return wrap(self.tokenizer, ids, "prompt", self.special)
 
     def generated(self, ids: list[int]) -> Tokens:
         """Return ids that the model generated as tokens."""

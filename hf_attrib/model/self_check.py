@@ -24,7 +24,7 @@ from hf_attrib.model.stepwise import StepwiseField
 from hf_attrib.targets import TARGETS
 from hf_attrib.text import Tokens, TokenSequence
 
-__all__ = ["Verdict", "check", "check_generation", "difference"]
+__all__ = ["Verdict", "check_generation", "check_model", "difference"]
 
 _Field: TypeAlias = EmbeddingField | StepwiseField
 _TOKENS, _TARGETS = 12, 3
@@ -53,7 +53,7 @@ class Verdict:
     notes: tuple[str, ...]
 
 
-def check(model: Any, sites: Sites, start: Tokens) -> Verdict:
+def check_model(model: Any, sites: Sites, start: Tokens) -> Verdict:
     """Check a model.
 
     Args:
@@ -197,7 +197,7 @@ def _check_slope(field: _Field, x: Tensor, gradient: Tensor) -> None:
 
 def _looking_ahead(field: _Field) -> str | None:
     """Note that tokens did not share a pass."""
-    if isinstance(field, EmbeddingField):
+    if field.each.together:
         return None
     return (
         f"{_names(field)} looks ahead, so each generated token was explained by a pass of its own "

@@ -26,6 +26,9 @@ _USUAL_NAMES = ("embed_tokens", "word_embeddings", "wte", "shared")
 class Sites:
     """Where a model turns ids into embeddings, and hidden states into logits.
 
+    A decoder layer can stand in the place of the embedding module as well: paths then run through
+    the states that it returns. What is read and replaced is told by :func:`states_of`.
+
     After ``resize_token_embeddings`` an encoder and a decoder may share one module, so the side
     of a call is told by whether the encoder is running.
 
@@ -146,8 +149,12 @@ def _watched(sites: Sites, seen: Callable[[str, Tensor], Tensor | None]) -> Iter
         nonlocal in_encoder
         in_encoder = False
 
-    def embedded(module: nn.Module, args: Any, output: Tensor) -> Tensor | None:
-        return seen("encoder" if in_encoder else "decoder", output)
+    def embedded(module: nn.Module, args: Any, output: Any) -> Any:
+        states = states_of(output)
+        if not isinstance(states, Tensor):
+            return None
+        new = seen("encoder" if in_encoder else "decoder", states)
+        return new if new is None else with_states(output, new)
 
     with ExitStack() as hooks:
         for module in set(sites.modules.values()):
@@ -156,6 +163,18 @@ def _watched(sites: Sites, seen: Callable[[str, Tensor], Tensor | None]) -> Iter
             hooks.callback(sites.encoder.register_forward_pre_hook(enter).remove)
             hooks.callback(sites.encoder.register_forward_hook(leave, always_call=True).remove)
         yield
+
+
+def states_of(output: Any) -> Any:
+    """Return the states in what a module returns: itself, or the first entry of a tuple or list."""
+    return output[0] if isinstance(output, tuple | list) and output else output
+
+
+def with_states(output: Any, states: Tensor) -> Any:
+    """Return what a module returns with other states in it."""
+    if isinstance(output, tuple | list):
+        return type(output)([states, *output[1:]])
+    return states
 
 
 @contextmanager
@@ -193,7 +212,7 @@ def _keep(
     found: dict[int, Tensor], place: int, rows: int, module: nn.Module, args: Any, output: Any
 ) -> None:
     """Keep what a layer returns, if that is states of all rows that depend on the inputs."""
-    states = output[0] if isinstance(output, tuple | list) else output
+    states = states_of(output)
     if isinstance(states, Tensor) and states.requires_grad and len(states) == rows:
         found[place] = states
 

@@ -7,7 +7,7 @@ that costs T forward rows where other models take one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from copy import copy
 from typing import Any
 
@@ -16,9 +16,15 @@ from torch import Tensor
 
 from hf_attrib.errors import UnsupportedModelError
 from hf_attrib.execution import Progress, RowRunner, silent
-from hf_attrib.field import Field, Linearisation, Sample
-from hf_attrib.field.gradients import Contraction, Pairs
-from hf_attrib.field.hidden import Layered
+from hf_attrib.field import (
+    Field,
+    Groups,
+    Layered,
+    Linearisation,
+    Pushforward,
+    Space,
+    Targets,
+)
 from hf_attrib.model.batch import Batch
 from hf_attrib.model.embedding_field import EmbeddingField, Observation
 from hf_attrib.model.sites import Sites
@@ -37,6 +43,9 @@ class StepwiseField(Field):
         target: the scalar to explain.
         runner: runs rows; by default as many at once as are usual for their length.
         progress: called with (nodes done, nodes in all).
+        space: the embedding space around the batch.
+        groups: what scores are added up to; by default each input.
+        spent: forward rows of each sequence that were run before the field was made.
     """
 
     def __init__(
@@ -47,18 +56,30 @@ class StepwiseField(Field):
         target: Target,
         runner: RowRunner | None = None,
         progress: Progress = silent,
+        *,
+        space: Space | None = None,
+        groups: Groups | None = None,
+        spent: int = 0,
     ) -> None:
         targets = batch.targets.shape[1]
         self._steps = [
             EmbeddingField(model, sites, batch.step(t), target, runner) for t in range(targets)
         ]
-        super().__init__(1, targets, batch.movable, self._steps[-1].runner, progress)
-        self.passes = targets
+        super().__init__(
+            batch.movable,
+            Targets(batch.valid, batch.reach, batch.valid.long(), together=False, passes=targets),
+            self._steps[-1].runner,
+            progress,
+            space=space,
+            groups=groups,
+            resolution=target.resolution,
+            precision=self._steps[0].precision,
+            spent=spent,
+        )
         self.model = model
         self.sites = sites
         self.batch = batch
         self.target = target
-        self.resolution, self.precision = target.resolution, self._steps[0].precision
 
     def observe(self) -> Observation:
         """Run every step as it is; the last one reads all N inputs."""
@@ -89,19 +110,25 @@ class StepwiseField(Field):
         """Return points as the model sees them, in its own precision."""
         return self._steps[0].rounded(points)
 
-    def value(self, points: Tensor) -> Tensor:
-        """Return F at points [K, 1, T or 1, N, D], [K, 1, T]."""
-        return super().value(self._own(points))
-
-    def reads(self) -> Tensor:
-        """Return which inputs each target's own pass reads, [1, T, N]."""
-        inputs = torch.arange(self.movable.shape[1])
-        return torch.stack([inputs < step.movable.shape[1] for step in self._steps])[None]
-
     def evaluate(self, points: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
         """Return F at injected embeddings, [R, C]."""
         parts = [
             step.evaluate(points[rows, :read], *_only(rows))
+            for step, read, rows, _ in self._split(target)
+        ]
+        return _placed(parts, target)
+
+    def evaluate_without(
+        self,
+        kept: Tensor,
+        sequence: Tensor,
+        target: Tensor,
+        mode: str,
+        stand_in: int | None,
+    ) -> Tensor:
+        """Return F without some inputs, each target in its own pass, [R, C]."""
+        parts = [
+            step.evaluate_without(kept[rows, :read], *_only(rows), mode, stand_in)
             for step, read, rows, _ in self._split(target)
         ]
         return _placed(parts, target)
@@ -124,23 +151,23 @@ class StepwiseField(Field):
 
         return Linearisation(_placed([linear.value for linear, *_ in parts], target), pullback)
 
+    def reuse_prefix(self, seen: Observation) -> None:
+        """Keep nothing: a prefix that looks ahead is another one for each step."""
+
+    def pushforward(self, points: Tensor, sequence: Tensor, target: Tensor) -> Pushforward:
+        """Refuse to follow directions: where each target has a pass, they save none.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError("targets that share no pass have no derivatives along directions")
+
     def layered(self, points: Tensor, sequence: Tensor, target: Tensor) -> Layered:
         """Refuse to return the states of a hidden layer: each target has its own, of its length."""
         raise UnsupportedModelError(
             f"{type(self.model).__name__} predicts each token in a pass of its own, and no hidden "
             "layer serves all of them; take an attack without one."
         )
-
-    def blocks(self, pairs: Pairs) -> Iterable[Tensor]:
-        """Return the columns one by one: each takes a pass of its own."""
-        return [torch.tensor([column]) for column in range(pairs.target.shape[1])]
-
-    def _sample(self, points: Tensor, velocity: Tensor, contract: Contraction) -> Sample:
-        return super()._sample(self._own(points), velocity, contract)
-
-    def _own(self, points: Tensor) -> Tensor:
-        """Give each target points of its own, [K, 1, T, N, D], so that a row has one target."""
-        return points.expand(-1, -1, self.targets, -1, -1)
 
     def _split(self, target: Tensor) -> Iterator[tuple[EmbeddingField, int, Tensor, Tensor]]:
         """Yield each step that targets [R, C] ask for, how many inputs it reads, and where."""

@@ -3,17 +3,17 @@
 ``search`` finds it on a field, ``measure`` on a batch of the engine, ``result`` is what is left.
 """
 
-from hf_attrib.robustness.measure import measure, search_question
+from hf_attrib.robustness.measure import margin_question, measure_robustness
 from hf_attrib.robustness.result import AttackRun, RobustAccuracy, Robustness, robust_accuracy
-from hf_attrib.robustness.search import Search, search_of
+from hf_attrib.robustness.search import RadiusSearch, radius_search
 
 __all__ = [
     "AttackRun",
+    "RadiusSearch",
     "RobustAccuracy",
     "Robustness",
-    "Search",
-    "measure",
+    "margin_question",
+    "measure_robustness",
+    "radius_search",
     "robust_accuracy",
-    "search_of",
-    "search_question",
 ]

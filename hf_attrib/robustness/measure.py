@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -12,18 +11,18 @@ from torch import Tensor
 
 from hf_attrib.attacks import Attack, Walk
 from hf_attrib.baselines import BaselineLike
-from hf_attrib.engine import Engine, Opened, Question
+from hf_attrib.engine import Engine, Plan, Question, ReadyBatch
 from hf_attrib.engine.record import plain_fields, provenance, reservations, spent, unknown
 from hf_attrib.errors import InputError
 from hf_attrib.execution import Processes
 from hf_attrib.field import Field, Table
 from hf_attrib.methods import Fundamental
 from hf_attrib.robustness.result import AttackRun, Robustness
-from hf_attrib.robustness.search import Flips, Search
+from hf_attrib.robustness.search import Flips, RadiusSearch
 from hf_attrib.targets import TARGETS
-from hf_attrib.text import TokenSequence, detokenize
+from hf_attrib.text import detokenize
 
-__all__ = ["measure", "search_question"]
+__all__ = ["margin_question", "measure_robustness"]
 
 #: Shares out what an attack took from each margin.
 _DROPS = Fundamental(objective="per_token")
@@ -43,7 +42,7 @@ class _Found:
     towards: Tensor
 
 
-def search_question(
+def margin_question(
     attack: Attack,
     baseline: BaselineLike | None,
     attribute_to: str,
@@ -66,34 +65,28 @@ def search_question(
     return Question(method, TARGETS["margin"], None, baseline, attribute_to, movable)
 
 
-def measure(
-    engine: Engine,
-    sequences: Sequence[TokenSequence],
-    question: Question,
-    search: Search,
-    processes: Processes,
-) -> list[Robustness]:
-    """Attack every token of some answers; the model must be isolated.
+def measure_robustness(
+    engine: Engine, plan: Plan, search: RadiusSearch, processes: Processes
+) -> Iterator[Robustness]:
+    """Attack every token of some answers, and yield what was found of each.
 
     Args:
-        engine: of the model.
-        sequences: what the model read and generated.
-        question: for the margins.
+        engine: of the model, which is isolated.
+        plan: what is asked of each sequence: its margins.
         search: how to attack.
         processes: those that share the rows to run.
     """
-    return engine.each(sequences, question, partial(_measured, engine, search), processes)
+    for ready in engine.each(plan, processes):
+        done: list[Robustness] = []
+        with ready.attempt():
+            done = _measured(ready, search, engine)
+        del ready  # with what it holds on the device, before the next one is made
+        yield from done
 
 
-def _measured(
-    engine: Engine,
-    search: Search,
-    sequences: Sequence[TokenSequence],
-    question: Question,
-    opened: Opened,
-) -> list[Robustness]:
-    field, x = opened.field, opened.seen.x
-    flips = search(field, x, opened.seen.value)
+def _measured(ready: ReadyBatch, search: RadiusSearch, engine: Engine) -> list[Robustness]:
+    field, x = ready.field, ready.seen.x
+    flips = search(field, x, ready.seen.value)
     path = torch.stack([x.expand_as(flips.points), flips.points])
     drop = _DROPS.along(field, Walk(path, flips.radius, flips.radius)).scores
     square = (flips.points - x).double().square().sum(-1)
@@ -101,12 +94,8 @@ def _measured(
     each = range(field.targets)
     to = torch.stack([field.rivals(flips.points[:, t : t + 1], 1)[:, t, 0] for t in each], 1)
     found = _Found(flips, to, drop, share, *_read(field, x, flips.points))
-    results = []
-    for index, sequence in enumerate(sequences):
-        notes = reservations(flips.notes, index, len(sequence.response))
-        run = _run(engine, search, question, opened, index, sequence, notes)
-        results.append(_cut(found, opened, index, sequence, question, engine.tokenizer, run))
-    return results
+    runs = [_run(engine, search, ready, flips, index) for index in range(len(ready.plan.cases))]
+    return [_cut(found, ready, index, engine.tokenizer, run) for index, run in enumerate(runs)]
 
 
 def _read(field: Field, x: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,54 +127,45 @@ def _told(table: Table, points: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _run(
-    engine: Engine,
-    search: Search,
-    question: Question,
-    opened: Opened,
-    index: int,
-    sequence: TokenSequence,
-    notes: Sequence[str],
+    engine: Engine, search: RadiusSearch, ready: ReadyBatch, flips: Flips, index: int
 ) -> AttackRun:
     """Record how one answer was attacked, and what a reader must know of it."""
-    field, attack = opened.field, search.attack
+    field, attack, sequence = ready.field, search.attack, ready.plan.cases[index].sequence
     given = plain_fields(attack)
     if search.bounded:
         del given["eps"]
     total = len(sequence.response)
-    wrong = int((opened.seen.value[index, :total] < 0).sum())
+    wrong = int((ready.seen.value[index, :total] < 0).sum())
     lost = f"{wrong} of {total} tokens are not the likeliest unattacked." if wrong else None
-    every = (*opened.notes, unknown(sequence, engine.tokenizer), lost, *notes)
+    notes = reservations(flips.notes, index, total)
+    every = (*ready.notes, unknown(sequence, engine.tokenizer), lost, *notes)
     scale = field.space.scale[:, 0][field.movable[index]]
+    asked = ready.plan.question.recorded()
     return AttackRun(
         attack=attack.name,
         attack_fields=given,
         norm="l2" if attack.euclidean() else "linf",
         eps=search.eps,
         bisections=search.bisections,
-        baseline=opened.baseline,
+        baseline=ready.plan.baseline_name,
         scale=float(scale.mean()),
-        attribute_to=question.attribute_to,
-        movable=question.movable if isinstance(question.movable, str) else "given",
+        attribute_to=asked["attribute_to"],
+        movable=asked["movable"],
         tolerance=_DROPS.tolerance,
         **provenance(engine.model),
         **spent(field, index),
-        seconds=opened.seconds(),
+        seconds=ready.seconds(),
         notes=tuple(note for note in every if note),
     )
 
 
 def _cut(
-    found: _Found,
-    opened: Opened,
-    index: int,
-    sequence: TokenSequence,
-    question: Question,
-    tokenizer: Any,
-    run: AttackRun,
+    found: _Found, ready: ReadyBatch, index: int, tokenizer: Any, run: AttackRun
 ) -> Robustness:
     """Cut one answer out of a batch and bring it to the CPU."""
-    count = len(sequence.response)
-    columns = opened.batch.columns(index)[: question.scored(sequence)]
+    case = ready.plan.cases[index]
+    count = len(case.sequence.response)
+    columns = ready.batch.columns(index)[: len(case.inputs)]
 
     def cut(by_target: Tensor) -> Tensor:
         own = by_target[index, :count].detach().cpu()
@@ -195,10 +175,10 @@ def _cut(
     ids = [cut(each) for each in (found.flips_to, found.nearest, found.towards)]
     others = sorted({*torch.cat([each.flatten() for each in ids]).tolist()} - {-1})
     result = Robustness(
-        inputs=question.inputs(sequence),
-        response=sequence.response,
-        probability=cut(opened.seen.probability),
-        margin=cut(opened.seen.value),
+        inputs=case.inputs,
+        response=case.sequence.response,
+        probability=cut(ready.seen.probability),
+        margin=cut(ready.seen.value),
         radius=cut(found.flips.radius),
         failed=cut(found.flips.failed),
         attacked_margin=cut(found.flips.margin),

@@ -15,7 +15,7 @@ from hf_attrib.errors import InputError
 from hf_attrib.field import Field
 from hf_attrib.hyperparameters import at_least, positive
 
-__all__ = ["GRID", "Flips", "Search", "search_of"]
+__all__ = ["GRID", "Flips", "RadiusSearch", "radius_search"]
 
 #: Shares of the largest radius that are tried first, in this order.
 GRID = (0.125, 0.25, 0.5, 1.0)
@@ -47,7 +47,7 @@ class Flips:
 
 
 @dataclass(frozen=True)
-class Search:
+class RadiusSearch:
     """A search for the smallest radius at which an attack flips a token.
 
     Each token has a walker of its own, and all take their steps in one batch, each within its own
@@ -91,18 +91,14 @@ class Search:
             x: embeddings of the inputs, [B, 1, N, D].
             margin: there, [B, T].
         """
-        progress = field.progress
         state = _State(self, x.expand(-1, field.targets, -1, -1), margin, field.valid())
         rounds = len(GRID) + self.bisections if self.bounded else 1
-        try:
-            for done in range(rounds):
-                if not state.active().any():
-                    break
-                field.progress = partial(_within, progress, done, rounds)
+        for done in range(rounds):
+            if not state.active().any():
+                break
+            with field.reporting(partial(_within, field.progress, done, rounds)):
                 self._round(state, field, x)
-        finally:
-            field.progress = progress
-        progress(1, 1)
+        field.progress(1, 1)
         return Flips(state.radius, state.failed(), state.points, state.margin, state.notes())
 
     def _round(self, state: _State, field: Field, x: Tensor) -> None:
@@ -127,7 +123,7 @@ class _State:
         valid: which targets are no padding of the batch, [B, T].
     """
 
-    def __init__(self, search: Search, x: Tensor, margin: Tensor, valid: Tensor) -> None:
+    def __init__(self, search: RadiusSearch, x: Tensor, margin: Tensor, valid: Tensor) -> None:
         self.search = search
         self.x = self.points = x
         self.margin = margin.double().cpu()
@@ -212,9 +208,9 @@ def _size(field: Field, away: Tensor, euclidean: bool) -> Tensor:
     return away.square().sum((-2, -1)).sqrt() / typical.square().sum((-2, -1)).sqrt()
 
 
-def search_of(
+def radius_search(
     given: str | Attack, eps: float, bisections: int, arguments: Mapping[str, Any]
-) -> tuple[Search, dict[str, Any]]:
+) -> tuple[RadiusSearch, dict[str, Any]]:
     """Return the search asked for, and those arguments that are no fields of attacks.
 
     Args:
@@ -232,11 +228,11 @@ def search_of(
     own = {name: value for name, value in arguments.items() if name in every}
     rest = {name: value for name, value in arguments.items() if name not in every}
     if not own:
-        return Search(held_attack(given, "attack"), eps, bisections), rest
+        return RadiusSearch(held_attack(given, "attack"), eps, bisections), rest
     if not isinstance(given, str) or given not in attacks():
         names = ", ".join(sorted(own))
         raise InputError(f"{names} came next to {given!s:.80}; set them when you write the attack.")
-    return Search(attack(given, own), eps, bisections), rest
+    return RadiusSearch(attack(given, own), eps, bisections), rest
 
 
 def _within(progress: Any, round_: int, rounds: int, done: int, total: int) -> None:

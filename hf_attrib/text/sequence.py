@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hf_attrib.errors import InputError
@@ -16,12 +16,24 @@ __all__ = ["Request", "Requests", "TokenSequence"]
 
 @dataclass(frozen=True)
 class Request:
-    """One prompt, as text, messages or ids, and perhaps the response to it, as text or ids."""
+    """One prompt, and perhaps the response to it.
+
+    Args:
+        prompt: a text, or messages for the chat template.
+        input_ids: the prompt as token ids, instead.
+        response: a text.
+        response_ids: the response as token ids, instead.
+        template_options: further arguments of the chat template.
+
+    Raises:
+        InputError: there is no prompt, or something came twice.
+    """
 
     prompt: str | Messages | None = None
     input_ids: Ids | None = None
     response: str | None = None
     response_ids: Ids | None = None
+    template_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.prompt is None) == (self.input_ids is None):
@@ -29,6 +41,11 @@ class Request:
             raise InputError(f"give a prompt or input_ids; {given} came.")
         if self.response is not None and self.response_ids is not None:
             raise InputError("response and response_ids were both given; give one of them.")
+
+    @property
+    def answered(self) -> bool:
+        """Whether the response came with the prompt, so that none is generated."""
+        return self.response is not None or self.response_ids is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,16 +75,19 @@ class Requests:
     Args:
         each: the requests.
         many: whether a list of prompts was given, which is answered by a list.
-        template_options: further arguments of the chat template.
     """
 
     each: Sequence[Request]
     many: bool
-    template_options: Mapping[str, Any]
 
     @classmethod
     def of(
-        cls, prompt: Any, input_ids: Any, response: Any, response_ids: Any, template_options: Any
+        cls,
+        prompt: Any,
+        input_ids: Any = None,
+        response: Any = None,
+        response_ids: Any = None,
+        template_options: Any = None,
     ) -> Requests:
         """Return the requests of arguments that are as for :meth:`Explainer.explain`.
 
@@ -81,8 +101,8 @@ class Requests:
         texts = _each(response, "response", many, len(prompts))
         ids = _each(response_ids, "response_ids", many, len(prompts))
         given = zip(prompts, texts, ids, strict=True)
-        requests = [Request(one, input_ids, text, own) for one, text, own in given]
-        return cls(requests, many, template_options or {})
+        options = template_options or {}
+        return cls([Request(one, input_ids, text, own, options) for one, text, own in given], many)
 
 
 def _each(given: Any, name: str, batch: bool, size: int) -> list[Any]:

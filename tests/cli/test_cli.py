@@ -654,7 +654,7 @@ def test_models_that_cannot_be_explained_are_refused(refused, monkeypatch):
     def refuse(*_):
         raise hf_attrib.UnsupportedModelError("no gradient")
 
-    monkeypatch.setattr("hf_attrib.model.self_check.check", refuse)
+    monkeypatch.setattr("hf_attrib.engine.engine.check_model", refuse)
     assert refused("explain", PROMPT, *QUICK) == "hf-attrib: no gradient\n"
 
 

@@ -11,9 +11,8 @@ from hf_attrib import AttributionWarning, Explainer, InputError
 from hf_attrib.methods import methods
 from hf_attrib.methods.adversarial.base import AdversarialMethod
 from hf_attrib.methods.base import held
-from hf_attrib.model import EmbeddingField, Transcriber, collate, isolated, sites_of
+from hf_attrib.model import EmbeddingField, collate, isolated, sites_of
 from hf_attrib.targets import TARGETS
-from hf_attrib.text import Request
 
 FAMILIES = tiny.CAUSAL + tiny.SEQ2SEQ
 #: Routing to experts makes f jump, so its gap does not close with more nodes.
@@ -36,9 +35,7 @@ def close(a, b, relative=1e-6):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_injected_embeddings_reproduce_the_log_probabilities(family):
     model = tiny.model(family)
-    sequence = Transcriber(model, None).transcribe(
-        Request(input_ids=PROMPT, response_ids=RESPONSE), {}, {}
-    )
+    sequence = tiny.sequence(model, input_ids=PROMPT, response_ids=RESPONSE)
     moves = torch.ones(len(sequence.inputs), dtype=torch.bool)
     batch = collate([sequence], [moves], None, 0)
     with isolated(model):

@@ -16,12 +16,12 @@ from torch.autograd import forward_ad
 import hf_attrib
 from hf_attrib import Explainer, InputError
 from hf_attrib.execution import RowRunner
-from hf_attrib.field.directions import NEVER, Columns, Cost, cheaper, derivative, either
-from hf_attrib.field.gradients import Asked
+from hf_attrib.field.directions import NEVER, DirectionCost, cheaper, derivative, either
+from hf_attrib.field.gradients import Query
+from hf_attrib.field.groups import Groups
 from hf_attrib.methods import IntegratedGradients, method, methods
 from hf_attrib.model import (
     EmbeddingField,
-    Transcriber,
     collate,
     embedding_field,
     forward_mode,
@@ -30,7 +30,6 @@ from hf_attrib.model import (
 )
 from hf_attrib.model.sites import Sites
 from hf_attrib.targets import TARGETS
-from hf_attrib.text import Request
 
 pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 
@@ -84,7 +83,7 @@ def test_directions_give_what_pullbacks_give(family, dtype, at_cost):
 @pytest.mark.parametrize("asked", ["integrated_gradients", "expected_gradients", "discretized_ig"])
 def test_directions_of_functions(problem, asked):
     fields = problem.field(), problem.field(row_budget=3)
-    fields[1].direction_cost = Cost(0)
+    fields[1].direction_cost = DirectionCost(0)
     pulled, along = (method(asked, {})(f, problem.x, problem.baseline) for f in fields)
     torch.testing.assert_close(along.scores, pulled.scores, rtol=1e-10, atol=1e-10)
     assert fields[1].backward_rows.item() == 0
@@ -123,9 +122,7 @@ def test_directions_run_as_few_rows_at_once_as_memory_allows(at_cost):
 def test_where_there_is_no_head_the_cut_is_at_the_logits():
     """Softcapping makes the two differ: what is behind the head counts as well."""
     model = tiny.model("gemma3_text", final_logit_softcapping=2.0)
-    sequence = Transcriber(model, None).transcribe(
-        Request(input_ids=PROMPT, response_ids=RESPONSE), {}, {}
-    )
+    sequence = tiny.sequence(model, input_ids=PROMPT, response_ids=RESPONSE)
     batch = collate([sequence], [torch.ones(len(sequence.inputs), dtype=torch.bool)], None, 0)
     whole = sites_of(model)
     found, direction = [], torch.randn(1, len(sequence.inputs), model.config.hidden_size)
@@ -178,27 +175,28 @@ def asked(wanted, targets=8):
     rows = len(wanted)
     mask = torch.arange(targets) < torch.tensor(wanted)[:, None]
     nothing = torch.zeros(rows, dtype=torch.int64)
-    return Asked(None, nothing, torch.arange(targets).expand(rows, -1), mask, mask)
+    return Query(None, nothing, torch.arange(targets).expand(rows, -1), mask, mask)
 
 
 @pytest.mark.parametrize("cost", [0.5, 1.0, 2.5])
 def test_each_row_goes_the_way_that_the_cost_model_says(cost):
-    columns = Columns(torch.tensor([[0, 0, 1, 2]]), torch.tensor([[True, True, True, False]]))
+    groups = Groups(torch.tensor([[0, 0, 1, 2]]), torch.tensor([[True, True, True, False]]))
     question = asked(range(9))
-    found = cheaper(question, torch.ones(9, 8), columns, Cost(cost))
+    found = cheaper(question, torch.ones(9, 8), groups, DirectionCost(cost))
     assert found.tolist() == [cost * 2 < wanted for wanted in range(9)]
     # A target that stands twice as far costs twice as much to pull back, and to reach.
     effort = torch.tensor([1.0] * 7 + [2.0]).expand(9, -1)
-    found = cheaper(question, effort, columns, Cost(cost))
+    found = cheaper(question, effort, groups, DirectionCost(cost))
     assert found.tolist() == [cost * 2 * (1 + (w == 8)) < w + (w == 8) for w in range(9)]
 
 
 def test_no_directions_where_there_are_none_or_nothing_moves():
-    columns = Columns.single(torch.ones(1, 2, dtype=torch.bool))
-    assert not cheaper(asked([8, 0]), torch.ones(2, 8), columns, NEVER).any()
-    assert cheaper(asked([8, 0]), torch.ones(2, 8), columns, Cost(0)).tolist() == [True, False]
-    fixed = Columns.single(torch.zeros(1, 2, dtype=torch.bool))
-    assert not cheaper(asked([8]), torch.ones(1, 8), fixed, Cost(0)).any()
+    groups = Groups.single(torch.ones(1, 2, dtype=torch.bool))
+    assert not cheaper(asked([8, 0]), torch.ones(2, 8), groups, NEVER).any()
+    free = DirectionCost(0)
+    assert cheaper(asked([8, 0]), torch.ones(2, 8), groups, free).tolist() == [True, False]
+    fixed = Groups.single(torch.zeros(1, 2, dtype=torch.bool))
+    assert not cheaper(asked([8]), torch.ones(1, 8), fixed, free).any()
 
 
 def test_rows_come_back_in_their_order():
@@ -545,10 +543,10 @@ def test_what_may_not_move_scores_zero_whatever_its_velocity(cost):
     problem = next(p for p in PROBLEMS if p.x.shape[2] == 4)
     field = problem.field()
     field.movable[0, 1] = False
-    field.direction_cost = Cost(cost)
+    field.direction_cost = DirectionCost(cost)
     every = field.at(problem.x, torch.ones_like(problem.x)).gradient
     assert (every[..., 1] == 0).all()
-    field.columns = Columns(torch.tensor([[0, 0, 1, 1]]), field.movable)
+    field.groups = Groups(torch.tensor([[0, 0, 1, 1]]), field.movable)
     found = field.at(problem.x, torch.ones_like(problem.x)).gradient
     torch.testing.assert_close(found[..., 0], every[..., 0])
     torch.testing.assert_close(found[..., 1], every[..., 2] + every[..., 3])
@@ -574,11 +572,11 @@ def test_groups_of_a_function_are_sums():
     problem = next(p for p in PROBLEMS if p.x.shape[2] == 4)
     single, joined = problem.field(), problem.field()
     owner = torch.tensor([[0, 0, 1, 1]])
-    joined.columns = Columns(owner, joined.movable)
+    joined.groups = Groups(owner, joined.movable)
     made = IntegratedGradients(steps=16)
     expected = made(single, problem.x, problem.baseline).scores
     for cost in (0, math.inf):
-        joined.direction_cost = Cost(cost)
+        joined.direction_cost = DirectionCost(cost)
         found = made(joined, problem.x, problem.baseline).scores
         summed = torch.stack([expected[..., :2].sum(-1), expected[..., 2:].sum(-1)], -1)
         torch.testing.assert_close(found, summed, rtol=1e-10, atol=1e-10)

@@ -18,6 +18,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from hf_attrib.model import Transcriber
+from hf_attrib.text import Request
+
 # Cores are shared, and models this small only lose time to a second thread.
 torch.set_num_threads(1)
 
@@ -149,3 +152,9 @@ def _merges(words: list[str]) -> list[tuple[str, str]]:
     """Return the merges that build each word from left to right."""
     pairs = [(word[:i], word[i]) for word in words for i in range(1, len(word))]
     return list(dict.fromkeys(pairs))
+
+
+def sequence(model, **given):
+    """The token sequence of a request that comes as ids."""
+    transcriber, request = Transcriber(model, None), Request(**given)
+    return transcriber.sequence(transcriber.prompt(request), request, {})

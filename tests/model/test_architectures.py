@@ -14,14 +14,13 @@ from unittest import mock
 import pytest
 import torch
 import transformers
-from helpers import families
+from helpers import families, tiny
 from helpers.residue import assert_same, state
 
 from hf_attrib import Explainer, UnsupportedModelError
-from hf_attrib.model import EmbeddingField, StepwiseField, Transcriber, collate, isolated, sites_of
+from hf_attrib.model import EmbeddingField, StepwiseField, collate, isolated, sites_of
 from hf_attrib.model.forward import Prefix
 from hf_attrib.targets import TARGETS
-from hf_attrib.text import Request
 
 pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 
@@ -78,8 +77,7 @@ WHOLE = {
 def injection_is_exact(model, kind):
     """Injecting a model's own embeddings changes no bit, and other embeddings do."""
     with isolated(model):
-        request = Request(input_ids=PROMPTS[0], response_ids=RESPONSES[0])
-        sequence = Transcriber(model, None).transcribe(request, {}, {})
+        sequence = tiny.sequence(model, input_ids=PROMPTS[0], response_ids=RESPONSES[0])
         moves = torch.ones(len(sequence.inputs), dtype=torch.bool)
         batch = collate([sequence], [moves], None, 0)
         field = kind(model, sites_of(model), batch, TARGETS["log_prob"])

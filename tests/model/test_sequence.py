@@ -270,7 +270,7 @@ BAD = {
     "response list": ({"prompt": "a", "response": ["b"]}, "a response is a text"),
     "options of no template": ({"prompt": "a", "template_options": {"x": 1}}, "go with messages"),
     "foreign cache": ({"prompt": "a", "past_key_values": object()}, "past_key_values would make"),
-    "typo": ({"prompt": "a", "stepz": 3}, "generate refuses"),
+    "typo": ({"prompt": "a", "stepz": 3}, "no argument 'stepz'"),
     "no new token": ({"prompt": "a", "max_new_tokens": 0}, "max_new_tokens is 0"),
     "steps type": ({"prompt": "a", "steps": "5"}, "steps is '5'"),
     "method class": ({"prompt": "a", "method": IntegratedGradients}, "instance of a method"),

@@ -22,9 +22,11 @@ from hf_attrib.cli import main
 from hf_attrib.embedded import retrieval
 from hf_attrib.errors import ResultFileError
 from hf_attrib.field import FunctionField, Rows, Table
-from hf_attrib.robustness import AttackRun, Search
+from hf_attrib.model import isolated
+from hf_attrib.robustness import AttackRun, RadiusSearch, margin_question
 from hf_attrib.robustness import measure as attacking
 from hf_attrib.robustness.search import GRID
+from hf_attrib.text import Request
 
 pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 
@@ -47,7 +49,7 @@ def margins(lead, positions=4, row_budget=8):
 
 def flips(lead, **fields):
     field = margins(lead)
-    return Search(**fields)(field, X, field.value(X[None])[0])
+    return RadiusSearch(**fields)(field, X, field.value(X[None])[0])
 
 
 # Closed forms
@@ -100,7 +102,7 @@ def test_all_tokens_take_their_steps_together():
             return gradient(self, points)
 
     field.__class__ = Counting
-    Search(attack("bim", {"steps": 5}), bisections=3)(field, X, field.value(X[None])[0])
+    RadiusSearch(attack("bim", {"steps": 5}), bisections=3)(field, X, field.value(X[None])[0])
     assert len(asked) <= 5 * (len(GRID) + 3)
     assert set(asked) == {2}
 
@@ -108,7 +110,7 @@ def test_all_tokens_take_their_steps_together():
 @pytest.mark.parametrize("row_budget", [1, 3])
 def test_chunks_change_nothing(row_budget):
     field, small = (margins([0.1, 0.4], row_budget=n) for n in (64, row_budget))
-    whole, cut = (Search()(f, X, f.value(X[None])[0]) for f in (field, small))
+    whole, cut = (RadiusSearch()(f, X, f.value(X[None])[0]) for f in (field, small))
     assert torch.equal(whole.radius, cut.radius)
     assert torch.equal(whole.points, cut.points)
 
@@ -168,7 +170,7 @@ def test_what_failed_did_fail_however_points_are_rounded(bisections):
     field = margins((exact * U * SLOPE.abs().sum(-1)).tolist())
     grid = 0.07 * U
     object.__setattr__(field, "rounded", lambda z: X[0] + ((z - X[0]) / grid).round() * grid)
-    found = Search(bisections=bisections)(field, X, field.value(X[None])[0])
+    found = RadiusSearch(bisections=bisections)(field, X, field.value(X[None])[0])
     assert bool(found.radius.isfinite().all())
     again = replace(Objective.of_each(field), radii=found.failed)
     assert bool((field.value(attack("bim", {}).walk(again, X).points[-1][None]) > 0).all())
@@ -251,28 +253,22 @@ def test_results_state_what_models_do(family):
 
 def test_the_model_itself_says_another_token_at_the_points_found():
     model, tokenizer = tiny.model("llama"), tiny.tokenizer()
-    explainer, seen = Explainer(model, tokenizer), []
-
-    def work(sequences, question, opened):
-        found = Search(attack("bim", {"steps": 4}), bisections=3)(
-            opened.field, opened.seen.x, opened.seen.value
-        )
-        seen.append((found, opened))
-        return [None] * len(sequences)
+    explainer = Explainer(model, tokenizer)
 
     result = attacked(model)
-    sequence = explainer._transcriber.transcribe(
-        hf_attrib.text.sequence.Request("the key is red", response_ids=result.response.ids), {}, {}
-    )
-    question = attacking.search_question(attack("bim", {}), None, "prompt", "content")
-    explainer._engine.each([sequence], question, work)
-    ((found, opened),) = seen
+    request = Request("the key is red", response_ids=result.response.ids)
+    sequence = explainer._transcriber.sequence(explainer._transcriber.prompt(request), request, {})
+    question = margin_question(attack("bim", {}), None, "prompt", "content")
+    with isolated(model):
+        (ready,) = explainer._engine.each(explainer._engine.plan(question, [sequence]))
+        search = RadiusSearch(attack("bim", {"steps": 4}), bisections=3)
+        found = search(ready.field, ready.seen.x, ready.seen.value)
     for t, token in enumerate(result.response.ids.tolist()):
         with torch.no_grad():
             logits = model(inputs_embeds=found.points[0, t][None]).logits[0]
         says = logits[len(sequence.prompt) - 1 + t].argmax()
         assert int(says) == int(result.flips_to[t]) != token
-        away = (found.points[0, t] - opened.seen.x[0, 0]).abs().max() / result.run.scale
+        away = (found.points[0, t] - ready.seen.x[0, 0]).abs().max() / result.run.scale
         assert float(away) == pytest.approx(float(result.radius[t]), rel=1e-3)
 
 

@@ -1,0 +1,87 @@
+"""The two sides of scores: targets, and the groups of inputs that scores are added up to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+__all__ = ["Groups", "Targets"]
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """The T targets of each of B sequences, all on the CPU.
+
+    Args:
+        valid: which are no padding of the batch, [B, T] bool.
+        reach: how many of the N inputs each can depend on, [B, T]; these come first.
+        tokens: how many generated tokens each adds up, [B, T]; 0 for padding.
+        together: whether the targets at one point share a forward pass.
+        passes: forward passes that a row of all targets takes.
+    """
+
+    valid: Tensor
+    reach: Tensor
+    tokens: Tensor
+    together: bool = True
+    passes: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """What the scores of N inputs are added up to: G groups.
+
+    Args:
+        owner: the group of each input, [B, N], on the CPU.
+        movable: where inputs may move, [B, N] bool, on the CPU.
+    """
+
+    owner: Tensor
+    movable: Tensor
+
+    @classmethod
+    def single(cls, movable: Tensor) -> Groups:
+        """Return groups of one input each.
+
+        Args:
+            movable: where inputs may move, [B, N] bool.
+        """
+        return cls(torch.arange(movable.shape[1]).expand(movable.shape), movable)
+
+    @cached_property
+    def moving(self) -> Tensor:
+        """Which groups have an input that moves, [B, G] bool."""
+        counts = torch.zeros(len(self.owner), int(self.owner.max()) + 1, dtype=torch.int64)
+        return counts.scatter_add(1, self.owner, self.movable.cpu().long()) > 0
+
+    @cached_property
+    def apart(self) -> bool:
+        """Whether each input is a group of its own."""
+        return torch.equal(self.owner, torch.arange(self.owner.shape[1]).expand_as(self.owner))
+
+    def add_up(self, by_input: Tensor, sequence: Tensor) -> Tensor:
+        """Add up what inputs have, [R, C, N], to what groups have, [R, C, G].
+
+        Args:
+            by_input: for each input, [R, C, N].
+            sequence: which of the B sequences each row belongs to, [R].
+        """
+        if self.apart:
+            return by_input
+        owner = self.owner[sequence][:, None].expand(by_input.shape).to(by_input.device)
+        total = by_input.new_zeros(*by_input.shape[:2], self.moving.shape[1])
+        return total.scatter_add(2, owner, by_input)
+
+    def restricted(self, velocity: Tensor, sequence: Tensor, group: Tensor) -> Tensor:
+        """Return velocities [I, N, D] of the inputs of one group each, 0 elsewhere.
+
+        Args:
+            velocity: of all inputs, [I, N, D].
+            sequence: which of the B sequences each belongs to, [I].
+            group: what it is restricted to, [I].
+        """
+        own = (self.owner[sequence] == group[:, None]) & self.movable[sequence]
+        return velocity.masked_fill(~own[..., None].to(velocity.device), 0)

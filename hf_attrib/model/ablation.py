@@ -1,0 +1,102 @@
+"""Rows of a batch with some inputs taken away: what the model is asked instead."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from weakref import WeakSet
+
+import torch
+from torch import Tensor, nn
+
+from hf_attrib.errors import InputError, UnsupportedModelError
+from hf_attrib.model.batch import Batch, padded
+from hf_attrib.model.forward import Forward
+from hf_attrib.model.sites import Sites
+
+__all__ = ["check_mask", "without"]
+
+#: Models whose attention mask was seen to act.
+_MASKED: WeakSet[nn.Module] = WeakSet()
+
+
+def without(batch: Batch, kept: Tensor, sequence: Tensor, mode: str, stand_in: int | None) -> Batch:
+    """Return a batch of R sequences, each one of the batch without some of its inputs.
+
+    Args:
+        batch: B sequences.
+        kept: which inputs stay, [R, N] bool.
+        sequence: which of the B sequences each row is made of, [R].
+        mode: ``"token"``, ``"attention"`` or ``"drop"``; see :data:`hf_attrib.field.MODES`.
+        stand_in: id of the token that takes their place in mode ``"token"``.
+
+    Raises:
+        InputError: no token stands for nothing, or nothing would be left to read.
+    """
+    rows = batch.rows(sequence)
+    encoder, decoder = kept.split([rows.encoder_ids.shape[1], rows.decoder_ids.shape[1]], 1)
+    if mode == "attention":
+        masks = rows.encoder_mask * encoder, rows.decoder_mask * decoder
+        return replace(rows, encoder_mask=masks[0], decoder_mask=masks[1])
+    if mode == "token":
+        if stand_in is None:
+            raise InputError(
+                "no token of this tokenizer stands for nothing (unk, mask, pad, eos); name one, as "
+                "in baseline='token:TEXT', or take another mode."
+            )
+        ids = (
+            torch.where(side, own, stand_in)
+            for side, own in ((encoder, rows.encoder_ids), (decoder, rows.decoder_ids))
+        )
+        return replace(rows, **dict(zip(("encoder_ids", "decoder_ids"), ids, strict=True)))
+    return _cut(rows, encoder & rows.encoder_mask.bool(), decoder & rows.decoder_mask.bool())
+
+
+def check_mask(model: Any, sites: Sites, batch: Batch) -> None:
+    """Demand, once for each model, that its attention mask acts on what it says.
+
+    Args:
+        model: the model.
+        sites: its embedding modules.
+        batch: any sequences.
+
+    Raises:
+        UnsupportedModelError: it does not.
+    """
+    if model in _MASKED:
+        return
+    one = torch.zeros(1, dtype=torch.int64)
+    every = torch.arange(batch.targets.shape[1])[None]
+    said = []
+    for kept in (torch.ones_like(batch.movable[:1]), ~batch.movable[:1]):
+        rows = without(batch, kept, one, "attention", None)
+        forward = Forward(model, sites, rows)
+        with torch.no_grad():
+            said.append(forward.logits(one, every, int(forward.reach(one, every).max()))[0])
+    if torch.equal(*said):
+        raise UnsupportedModelError(
+            f"{type(model).__name__} says the same whatever its attention_mask is, so nothing can "
+            "be taken away by mode 'attention'; take 'embed', 'token' or 'drop'."
+        )
+    _MASKED.add(model)
+
+
+def _cut(rows: Batch, encoder: Tensor, decoder: Tensor) -> Batch:
+    """Return rows of the tokens that stay alone, [R, S] and [R, L] bool."""
+    # A target is predicted at the last of those tokens up to its position that are left.
+    left = decoder.cumsum(1).gather(1, rows.positions)
+    read = encoder.shape[1] == 0 or bool(encoder.any(1).all())
+    if not read or not bool((left > 0)[rows.valid].all()):
+        raise InputError(
+            "dropping these inputs leaves nothing to predict from; hold a token (movable='content' "
+            "holds the start of the sequence), or take another mode."
+        )
+    sides = {}
+    for name, ids, stays in (
+        ("encoder", rows.encoder_ids, encoder),
+        ("decoder", rows.decoder_ids, decoder),
+    ):
+        shorter = [own[flags] for own, flags in zip(ids, stays, strict=True)]
+        sides[f"{name}_ids"] = padded(shorter, 0)
+        sides[f"{name}_mask"] = padded([torch.ones_like(own) for own in shorter], 0)
+    return replace(rows, positions=(left - 1).clamp_min(0), **sides)

@@ -159,7 +159,7 @@ def test_help_has_a_flag_for_every_field_of_every_method(run, monkeypatch):
     assert code == 0
     assert "Example: hf-attrib explain" in out
     out = " ".join(out.replace("│", " ").split())  # in one line, as it is broken anywhere
-    for name, kind in {**hf_attrib.methods(), **attacks()}.items():
+    for name, kind in {**hf_attrib.methods.methods(), **attacks()}.items():
         assert name in out or name in attacks()
         for field in dataclasses.fields(kind):
             if field.name == "generator":  # a function, which cannot be written
@@ -173,7 +173,7 @@ def test_help_has_a_flag_for_every_field_of_every_method(run, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("command", "kinds"), [("methods", hf_attrib.methods()), ("attacks", attacks())]
+    ("command", "kinds"), [("methods", hf_attrib.methods.methods()), ("attacks", attacks())]
 )
 def test_lists_say_all_there_is_to_choose(run, command, kinds):
     code, out, _ = run(command)
@@ -189,7 +189,7 @@ def test_lists_say_all_there_is_to_choose(run, command, kinds):
 
 def test_methods_says_what_each_keeps(run):
     flat = " ".join(run("methods")[1].split())
-    for method in hf_attrib.methods().values():
+    for method in hf_attrib.methods.methods().values():
         assert method.claims.cost in flat
     assert "keeps dummy, implementation invariance, linearity breaks completeness, sens" in flat
     assert "scores sum to f(x) - f(x_adv) signed yes stochastic no cost K + 4 forward" in flat
@@ -509,9 +509,9 @@ def test_two_outputs_in_one_file(refused, tmp_path, monkeypatch, flags):
 def test_help_says_of_each_method_what_a_shared_flag_is(run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "250")
     out = " ".join(run("explain", "--help")[1].replace("│", " ").split())
-    fields = {n: {f.name: f for f in dataclasses.fields(m)} for n, m in hf_attrib.methods().items()}
     for name in ("idgi", "integrated_gradients"):
-        steps = fields[name]["steps"]
+        fields = dataclasses.fields(hf_attrib.methods.methods()[name])
+        steps = next(field for field in fields if field.name == "steps")
         assert f"{steps.metadata['help']} ({name}: {steps.default}" in out
     assert "; fgsm: 1)" in out
 

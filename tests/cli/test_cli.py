@@ -14,6 +14,7 @@ from functools import partial
 
 import pytest
 import torch
+from helpers.fresh import loaded_after
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -149,8 +150,32 @@ def test_version_and_bare_call(run):
     assert run("--version") == (0, f"hf-attrib {hf_attrib.__version__}\n", "")
     code, out, _ = run()
     assert code == 0
-    commands = ("explain", "show", "compare", "methods", "attacks", "models")
-    assert all(command in out for command in commands)
+    assert all(name in out for name in NAMES)
+
+
+NAMES = ("explain", "robustness", "show", "compare", "methods", "attacks", "models")
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["-h"], ["--version"], [], ["exlpain"], ["--explain"]]
+)
+def test_the_program_answers_without_torch_until_a_command_is_named(words):
+    assert loaded_after("from hf_attrib.cli import main\nmain()", *words) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_command_has_a_page_that_says_what_the_list_says(run, monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "200")
+    listed = re.search(rf"│ {name} +(\S.*\.) +│", run("--help")[1])[1]
+    code, page, _ = run(name, "--help")
+    assert code == 0
+    assert f"{name} [OPTIONS]" in page
+    assert f" {listed} " in page
+
+
+def test_a_misspelt_command_is_answered_with_one_that_exists(refused):
+    assert refused("exlpain").endswith("No such command 'exlpain'. Did you mean 'explain'?\n")
+    assert "No such command 'r\\x1b[31mé'" in refused("r\x1b[31mé")
 
 
 def test_help_has_a_flag_for_every_field_of_every_method(run, monkeypatch):
@@ -297,14 +322,14 @@ def test_defaults_are_those_of_the_library(run, keys, tmp_path):
 
 @pytest.mark.parametrize(("update", "seed"), [("pgd", 5), ("pgd(seed = 2)", 2), ("bim", None)])
 def test_a_method_that_follows_a_random_walk_passes_the_seed_on(update, seed):
-    from hf_attrib.cli.options import Asked
+    from hf_attrib.cli.options import QuestionOptions
 
-    made = str(Asked(method="fundamental").made_method({"update": update}, 5))
+    made = str(QuestionOptions(method="fundamental").made_method({"update": update}, 5))
     assert re.findall(r"seed ?= ?(\d+)", made) == ([] if seed is None else [str(seed)])
 
 
 def test_a_method_that_samples_takes_the_seed():
-    from hf_attrib.cli.options import Asked
+    from hf_attrib.cli.options import QuestionOptions
     from hf_attrib.methods import base
 
     @dataclasses.dataclass(frozen=True)
@@ -317,7 +342,7 @@ def test_a_method_that_samples_takes_the_seed():
             raise NotImplementedError
 
     try:
-        assert Asked(method="noisy").made_method({}, 5).seed == 5
+        assert QuestionOptions(method="noisy").made_method({}, 5).seed == 5
     finally:
         del base._METHODS._classes["noisy"]
 

@@ -7,24 +7,29 @@
 >>> result = model.explain(prompt)
 >>> "".join(result.response_pieces)
 "Bob's key is blue.</s>"
+
+A name is imported when it is first used, as torch and transformers take seconds: the command line
+answers ``hf-attrib --help`` without them.
 """
 
-from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
-from hf_attrib.engine import Estimate
-from hf_attrib.errors import (
-    AttributionWarning,
-    HFAttribError,
-    InputError,
-    MemoryLimitError,
-    ProcessError,
-    ResultFileError,
-    UnsupportedModelError,
-)
-from hf_attrib.explainer import Explainer, attach, estimate
-from hf_attrib.methods import Method, methods
-from hf_attrib.results import Attribution, Comparison, compare, load
-from hf_attrib.robustness import RobustAccuracy, Robustness, robust_accuracy
+if TYPE_CHECKING:
+    from hf_attrib import embedded, methods
+    from hf_attrib.engine import Estimate
+    from hf_attrib.errors import (
+        AttributionWarning,
+        HFAttribError,
+        InputError,
+        MemoryLimitError,
+        ProcessError,
+        ResultFileError,
+        UnsupportedModelError,
+    )
+    from hf_attrib.explainer import Explainer, attach, estimate
+    from hf_attrib.methods import Method
+    from hf_attrib.results import Attribution, Comparison, compare, load
+    from hf_attrib.robustness import RobustAccuracy, Robustness, robust_accuracy
 
 __all__ = [
     "Attribution",
@@ -50,4 +55,51 @@ __all__ = [
     "robust_accuracy",
 ]
 
-__version__ = version("hf_attrib")
+__version__: str
+
+#: The module that each public name lives in; a public name without one is a module itself.
+_HOMES = {
+    "Attribution": "results",
+    "AttributionWarning": "errors",
+    "Comparison": "results",
+    "Estimate": "engine",
+    "Explainer": "explainer",
+    "HFAttribError": "errors",
+    "InputError": "errors",
+    "MemoryLimitError": "errors",
+    "Method": "methods",
+    "ProcessError": "errors",
+    "ResultFileError": "errors",
+    "RobustAccuracy": "robustness",
+    "Robustness": "robustness",
+    "UnsupportedModelError": "errors",
+    "attach": "explainer",
+    "compare": "results",
+    "estimate": "explainer",
+    "load": "results",
+    "robust_accuracy": "robustness",
+}
+
+if not TYPE_CHECKING:  # a type checker would believe that there is any name
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name or a module of the package when it is first used (PEP 562)."""
+        import sys
+        from importlib import import_module, metadata, util
+
+        if name == "__version__":
+            value: Any = metadata.version(__name__)
+        elif name in _HOMES:
+            value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+            if f"{__name__}.results" in sys.modules:
+                # Results do not know how they look: importing their views registers these.
+                import_module(f"{__name__}.render")
+        elif not name.startswith("_") and util.find_spec(f"{__name__}.{name}") is not None:
+            return import_module(f"{__name__}.{name}")  # which makes itself an attribute
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__, "__version__"})

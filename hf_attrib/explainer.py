@@ -208,6 +208,19 @@ class Explainer:
         """
         requests, given = self._given(prompt, options, ExplainOptions, "estimate")
         question, generation = Question.of(given)
+        found = self.cost(requests, question, generation)
+        return found if requests.many else found[0]
+
+    def cost(
+        self, requests: Requests, question: Question, generation: Mapping[str, Any]
+    ) -> list[Estimate]:
+        """Return what :meth:`estimate` does, for a question that is made already.
+
+        Args:
+            requests: prompts, with responses or without.
+            question: what would be asked about each of them.
+            generation: arguments of ``generate``.
+        """
         found = []
         with isolated(self.model):
             for request in requests.each:
@@ -218,7 +231,7 @@ class Explainer:
                 else:
                     sequence = self._transcriber.stand_in(tokens, generation)
                 found.append(self._engine.estimate(question, sequence, not request.answered))
-        return found if requests.many else found[0]
+        return found
 
     def _given(
         self, prompt: _Prompt, options: Mapping[str, Any], kind: Any, call: str

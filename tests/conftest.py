@@ -11,6 +11,9 @@ from helpers.looking_ahead import looking_ahead as made_looking_ahead
 
 import hf_attrib
 
+#: Not looked through for doctests, as modules of the same name would be taken for one.
+collect_ignore_glob = ["*conftest.py"]
+
 
 @pytest.fixture(autouse=True)
 def _one_thread_and_seed():

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hf_attrib.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["STDSTREAM", "check_distinct", "check_writable"]
 

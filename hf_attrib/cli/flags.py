@@ -27,8 +27,8 @@ def flagged(function: Callable[..., None]) -> Callable[..., None]:
     """Turn a function of option groups into a command with a flag for each of their fields.
 
     Args:
-        function: takes dataclasses, whose docstrings head the panels of ``--help`` and whose
-            fields are annotated as typer's parameters are; and perhaps ``**fields``: those fields
+        function: takes dataclasses, whose fields are annotated as typer's parameters are and whose
+            ``panel`` is the title above these in ``--help``; and perhaps ``**fields``: those fields
             of methods that were given. A method's field that is called like an option of the
             command has no flag of its own.
     """
@@ -66,7 +66,7 @@ def _parameters(group: Any) -> list[inspect.Parameter]:
     hints, parameters = get_type_hints(group, include_extras=True), []
     for f in fields(group):
         if isinstance(info := hints[f.name].__metadata__[0], OptionInfo):
-            info.rich_help_panel = str(group.__doc__).rstrip(".")
+            info.rich_help_panel = group.panel
             info.metavar = "" if isinstance(f.default, bool) else None  # a switch takes no word
         default = inspect.Parameter.empty if f.default is MISSING else f.default
         parameters.append(_parameter(f.name, default, hints[f.name]))

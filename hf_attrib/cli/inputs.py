@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
@@ -18,12 +18,14 @@ from hf_attrib.robustness import Robustness
 from hf_attrib.robustness import storage as robustness_file
 from hf_attrib.text import Messages
 
-__all__ = ["Pair", "Saved", "Source"]
+__all__ = ["ComparisonOptions", "PromptOptions", "SavedResult"]
 
 
 @dataclass(frozen=True)
-class Saved:
-    """Result."""
+class SavedResult:
+    """The file that a result is read from."""
+
+    panel: ClassVar[str] = "Result"
 
     result: Annotated[
         Path,
@@ -45,8 +47,10 @@ class Saved:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Results."""
+class ComparisonOptions:
+    """The two files that are compared, and where the comparison goes besides the terminal."""
+
+    panel: ClassVar[str] = "Results"
 
     a: Annotated[Path, typer.Argument(help="A result that hf-attrib explain --json saved.")]
     b: Annotated[Path, typer.Argument(help="Another one, of the same response.")]
@@ -82,8 +86,10 @@ def _read(path: Path) -> tuple[bytes, str]:
 
 
 @dataclass(frozen=True)
-class Source:
-    """Prompt."""
+class PromptOptions:
+    """The prompt, and whether it is a message of a chat."""
+
+    panel: ClassVar[str] = "Prompt"
 
     prompt: Annotated[str | None, typer.Argument(help="The prompt; - reads standard input.")] = None
     file: Annotated[Path | None, typer.Option(help="Read the prompt from a file.")] = None

@@ -1,10 +1,14 @@
-"""The options of the commands, in groups; each group checks itself before anything long runs."""
+"""The options of the commands, in groups; each group checks itself before anything long runs.
+
+A group is a frozen dataclass of which each field is one option; ``panel`` is the title of the panel
+of ``--help`` that they stand in.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 
@@ -20,12 +24,22 @@ from hf_attrib.results import Attribution
 from hf_attrib.targets import TARGETS, target
 from hf_attrib.text.grouping import RULES
 
-__all__ = ["Answer", "Asked", "ModelChoice", "Record", "View", "baseline_of", "check_positive"]
+__all__ = [
+    "AnswerOptions",
+    "ModelOptions",
+    "QuestionOptions",
+    "SaveOptions",
+    "ViewOptions",
+    "baseline_of",
+    "check_positive",
+]
 
 
 @dataclass(frozen=True)
-class ModelChoice:
-    """Model."""
+class ModelOptions:
+    """Which model is loaded, where it runs and how much memory it may take."""
+
+    panel: ClassVar[str] = "Model"
 
     model: Annotated[
         str, typer.Option(help="An embedded model (see hf-attrib models), a hub name or a folder.")
@@ -60,14 +74,16 @@ class ModelChoice:
             size_of(self.max_memory)
 
     def options(self) -> dict[str, Any]:
-        """Return the arguments of ``load_model`` besides the name."""
+        """Return the arguments of ``load_model`` but the name."""
         names = ("revision", "device", "dtype", "trust_remote_code")
         return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
-class Answer:
-    """Answer."""
+class AnswerOptions:
+    """Which answer is explained: one that is given, or one that the model generates."""
+
+    panel: ClassVar[str] = "Answer"
 
     response: Annotated[
         str | None, typer.Option(help="Explain this answer instead of generating one.")
@@ -86,15 +102,16 @@ class Answer:
             raise InputError(f"--seed is {self.seed}; expected 0 to 2**64 - 1.")
         check_positive("--max-new-tokens", self.max_new_tokens)
 
-    def options(self) -> dict[str, Any]:
-        """Return the arguments of ``Explainer.explain``."""
-        given = {"response": self.response, "max_new_tokens": self.max_new_tokens}
-        return {name: value for name, value in given.items() if value is not None}
+    def generation(self) -> dict[str, Any]:
+        """Return the arguments of ``generate``."""
+        return {} if self.max_new_tokens is None else {"max_new_tokens": self.max_new_tokens}
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What to explain."""
+class QuestionOptions:
+    """What is asked about each generated token, and by which method."""
+
+    panel: ClassVar[str] = "What to explain"
 
     method: Annotated[
         str,
@@ -125,7 +142,10 @@ class Asked:
     ] = "content"
 
     def question(self, method: Method) -> Question:
-        """Return the question asked, which checks itself.
+        """Return the question to the engine, which checks the other options.
+
+        Args:
+            method: what :meth:`made_method` returned.
 
         Raises:
             InputError: some value is unknown.
@@ -159,8 +179,10 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class View:
-    """Output."""
+class ViewOptions:
+    """How a result is shown, and which pictures and pages are made of it."""
+
+    panel: ClassVar[str] = "Output"
 
     matrix: Annotated[
         bool,
@@ -201,8 +223,10 @@ class View:
 
 
 @dataclass(frozen=True)
-class Record:
-    """Output."""
+class SaveOptions:
+    """Whether a result is saved, or whether nothing is computed but what it would cost."""
+
+    panel: ClassVar[str] = "Output"
 
     json: Annotated[
         Path | None,
@@ -230,9 +254,16 @@ def check_positive(flag: str, value: int | None) -> None:
 
 
 def baseline_of(spec: str | None) -> BaselineLike | None:
-    """Read a baseline, which no text can be that is no name of one."""
+    """Return the baseline that ``--baseline`` names: ``id:NUMBER`` as a number, else the text.
+
+    A misspelt name is refused here, as the library would look at it only after loading a model and
+    generating an answer.
+
+    Raises:
+        InputError: there is no baseline of this name.
+    """
     baseline = _token(spec)
-    if isinstance(baseline, str) and not baseline.startswith("token:"):
+    if isinstance(baseline, str):
         check_name(baseline)
     return baseline
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import codecs
 import io
 import logging
-import os
 import sys
 import threading
 import warnings
@@ -18,8 +16,8 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from hf_attrib.cli.files import STDSTREAM
+from hf_attrib.cli.streams import is_main, put
 from hf_attrib.errors import AttributionWarning, InputError
-from hf_attrib.execution import is_main
 from hf_attrib.render import Heatmap, to_svg
 from hf_attrib.render.safe_text import visible
 from hf_attrib.results import Attribution, Comparison, to_json
@@ -27,64 +25,19 @@ from hf_attrib.robustness import Robustness
 from hf_attrib.robustness import storage as robustness_file
 
 if TYPE_CHECKING:
-    from hf_attrib.cli.options import View
+    from hf_attrib.cli.options import ViewOptions
 
 __all__ = [
-    "PLAINER",
     "Activity",
-    "complain",
     "emit",
     "emit_comparison",
     "emit_robustness",
-    "put",
     "quiet",
     "rendered",
 ]
 
-#: How to write what a terminal cannot: name of an error handler of Python's codecs.
-PLAINER = "hf_attrib.plainer"
-#: Signs that have a plain double of the same width; anything else becomes a question mark.
-_PLAINER = {"⁺": "+", "⁻": "-", "±": "~", "·": ".", "…": "~", "−": "-"}
 #: Seconds after which a reader wonders whether anything happens.
 _PATIENCE = 1.0
-
-
-def _plainer(error: UnicodeError) -> tuple[str, int]:
-    """Replace the characters that an encoding lacks."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    lacking = error.object[error.start : error.end]
-    return "".join(_PLAINER.get(c, "?") for c in lacking), error.end
-
-
-codecs.register_error(PLAINER, _plainer)
-
-
-def complain(message: str) -> None:
-    """Print one line about what went wrong; text from files cannot steer the terminal.
-
-    Of several processes that a launcher started, the first one speaks and writes for all.
-    """
-    if is_main():
-        print(f"hf-attrib: {' '.join(visible(message).split())}", file=sys.stderr)
-
-
-def put(text: str) -> None:
-    """Write to standard output; a reader that closes it early, such as head, is no error.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    if not is_main():
-        return
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except OSError as error:
-        # Python flushes once more at exit, which would fail again and say so.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            raise InputError(f"cannot write standard output: {error.strerror}.") from None
 
 
 def rendered(*parts: RenderableType) -> str:
@@ -98,7 +51,7 @@ def rendered(*parts: RenderableType) -> str:
     return "\n".join(lines if to_terminal else (line.rstrip() for line in lines))
 
 
-def emit(result: Attribution, view: View, json: Path | None) -> None:
+def emit(result: Attribution, view: ViewOptions, json: Path | None) -> None:
     """Print a result as asked for, and save it where asked to: the file holds all of it.
 
     Raises:

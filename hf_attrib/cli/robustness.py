@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 
@@ -12,12 +12,14 @@ from hf_attrib.attacks import attacks
 from hf_attrib.cli.files import STDSTREAM, check_distinct, check_writable
 from hf_attrib.robustness import RadiusSearch, radius_search
 
-__all__ = ["Attacked", "Outputs"]
+__all__ = ["AttackOptions", "OutputOptions"]
 
 
 @dataclass(frozen=True)
-class Attacked:
-    """Attack."""
+class AttackOptions:
+    """Which attack moves which inputs, and how far."""
+
+    panel: ClassVar[str] = "Attack"
 
     attack: Annotated[
         str,
@@ -54,8 +56,10 @@ class Attacked:
 
 
 @dataclass(frozen=True)
-class Outputs:
-    """Output."""
+class OutputOptions:
+    """Where a robustness result goes besides the terminal."""
+
+    panel: ClassVar[str] = "Output"
 
     json: Annotated[
         Path | None, typer.Option(help="Save the result; - prints it instead of the table.")

@@ -5,7 +5,7 @@ rows and bytes and does not know what is computed on them.
 """
 
 from hf_attrib.execution.meter import Meter
-from hf_attrib.execution.processes import ALONE, Processes, connected, is_main, session
+from hf_attrib.execution.processes import ALONE, Processes, connected, session
 from hf_attrib.execution.rows import Progress, RowRunner, silent
 
 __all__ = [
@@ -15,7 +15,6 @@ __all__ = [
     "Progress",
     "RowRunner",
     "connected",
-    "is_main",
     "session",
     "silent",
 ]

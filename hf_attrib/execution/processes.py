@@ -22,7 +22,7 @@ from torch import Tensor, distributed
 from hf_attrib import errors
 from hf_attrib.errors import HFAttribError, InputError, ProcessError
 
-__all__ = ["ALONE", "Processes", "connected", "fingerprint", "is_main", "launched", "session"]
+__all__ = ["ALONE", "Processes", "connected", "fingerprint", "launched", "session"]
 
 #: What is exchanged next, where it is not tensors of a number of rows.
 _TEXT, _END, _FIRST = -1, -2, -3
@@ -170,11 +170,6 @@ ALONE = Processes(0, 1, torch.device("cpu"))
 def launched() -> int:
     """Return how many processes a launcher, such as torchrun, has started."""
     return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def is_main() -> bool:
-    """Return whether this is the first of the processes that a launcher has started."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def connected(cpu: bool = False) -> Processes:

@@ -241,7 +241,7 @@ _TO_THE_END = """
 import atexit
 from pathlib import Path
 
-from hf_attrib.cli.commands import main
+from hf_attrib.cli import main
 
 
 def report():

@@ -305,7 +305,7 @@ def test_not_a_model():
 def test_results_travel_losslessly(tmp_path):
     model, tokenizer = tiny.model("llama"), tiny.tokenizer()
     explainer = Explainer(model, tokenizer)
-    for method in hf_attrib.methods():
+    for method in hf_attrib.methods.methods():
         found = explainer.explain(
             "a 🙂 \x1b[0m \ud7ff", max_new_tokens=3, method=method, contrast=5, attribute_to="all"
         )

@@ -1,0 +1,92 @@
+"""Where the prompt comes from: an argument, a file, standard input, a chat."""
+
+import json
+import os
+import pty
+import sys
+
+import pytest
+from helpers.command_line import ESCAPE, PROMPT, QUICK, copied, saved
+
+
+@pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
+def test_all_sources_give_the_same_prompt(run, pipe_in, tmp_path, ending):
+    data = (PROMPT + ending).encode()
+    file = tmp_path / "prompt.txt"
+    file.write_bytes(b"\xef\xbb\xbf" + data)
+    pipe_in(data)
+    outs = [run("explain", *source, *QUICK, "--json", "-")[1] for source in ([], ["--file", file])]
+    pipe_in(data)
+    outs.append(run("explain", "-", *QUICK, "--json", "-")[1])
+    pipe_in(b"ignored")
+    outs.append(run("explain", PROMPT, *QUICK, "--json", "-")[1])
+    scores = [(json.loads(out)["inputs"], json.loads(out)["scores"]) for out in outs]
+    assert scores[1:] == scores[:1] * 3
+
+
+def test_chat(run, folder, tmp_path):
+    messages = tmp_path / "messages.json"
+    turns = [{"role": "user", "content": "a b"}, {"role": "assistant", "content": "c"}]
+    messages.write_text(json.dumps(turns))
+    path, use = tmp_path / "r.json", ("--model", folder, "--chat", *QUICK)
+    assert saved(run, path, "a b", *use).roles == ("template", "user", "user")
+    roles = saved(run, path, "--file", messages, *use).roles
+    assert roles == ("template", "user", "user", "template", "assistant")
+
+
+def test_chat_of_a_text_file_is_one_message(run, folder, tmp_path):
+    file = tmp_path / "prompt.txt"
+    file.write_text("a b\n")
+    result = saved(
+        run, tmp_path / "r.json", "--file", file, "--model", folder, "--chat", *QUICK
+    )  # fmt: skip
+    assert result.roles == ("template", "user", "user")
+
+
+@pytest.mark.parametrize(
+    "prompt", ["🦙 and 日本語", "\x1b[31mred\x07", "[bold]b[/bold] [/]", "a " * 120]
+)
+def test_any_prompt_is_data(run, prompt):
+    code, out, err = run("explain", prompt, *QUICK)
+    assert (code, err) == (0, "")
+    assert ESCAPE not in out
+    assert "\x07" not in out
+
+
+def test_no_prompt_at_a_terminal(refused, monkeypatch):
+    master, slave = pty.openpty()
+    with os.fdopen(slave) as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        assert "no prompt was given" in refused("explain")
+    os.close(master)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfe", "not UTF-8"),
+        (b"{", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b'{"role": "user"}', "no list of messages"),
+        (b"[]", "no list of messages"),
+        (b'["hello"]', "no list of messages"),
+        (b"[1]", "no list of messages"),
+        (b'[[{"role": "user", "content": "a"}]]', "no list of messages"),
+        (b'[{"role": "user"}]', "a message needs a role and a content"),
+    ],
+)
+def test_bad_message_files(refused, folder, tmp_path, content, message):
+    path = tmp_path / "messages.json"
+    path.write_bytes(content)
+    assert message in refused("explain", "--chat", "--file", path, "--model", folder)
+
+
+def test_standard_input_that_is_no_text(refused, pipe_in):
+    pipe_in(b"\xff\xfe")
+    assert "standard input is not UTF-8" in refused("explain")
+
+
+def test_chat_without_a_template(refused, folder, tmp_path):
+    copied(folder, tmp_path / "m")
+    (tmp_path / "m/chat_template.jinja").unlink()
+    assert "no chat template" in refused("explain", "a", "--chat", "--model", tmp_path / "m")

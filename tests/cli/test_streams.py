@@ -1,0 +1,75 @@
+"""The command in a process of its own: pipes, full disks, terminals and interrupts."""
+
+import json
+import os
+import re
+import subprocess
+
+import pytest
+from helpers.command_line import CAPTURED, ESCAPE, HF_ATTRIB, PROMPT, QUICK, in_terminal
+
+
+def test_a_pipe_gets_the_result_alone():
+    process = subprocess.run(
+        [*HF_ATTRIB, "explain", *QUICK], input=PROMPT, capture_output=True, text=True
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+    assert process.stdout.startswith("keys-llama")
+    assert ESCAPE not in process.stdout
+    assert all(line == line.rstrip() for line in process.stdout.splitlines())
+
+
+def test_json_on_standard_output_is_json_alone():
+    process = subprocess.run([*HF_ATTRIB, "explain", PROMPT, *QUICK, "--json", "-"], **CAPTURED)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert json.loads(process.stdout)["format"] == "hf_attrib.results.attribution"
+
+
+def test_bad_input_exits_with_2():
+    process = subprocess.run([*HF_ATTRIB, "explain", PROMPT, "--method", "magic"], **CAPTURED)
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr.count("\n") == 1
+
+
+def test_a_reader_that_stops_early_is_no_error():
+    command = f"{' '.join(HF_ATTRIB)} methods"
+    script = f"set -o pipefail; {command} | head -c 1; {command} | true"
+    process = subprocess.run(["bash", "-c", script], **CAPTURED)
+    assert (process.returncode, process.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_behind_standard_output():
+    script = f"{' '.join(HF_ATTRIB)} methods > /dev/full"
+    process = subprocess.run(["bash", "-c", script], **CAPTURED)
+    assert process.returncode == 2
+    message = "hf-attrib: cannot write standard output: No space left on device.\n"
+    assert process.stderr == message
+
+
+def test_terminals_that_know_few_characters():
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    process = subprocess.run([*HF_ATTRIB, "explain", PROMPT, *QUICK], env=environment, **CAPTURED)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert "--- -- - 0 + ++ +++" in process.stdout
+    assert "?++" not in process.stdout
+
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*[34]8;[25];")
+
+
+def test_a_terminal_gets_colours_unless_it_declines():
+    code, out = in_terminal(["explain", PROMPT, *QUICK])
+    assert code == 0
+    assert COLOUR.search(out)
+    code, out = in_terminal(["explain", PROMPT, *QUICK], environment={"NO_COLOR": "1"})
+    assert code == 0
+    assert not COLOUR.search(out)
+    assert "⁺" in out
+
+
+def test_an_interrupt_shows_progress_before_and_nothing_after():
+    arguments = ["explain", PROMPT, "--steps", "100000", "--rule", "midpoint"]
+    code, out = in_terminal(arguments, until=b"Explaining")
+    assert code == 130
+    assert "Traceback" not in out

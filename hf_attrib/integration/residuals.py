@@ -77,6 +77,7 @@ class Residuals:
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
         self._known: dict[tuple[int, int, int], _Errors] = {}
+        self._excess: dict[tuple[int, int], Tensor] = {}
         self._best: dict[tuple[int, int], _Best] = {}
 
     def measure(self, meshes: Iterable[Mesh]) -> None:
@@ -93,16 +94,16 @@ class Residuals:
             some = max(1, _GRADIENTS_AT_ONCE // (len(positions) * groups))
             for first in range(0, len(targets), some):
                 self._measure(walk, piece, positions, targets[first : first + some])
+        none = torch.zeros(0, dtype=torch.float64)
         for mesh in meshes:
-            excess = self.excess(mesh)
-            now = _Best(float(excess.sum()), len(excess))
             key = mesh.walk, mesh.target
-            self._best[key] = min(self._best.get(key, now), now)
+            excess = torch.cat([none, *(errors.excess for errors in self._of(mesh))])
+            now = _Best(float(excess.sum()), len(excess))
+            self._excess[key], self._best[key] = excess, min(self._best.get(key, now), now)
 
     def excess(self, mesh: Mesh) -> Tensor:
         """Return the error of each interval that halving may mend, [I]."""
-        none = torch.zeros(0, dtype=torch.float64)
-        return torch.cat([none, *(errors.excess for errors in self._of(mesh))])
+        return self._excess[mesh.walk, mesh.target]
 
     def stuck(self, mesh: Mesh, limit: float) -> bool:
         """Tell whether halving has mended nothing lately, and rounding may be the only reason.
@@ -111,15 +112,14 @@ class Residuals:
             mesh: the newest of its target.
             limit: what the excess of all its intervals may be.
         """
-        intervals = sum(len(errors.excess) for errors in self._of(mesh))
         sure = sum(errors.sure for errors in self._of(mesh))
-        best = self._best[mesh.walk, mesh.target]
-        return sure <= limit and intervals >= _TIMES_THE_BEST_MESH * best.intervals
+        fewest = _TIMES_THE_BEST_MESH * self._best[mesh.walk, mesh.target].intervals
+        return sure <= limit and len(self.excess(mesh)) >= fewest
 
     def pop(self, mesh: Mesh) -> float:
         """Return the errors of the intervals of a mesh, added up, and forget them."""
         total = sum(float(errors.error.sum()) for errors in self._of(mesh))
-        self._best.pop((mesh.walk, mesh.target), None)
+        del self._excess[mesh.walk, mesh.target], self._best[mesh.walk, mesh.target]
         for piece in range(len(mesh.positions)):
             self._known.pop((mesh.walk, mesh.target, piece), None)
         return total

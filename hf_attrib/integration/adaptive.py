@@ -1,19 +1,20 @@
-r"""Path integrals that certify themselves.
+r"""Path integrals that place their own nodes and tell how far off they are.
 
 Along a path the scores of an interval must sum to the change of f over it, and that change is known
 exactly from the values at its ends. The quadrature below places gradients where it pays:
 
-1. Each target has nodes of its own, from which polynomials through neighbouring nodes make the
-   integral :math:`Q_i` over each interval between two of them (:mod:`hf_attrib.integration.mesh`).
+1. Each target has a mesh of its own (:mod:`hf_attrib.integration.mesh`). Polynomials through
+   neighbouring nodes make the integral :math:`Q_i` over each interval between two of them.
 2. Two numbers tell how far an integral is off: the *residual*
-   :math:`|\sum_n Q_{i,n} - \Delta_i f|`, which is exact but can cancel between tokens, and the
-   *disagreement* :math:`\sum_n |Q_{i,n} - C_{i,n}|` with coarser polynomials, which cannot.
-3. The worst intervals are halved until the larger of the two, taken of a few neighbouring intervals
-   together and summed over these panels, is below the tolerance, the gradients are spent, or all
-   that is left may be rounding and more nodes do not mend it. A gradient is paid for pairs of a
-   point and a target that is still open there, and for no others.
+   :math:`|\sum_n Q_{i,n} - \Delta_i f|`, which is exact but can cancel between inputs, and the
+   *disagreement* :math:`\sum_n |Q_{i,n} - C_{i,n}|` with coarser polynomials, which cannot. The
+   larger of the two is the error of the interval, and what rounding explains of it is no reason to
+   halve; :mod:`hf_attrib.integration.residuals` tells the two apart, and may be skipped.
+3. The worst intervals are halved, until what is left of their errors is below the tolerance, the
+   gradients are spent, or all that is left may be rounding and more nodes do not mend it. A
+   gradient is paid for pairs of a node and a target that is still open there, and for no others.
 
-A path may come in pieces, with a corner between each and the next; polynomials end at corners.
+``docs/quadrature.md`` says why it is done so, what else was tried and what it gives.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ import torch
 from torch import Tensor
 
 from hf_attrib.field import Decomposition, Field, Path, Rows
-from hf_attrib.integration.mesh import Mesh, Node, stencils
-from hf_attrib.integration.nodes import Nodes
+from hf_attrib.integration.mesh import Mesh, Nodes, stencils
 from hf_attrib.integration.residuals import Residuals
 
 __all__ = ["Budget", "first_nodes", "integrate"]
 
-#: Intervals to start from, unless the path has more pieces, and on a piece at least.
+#: Intervals to start from on the whole path, and on each of its pieces at least.
 _INTERVALS, _FEWEST = 16, 4
-#: Halving stops for a target once what it leaves alone is this share of its tolerance.
+#: A round halves the worst intervals, until those that it leaves alone have no more than this share
+#: of the tolerance together. The rest is for the halves.
 _SPARE = 0.7
 #: Errors of rows were below this many times those of their intervals, summed without any sign, in
 #: all cases but one that ``benchmarks/quadrature.py`` has measured.
@@ -43,7 +44,9 @@ _SHORTEST = 2.0**-22
 
 
 def first_nodes(pieces: int = 1) -> int:
-    """Return how many nodes every target has; those where pieces meet count twice.
+    """Return how many nodes every target has before any interval is halved.
+
+    Nodes where two pieces meet count twice, since the path has two velocities there.
 
     Args:
         pieces: of the path.
@@ -89,8 +92,9 @@ def integrate(field: Field, pieces: Sequence[Path], budget: Budget) -> Decomposi
         budget: when to stop.
 
     Returns:
-        scores [B, T, N], F at the start of the path [B, T], and a bound on
-        :math:`\sum_n |A_n - \hat A_n|`, [B, T], in units of F.
+        scores of groups [B, T, G], which are the inputs unless the field adds some up; F at the
+        start of the path [B, T]; and a bound on :math:`\sum_n |A_n - \hat A_n|`, [B, T], in units
+        of F.
     """
     nodes = Nodes(field, pieces)
     shape = field.sequences, field.targets, field.groups.moving.shape[1]
@@ -98,18 +102,18 @@ def integrate(field: Field, pieces: Sequence[Path], budget: Budget) -> Decomposi
     bound, reference = torch.zeros_like(scores[..., 0]), torch.zeros_like(scores[..., 0])
     meshes, residuals = _first_meshes(nodes), Residuals(nodes)
     while meshes:
-        nodes.require(meshes)
-        residuals.update(meshes)
+        nodes.run(meshes)
+        residuals.measure(meshes)
         finer = []
         for mesh in meshes:
-            halved = _halved(mesh, residuals, budget)
+            halved = _halved(mesh, nodes, residuals, budget)
             if halved is not None:
                 finer.append(halved)
                 continue
-            place = mesh.walk // nodes.own, mesh.target
+            place = nodes.sequence(mesh.walk), mesh.target
             scores[place] = _integral(mesh, nodes)
             bound[place] = _SAFETY * residuals.pop(mesh)
-            reference[place] = nodes.value(mesh.nodes()[0], mesh.target)
+            reference[place] = nodes.values(mesh.nodes()[:1], [mesh.target])
         total = field.sequences * field.targets
         field.progress(total - len(finer), total)
         meshes = finer
@@ -120,26 +124,26 @@ def integrate(field: Field, pieces: Sequence[Path], budget: Budget) -> Decomposi
 def _first_meshes(nodes: Nodes) -> list[Mesh]:
     """Return even nodes on all pieces on which walks move, for each of their targets."""
     meshes = []
-    for walk, moves in enumerate((~nodes.stands()).T.tolist()):
+    for walk in range(nodes.walks):
+        moves = nodes.moves(walk)
         # By the pieces of each walk, and not by those of the longest that it is batched with.
         count = _intervals(max(1, sum(moves)))
         even = tuple(k / count for k in range(count + 1))
         positions = tuple(even if move else () for move in moves)
         if not any(moves):  # f is asked for all the same
             positions = ((0.0,), *positions[1:])
-        targets = nodes.targets(walk).nonzero()[:, 0].tolist()  # no padding of a batch
-        meshes += [Mesh(walk, target, positions) for target in targets]
+        meshes += [Mesh(walk, target, positions) for target in nodes.targets(walk)]
     return meshes
 
 
-def _halved(mesh: Mesh, residuals: Residuals, budget: Budget) -> Mesh | None:
-    """Return a mesh with its worst intervals halved, if its error is too large and it can be."""
-    nodes, at = residuals.nodes, mesh.nodes()
-    change = abs(nodes.value(at[-1], mesh.target) - nodes.value(at[0], mesh.target))
-    limit = budget.tolerance * max(change, nodes.field.resolution)
+def _halved(mesh: Mesh, nodes: Nodes, residuals: Residuals, budget: Budget) -> Mesh | None:
+    """Return a mesh with its worst intervals halved, or nothing if its target is done."""
+    at = mesh.nodes()
+    start, end = nodes.values([at[0], at[-1]], [mesh.target]).flatten().tolist()
+    limit = budget.tolerance * max(abs(end - start), nodes.field.resolution)
     excess = residuals.excess(mesh)
     total = excess.sum()
-    if not total > limit or residuals.stuck(mesh, excess, limit):
+    if not total > limit or residuals.stuck(mesh, limit):
         return None
     worst, order = excess.sort(descending=True)
     left = total - worst.cumsum(0) + worst  # before each is halved
@@ -154,15 +158,13 @@ def _halved(mesh: Mesh, residuals: Residuals, budget: Budget) -> Mesh | None:
 
 
 def _integral(mesh: Mesh, nodes: Nodes) -> Tensor:
-    """Return the scores that a mesh makes, [N]."""
+    """Return the scores that a mesh makes, [G]."""
     scores = torch.zeros(nodes.field.groups.moving.shape[1], dtype=torch.float64)
-    for piece, at in enumerate(mesh.positions):
-        if len(at) < 2:
+    for piece, positions in enumerate(mesh.positions):
+        if len(positions) < 2:
             continue
-        around = stencils(at)
-        weights = torch.zeros(len(at), dtype=torch.float64)
-        weights.index_add_(0, around.nodes.flatten(), around.fine.flatten())
-        for position, weight in zip(at, weights.tolist(), strict=True):
-            gradient = nodes.gradient(Node(mesh.walk, piece, position), mesh.target)
+        gradients = nodes.gradients(mesh.on(piece), [mesh.target])[:, 0]
+        weights = stencils(positions).weights().tolist()
+        for weight, gradient in zip(weights, gradients, strict=True):
             scores.add_(gradient, alpha=weight)
     return scores

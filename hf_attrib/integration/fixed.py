@@ -26,12 +26,15 @@ def line_integral(field: Field, path: Path, rule: Rule) -> Decomposition:
 
 
 def polyline_integral(field: Field, points: Tensor, rule: Rule) -> Decomposition:
-    """Return the same along the segments between successive points, by a rule on each.
+    """Return the same sum along the segments between successive points, by a rule on each.
+
+    Nodes may be the ends of segments, although two velocities meet there, since each node belongs
+    to one segment.
 
     Args:
         field: F and its gradient.
         points: [S + 1, B, T or 1, N, D].
-        rule: nodes and weights on each segment, which may be its ends.
+        rule: nodes and weights on each segment.
     """
     segments, nodes = len(points) - 1, len(rule)
 

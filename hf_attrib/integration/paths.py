@@ -61,15 +61,16 @@ def polyline(points: Tensor) -> Path:
 
 
 def monotone(points: Tensor, present: Tensor, goal: Tensor, steps: int) -> Tensor:
-    """Return points with each coordinate that is not between present and goal replaced.
+    """Return points whose coordinates all lie between present and goal.
 
-    It takes a ``steps``-th of the way from present to goal instead (arXiv:2108.13654, section 3).
+    A coordinate that does not is replaced by one that is a ``steps``-th of the way from present to
+    goal (arXiv:2108.13654, section 3).
 
     Args:
         points: [..., D].
         present: where the path is, broadcastable to the points.
-        goal: where it ends, likewise.
-        steps: in how many steps the way would be covered.
+        goal: where the path ends, broadcastable to the points.
+        steps: number of equal steps from present to goal.
     """
     low, high = torch.minimum(present, goal), torch.maximum(present, goal)
     return torch.where((low <= points) & (points <= high), points, present.lerp(goal, 1 / steps))

@@ -1,42 +1,57 @@
-"""How far off integrals over the intervals of meshes are: residuals and disagreements."""
+"""How far off the integrals over the intervals of meshes are, and what of it is rounding.
+
+Whoever reads :mod:`hf_attrib.integration.adaptive` may take this file for granted:
+:class:`Residuals` gives the *error* of each interval, which is the larger of residual and
+disagreement, and its *excess*, which is what halving the interval can be hoped to mend. The two
+differ because errors of neighbours cancel and because f is rounded. ``_Measurement`` has the
+formulas, and ``docs/quadrature.md`` has the reasons in words.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from hf_attrib.integration.mesh import Mesh, Node, Positions, Stencils, panels, stencils
-from hf_attrib.integration.nodes import Nodes
+from hf_attrib.integration.mesh import Mesh, Node, Nodes, Positions, Stencils, stencils
 
-__all__ = ["Residuals"]
+__all__ = ["Residuals", "panels"]
 
-#: Gradients, of nodes by targets by columns, that are integrated at once.
-_AT_ONCE = 2**14
-#: Rounding takes about this share of what it may at most.
-_TYPICAL = 0.25
-#: Of the difference from a one-sided polynomial, about this much is the error of a centred one.
-_CENTRED = 0.4
-#: A residual over this many times disagreement and rounding is of something between the nodes,
-#: which no error of a neighbour makes good.
-_UNSEEN = 4
-#: Rounding may be so many times what the type says: logits are larger than f, and layers add to it.
-_AT_MOST = 8
+#: Contracted gradients, of nodes by targets by groups, that are integrated at once: copies of them
+#: in float64 would otherwise take more memory than what is kept.
+_GRADIENTS_AT_ONCE = 2**14
+#: Intervals of a panel, at most. Panels of one halve on where errors cancel and nothing is left to
+#: gain; panels of eight spend a tenth of the gradients less and leave wider bounds.
+_INTERVALS_OF_A_PANEL = 4
+#: A number is rounded by at most half of its precision, but in root mean square by 0.14 to 0.29 of
+#: it, as the number lies just below a power of two or just above.
+_TYPICAL_ROUNDING = 0.25
+#: The error of centred polynomials as a share of their difference from one-sided ones. On
+#: integrands 1 / (1 + exp(-x / w)) it is 0.2 to 0.6 if w is an interval or half of one, and smaller
+#: if w is larger. On steeper ones it can be over 1, and there residuals tell of it.
+_ERROR_OF_DISAGREEMENT = 0.4
+#: A residual is laid to something narrow between two nodes where it is so many times disagreement
+#: and rounding: ten times what that share lets one expect. No error of a neighbour cancels it.
+_TIMES_UNSEEN = 4
+#: Rounding of f may be so many times what its type says, since logits are larger than their
+#: differences and every layer adds to it. Tests make it four times as large.
+_TIMES_ROUNDED_AT_MOST = 8
 #: A target that rounding may keep from its tolerance ends with so many times the intervals of its
-#: best mesh, or more.
-_ENOUGH = 2
+#: best mesh. As many halve each interval once, which mends errors of an integrand that is smooth.
+_TIMES_THE_BEST_MESH = 2
 
 
-class _Piece(NamedTuple):
+class _Errors(NamedTuple):
     """Errors of one target on one piece of its walk.
 
     Args:
         positions: of the nodes that they were found on.
         error: the larger of residual and disagreement, [I].
-        excess: the same by panel, beyond what rounding explains, shared out to intervals, [I].
-        sure: excess of all intervals beyond what rounding explains at the very most.
+        excess: what of the errors of its panel no rounding explains, shared out to intervals, [I].
+        sure: excess of all intervals that is left if rounding is as large as it may be at most.
     """
 
     positions: Positions
@@ -60,109 +75,171 @@ class Residuals:
     """
 
     def __init__(self, nodes: Nodes) -> None:
-        self.nodes = nodes
-        self._pieces: dict[tuple[int, int, int], _Piece] = {}
+        self._nodes = nodes
+        self._known: dict[tuple[int, int, int], _Errors] = {}
+        self._excess: dict[tuple[int, int], Tensor] = {}
         self._best: dict[tuple[int, int], _Best] = {}
 
-    def update(self, meshes: Iterable[Mesh]) -> None:
+    def measure(self, meshes: Iterable[Mesh]) -> None:
         """Find the errors of meshes whose nodes have been run."""
+        meshes = list(meshes)
         alike: dict[tuple[int, int, Positions], list[int]] = {}
         for mesh in meshes:
-            for piece, at in enumerate(mesh.positions):
-                known = self._pieces.get((mesh.walk, mesh.target, piece))
-                if len(at) > 1 and (known is None or known.positions != at):
-                    alike.setdefault((mesh.walk, piece, at), []).append(mesh.target)
-        for (walk, piece, at), targets in alike.items():
-            some = max(1, _AT_ONCE // (len(at) * self.nodes.field.groups.moving.shape[1]))
+            for piece, positions in enumerate(mesh.positions):
+                known = self._known.get((mesh.walk, mesh.target, piece))
+                if len(positions) > 1 and (known is None or known.positions != positions):
+                    alike.setdefault((mesh.walk, piece, positions), []).append(mesh.target)
+        for (walk, piece, positions), targets in alike.items():
+            groups = self._nodes.field.groups.moving.shape[1]
+            some = max(1, _GRADIENTS_AT_ONCE // (len(positions) * groups))
             for first in range(0, len(targets), some):
-                self._measure(walk, piece, at, targets[first : first + some])
+                self._measure(walk, piece, positions, targets[first : first + some])
+        none = torch.zeros(0, dtype=torch.float64)
+        for mesh in meshes:
+            key = mesh.walk, mesh.target
+            excess = torch.cat([none, *(errors.excess for errors in self._of(mesh))])
+            now = _Best(float(excess.sum()), len(excess))
+            self._excess[key], self._best[key] = excess, min(self._best.get(key, now), now)
 
     def excess(self, mesh: Mesh) -> Tensor:
-        """Return the error of each interval of a mesh beyond what rounding explains, [I]."""
-        none = torch.zeros(0, dtype=torch.float64)
-        return torch.cat([none, *(piece.excess for piece in self._of(mesh))])
+        """Return the error of each interval that halving may mend, [I]."""
+        return self._excess[mesh.walk, mesh.target]
 
-    def stuck(self, mesh: Mesh, excess: Tensor, limit: float) -> bool:
+    def stuck(self, mesh: Mesh, limit: float) -> bool:
         """Tell whether halving has mended nothing lately, and rounding may be the only reason.
 
         Args:
-            mesh: the newest of its target; all of them are asked about, so that the best is known.
-            excess: of its intervals, [I].
-            limit: what their sum may be.
+            mesh: the newest of its target.
+            limit: what the excess of all its intervals may be.
         """
-        key, now = (mesh.walk, mesh.target), _Best(float(excess.sum()), len(excess))
-        best = self._best[key] = min(self._best.get(key, now), now)
-        sure = sum(piece.sure for piece in self._of(mesh))
-        return sure <= limit and len(excess) >= _ENOUGH * best.intervals
+        sure = sum(errors.sure for errors in self._of(mesh))
+        fewest = _TIMES_THE_BEST_MESH * self._best[mesh.walk, mesh.target].intervals
+        return sure <= limit and len(self.excess(mesh)) >= fewest
 
     def pop(self, mesh: Mesh) -> float:
         """Return the errors of the intervals of a mesh, added up, and forget them."""
-        total = sum(float(piece.error.sum()) for piece in self._of(mesh))
-        self._best.pop((mesh.walk, mesh.target), None)
+        total = sum(float(errors.error.sum()) for errors in self._of(mesh))
+        del self._excess[mesh.walk, mesh.target], self._best[mesh.walk, mesh.target]
         for piece in range(len(mesh.positions)):
-            self._pieces.pop((mesh.walk, mesh.target, piece), None)
+            self._known.pop((mesh.walk, mesh.target, piece), None)
         return total
 
-    def _of(self, mesh: Mesh) -> list[_Piece]:
+    def _of(self, mesh: Mesh) -> list[_Errors]:
+        """Return the errors of a mesh on the pieces where it has intervals."""
         keys = [(mesh.walk, mesh.target, piece) for piece in range(len(mesh.positions))]
-        return [self._pieces[key] for key in keys if key in self._pieces]
+        return [self._known[key] for key in keys if key in self._known]
 
-    def _measure(self, walk: int, piece: int, at: Positions, targets: Sequence[int]) -> None:
+    def _measure(self, walk: int, piece: int, positions: Positions, targets: Sequence[int]) -> None:
         """Find the errors of targets with the same nodes on a piece."""
-        nodes = [Node(walk, piece, position) for position in at]
-        value = [[self.nodes.value(node, target) for target in targets] for node in nodes]
-        gradients = [self.nodes.gradient(node, target) for node in nodes for target in targets]
-        error, excess, sure = _errors(
-            at,
-            torch.tensor(value, dtype=torch.float64),
-            torch.stack(gradients).unflatten(0, (len(nodes), len(targets))),
-            self.nodes.field.precision,
+        nodes = [Node(walk, piece, position) for position in positions]
+        found = _measurement(
+            positions,
+            self._nodes.values(nodes, targets),
+            self._nodes.gradients(nodes, targets),
+            self._nodes.field.precision,
         )
+        error, excess = found.error(), found.excess()
+        sure = found.beyond_rounding(_TIMES_ROUNDED_AT_MOST).sum(0)
         for column, target in enumerate(targets):
             own = error[:, column].clone(), excess[:, column].clone(), float(sure[column])
-            self._pieces[walk, target, piece] = _Piece(at, *own)
+            self._known[walk, target, piece] = _Errors(positions, *own)
 
 
-def _errors(
-    at: Positions, value: Tensor, gradient: Tensor, precision: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return errors and excess of intervals, [I, T], and what of it is sure, [T].
+class _Measurement(NamedTuple):
+    r"""What was measured on the intervals i and panels P of a piece, for T targets.
+
+    Of the integral :math:`Q_{i,n}` of group n over an interval and its difference
+    :math:`D_{i,n}` from a coarser one,
+
+    .. math:: r_i = \sum_n Q_{i,n} - \Delta_i f, \qquad a_i = \sum_n |D_{i,n}|, \qquad
+        a_P = \sum_n \Big|\sum_{i \in P} D_{i,n}\Big|.
+
+    The residual :math:`r_i` holds the error of the integral and the rounding of both its terms;
+    the disagreements hold the error of the coarser integral and the rounding of one.
 
     Args:
-        at: positions of K nodes.
-        value: f at them, [K, T].
-        gradient: contracted gradients at them, [K, T, N].
-        precision: relative rounding error.
+        panel: the panel of each interval, [I].
+        residual: :math:`r_i`, [I, T].
+        disagreement: :math:`a_i`, [I, T].
+        of_panel: :math:`a_P`, [P, T].
+        rounding: of f at the two ends of an interval by its type, [I, T].
+        rounding_of_sums: of the integrals over a panel, added up without signs, [P, T].
     """
-    around, panel = stencils(at), panels(at)
-    total, size, apart = torch.zeros(3, len(panel), value.shape[1], dtype=torch.float64)
-    apart_in_panel = _added(apart, panel)
-    columns = max(1, _AT_ONCE // gradient[:, :, 0].numel())
-    for some in gradient.split(columns, dim=2):  # of a long input
+
+    panel: Tensor
+    residual: Tensor
+    disagreement: Tensor
+    of_panel: Tensor
+    rounding: Tensor
+    rounding_of_sums: Tensor
+
+    def error(self) -> Tensor:
+        """Return the larger of residual and disagreement, [I, T]."""
+        return torch.maximum(self.residual.abs(), self.disagreement)
+
+    def excess(self) -> Tensor:
+        """Return the errors of panels beyond rounding by the type, by interval, [I, T].
+
+        Each interval has the share of its panel that it has of the errors there.
+        """
+        error = self.error()
+        tiny = torch.finfo(error.dtype).tiny
+        share = self.beyond_rounding(1) / _added(error, self.panel).clamp_min(tiny)
+        return share[self.panel] * error
+
+    def beyond_rounding(self, times: float) -> Tensor:
+        r"""Return the errors of panels that no rounding of so many times the type explains, [P, T].
+
+        It is the largest of three. With the rounding of sums :math:`s` and of f at both ends of the
+        panel :math:`e`, and a quarter for what rounding mostly is of what it can be,
+
+        - the residual of the panel, in which errors of neighbours cancel and so does f between
+          them: :math:`|\sum_i r_i| - s - e/4`, or 0 if that of f alone may be all of it,
+          :math:`|\sum_i r_i| - s \le e`;
+        - the error that the disagreement speaks for, without f: :math:`0.4\,a_P - s/4`;
+        - what the polynomials have not seen: the residuals of single intervals as far as they are
+          over four times their disagreement and rounding.
+        """
+        rounding_of_sums = times * self.rounding_of_sums
+        intervals = self.panel.bincount()[:, None]
+        at_ends = times * _added(self.rounding, self.panel) / intervals
+        off = _added(self.residual, self.panel).abs() - rounding_of_sums
+        off = (off - _TYPICAL_ROUNDING * at_ends) * (off > at_ends)
+        differs = _ERROR_OF_DISAGREEMENT * self.of_panel - _TYPICAL_ROUNDING * rounding_of_sums
+        seen = _TIMES_UNSEEN * (self.disagreement + times * self.rounding)
+        unseen = _added((self.residual.abs() - seen).clamp_min(0), self.panel)
+        return torch.stack([off, differs, unseen]).amax(0).clamp_min(0)
+
+
+def _measurement(
+    positions: Positions, value: Tensor, gradient: Tensor, precision: float
+) -> _Measurement:
+    """Measure the intervals of a piece.
+
+    Args:
+        positions: of K nodes.
+        value: f at them, [K, T].
+        gradient: contracted gradients at them, [K, T, G].
+        precision: relative distance between two numbers of f's type.
+    """
+    around, panel = stencils(positions), panels(positions)
+    total, size, disagreement = torch.zeros(3, len(panel), value.shape[1], dtype=torch.float64)
+    of_panel = _added(disagreement, panel)
+    groups = max(1, _GRADIENTS_AT_ONCE // gradient[:, :, 0].numel())
+    for some in gradient.split(groups, dim=2):  # of a long input
         integral, difference = _integrals(around, some.double())
         total += integral.sum(-1)
         size += integral.abs().sum(-1)
-        apart += difference.abs().sum(-1)
-        apart_in_panel += _added(difference, panel).abs().sum(-1)
-    residual = total - value.diff(dim=0)
-    error = torch.maximum(residual.abs(), apart)
-    of_sums = precision * _added(size, panel)
-    of_f = precision * (value[1:].abs() + value[:-1].abs())
-
-    def beyond(times: float) -> Tensor:
-        """Return the errors of panels, [P, T], beyond so many times the rounding of the type."""
-        # Of f at the ends of a panel alone, what is between them cancels; and a residual that may
-        # be rounding is none.
-        ends = times * _added(of_f, panel) / panel.bincount()[:, None]
-        off = _added(residual, panel).abs() - times * of_sums
-        off = (off - _TYPICAL * ends) * (off > ends)
-        differs = _CENTRED * apart_in_panel - _TYPICAL * times * of_sums
-        unseen = _added((residual.abs() - _UNSEEN * (apart + times * of_f)).clamp_min(0), panel)
-        return torch.stack([off, differs, unseen]).amax(0).clamp_min(0)
-
-    worst = beyond(1)  # what rounding explains no halving mends
-    share = worst / _added(error, panel).clamp_min(torch.finfo(torch.float64).tiny)
-    return error, share[panel] * error, beyond(_AT_MOST).sum(0)
+        disagreement += difference.abs().sum(-1)
+        of_panel += _added(difference, panel).abs().sum(-1)
+    return _Measurement(
+        panel,
+        total - value.diff(dim=0),
+        disagreement,
+        of_panel,
+        precision * (value[1:].abs() + value[:-1].abs()),
+        precision * _added(size, panel),
+    )
 
 
 def _integrals(around: Stencils, gradient: Tensor) -> tuple[Tensor, Tensor]:
@@ -174,6 +251,20 @@ def _integrals(around: Stencils, gradient: Tensor) -> tuple[Tensor, Tensor]:
         integral.addcmul_(fine[:, None, None], here)
         difference.addcmul_(apart[:, None, None], here)
     return integral, difference
+
+
+@lru_cache(maxsize=8)  # targets begin with the same nodes
+def panels(positions: Positions) -> Tensor:
+    """Return which panel each interval belongs to, [I].
+
+    Errors of neighbours cancel where the integrand is resolved, so they are added up with their
+    signs. A panel is of up to four intervals of the same length that halving has made of one.
+    """
+    at = torch.tensor(positions, dtype=torch.float64)
+    width = _INTERVALS_OF_A_PANEL * at.diff()
+    place = torch.stack([width, torch.floor(at[:-1] / width)])
+    numbers: Tensor = place.unique(dim=1, return_inverse=True)[1]
+    return numbers
 
 
 def _added(by_interval: Tensor, panel: Tensor) -> Tensor:

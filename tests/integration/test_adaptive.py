@@ -346,3 +346,16 @@ def test_pieces_that_a_walk_rests_on_change_nothing():
         assert torch.equal(decomposition.scores, found[0][0].scores)
         assert torch.equal(decomposition.reference, found[0][0].reference)
         assert rows == found[0][1]
+
+
+def test_targets_with_paths_of_their_own_may_share_a_velocity():
+    """They set out from places of their own and move alike."""
+    start = torch.tensor([[0.0, 0.0], [2.0, 0.0]]).reshape(1, 2, 2, 1).double()
+    field = FunctionField(lambda z: (z[:, 0] * z[:, 1]).expand(-1, 2), 2, 2)
+
+    def path(alpha):
+        way = alpha.reshape(-1, 1, 1, 1, 1)
+        return start + way, torch.ones(1, 1, 1, 2, 1).double()
+
+    found = integrate(field, [path], Budget(1e-3, 400))
+    torch.testing.assert_close(found.scores[0], torch.tensor([[0.5, 0.5], [0.5, 2.5]]).double())

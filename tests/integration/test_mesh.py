@@ -6,7 +6,10 @@ import random
 import pytest
 import torch
 
-from hf_attrib.integration.mesh import Mesh, panels, stencils
+from hf_attrib.field import FunctionField
+from hf_attrib.integration import straight
+from hf_attrib.integration.mesh import Mesh, Nodes, stencils
+from hf_attrib.integration.residuals import panels
 
 EVEN = tuple(k / 16 for k in range(17))
 
@@ -44,8 +47,7 @@ def test_the_coarser_integral_is_exact_up_to_degree_three_and_no_further(seed):
 
 
 def test_even_nodes_weigh_the_same_but_near_the_ends():
-    found = stencils(EVEN)
-    weights = torch.zeros(17).double().index_add_(0, found.nodes.flatten(), found.fine.flatten())
+    weights = stencils(EVEN).weights()
     torch.testing.assert_close(weights[6:-6], torch.full((5,), 1 / 16).double())
     torch.testing.assert_close(weights, weights.flip(0))
     assert (weights > 0).all()
@@ -85,3 +87,19 @@ def test_panels_are_four_intervals_of_one():
 def test_the_coarser_integral_sees_a_jump_within_an_interval(at):
     _, difference = integral(EVEN, lambda x: (x > (at + 0.5) / 16).double())
     assert difference[at].abs() * 16 > 0.04
+
+
+def test_the_table_runs_a_node_once_for_each_target_that_has_it():
+    """f is the square of the one input for one target, and its cube for the other."""
+    field = FunctionField(lambda z: torch.cat([z[:, 0] ** 2, z[:, 0] ** 3], 1), 2, 1)
+    nodes = Nodes(field, [straight(torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1))])
+    coarse = [Mesh(0, target, ((0.0, 0.5, 1.0),)) for target in (0, 1)]
+    fine = coarse[1].halved([0])
+    nodes.run(coarse)
+    nodes.run([coarse[0], fine])
+    assert field.forward_rows.item() == 4
+    assert field.backward_rows.item() == 2 * 3 + 1
+    assert nodes.values(coarse[0].nodes(), [1, 0]).tolist() == [[0, 0], [1 / 8, 1 / 4], [1, 1]]
+    gradients = nodes.gradients(fine.on(0), [1])
+    assert gradients.shape == (4, 1, 1)
+    assert gradients.flatten().tolist() == [0, 3 / 16, 3 / 4, 3]

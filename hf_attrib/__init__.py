@@ -11,6 +11,7 @@
 
 from importlib.metadata import version
 
+from hf_attrib import render as render  # results look as it registers
 from hf_attrib.engine import Estimate
 from hf_attrib.errors import (
     AttributionWarning,

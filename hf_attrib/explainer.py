@@ -25,9 +25,8 @@ from hf_attrib.errors import InputError
 from hf_attrib.execution import ALONE, Progress, connected, silent
 from hf_attrib.methods import Method
 from hf_attrib.model import Transcriber, isolated
-from hf_attrib.results import Attribution, from_json, to_json
+from hf_attrib.results import Attribution
 from hf_attrib.robustness import Robustness, measure, search_of, search_question
-from hf_attrib.robustness import storage as robustness_file
 from hf_attrib.targets import Score
 from hf_attrib.targets import target as target_named
 from hf_attrib.text import Grouping, Ids, Messages, Prompts, Requests, TokenSequence
@@ -153,7 +152,7 @@ class Explainer:
         requests = Requests.of(prompt, input_ids, response, response_ids, template_options)
         with self._answered(requests, question, generation) as (sequences, sharing):
             results: list[Any] = self._engine.attribute(sequences, question, sharing.of_rows)
-            results = sharing.joined(results, to_json, from_json)
+            results = sharing.joined(results)
         return results if requests.many else results[0]
 
     @overload
@@ -203,7 +202,7 @@ class Explainer:
         requests = Requests.of(prompt, input_ids, response, response_ids, template_options)
         with self._answered(requests, (question, search), generation) as (sequences, sharing):
             found = measure(self._engine, sequences, question, search, sharing.of_rows)
-            found = sharing.joined(found, robustness_file.to_json, robustness_file.from_json)
+            found = sharing.joined(found)
         return found if requests.many else found[0]
 
     @contextmanager

@@ -24,8 +24,7 @@ from hf_attrib.cli.output import (
     Activity,
     complain,
     emit,
-    emit_comparison,
-    emit_robustness,
+    emit_whole,
     put,
     quiet,
 )
@@ -34,7 +33,8 @@ from hf_attrib.errors import HFAttribError, InputError
 from hf_attrib.execution import is_main, session
 from hf_attrib.explainer import Explainer
 from hf_attrib.model import load_model
-from hf_attrib.robustness import Robustness, search_question
+from hf_attrib.results import FORMATS, Attribution
+from hf_attrib.robustness import search_question
 
 __all__ = ["app", "main"]
 
@@ -153,7 +153,7 @@ def robustness(
             movable=attacked.movable,
             **answer.options(),
         )
-    emit_robustness(result, outputs.json, outputs.html)
+    emit_whole(result, outputs.json, outputs.html)
 
 
 @contextmanager
@@ -187,17 +187,17 @@ def _prepared(
 def show(saved: Saved, view: View) -> None:
     """Show a saved result."""
     result = saved.load()
-    if isinstance(result, Robustness):
-        emit_robustness(result, None, view.page_alone("a robustness result"))
-    else:
+    if isinstance(result, Attribution):
         emit(result, view, None)
+    else:
+        emit_whole(result, None, view.page_alone(f"a {FORMATS[type(result)].what}"))
 
 
 @app.command()
 @flagged
 def compare(pair: Pair) -> None:
     """Show two saved results side by side, and how well they agree."""
-    emit_comparison(pair.compare(), pair.html)
+    emit_whole(pair.compare(), None, pair.html)
 
 
 @app.command()

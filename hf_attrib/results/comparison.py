@@ -8,7 +8,6 @@ the same order (:mod:`difflib`). The rest is left out, and the comparison says h
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
@@ -22,6 +21,7 @@ from torch import Tensor
 from hf_attrib.errors import InputError
 from hf_attrib.results.agreement import Agreement, agreement
 from hf_attrib.results.attribution import Attribution
+from hf_attrib.results.protocol import Result
 from hf_attrib.results.selection import join, take
 from hf_attrib.text import Span, Tokens
 
@@ -38,7 +38,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class Comparison(Result):
     """What two results of one response have in common, and where they part.
 
     Args:
@@ -132,29 +132,6 @@ class Comparison:
             for side, result in enumerate(self.results)
         )
         return a, b
-
-    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
-        """Return an interactive page that needs no network; write it to a file, if one is given."""
-        from hf_attrib.render import to_html
-
-        return to_html(self, path)
-
-    def _repr_html_(self) -> str:
-        """Show as that page, in a frame of its own, wherever a notebook does."""
-        from hf_attrib.render import to_frame
-
-        return to_frame(self)
-
-    def __rich__(self) -> Any:
-        """Show side by side wherever rich prints; rendering is imported only when asked for."""
-        from hf_attrib.render import SideBySide
-
-        return SideBySide(self)
-
-    def __str__(self) -> str:
-        from hf_attrib.render import SideBySide, plain
-
-        return plain(SideBySide(self))
 
 
 def compare(a: Attribution, b: Attribution, *, k: int = 5) -> Comparison:

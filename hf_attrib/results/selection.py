@@ -5,14 +5,16 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from hf_attrib.errors import InputError
-from hf_attrib.results.attribution import Attribution
 from hf_attrib.text import Grouping, Span, Tokens, chosen, partition
+
+if TYPE_CHECKING:
+    from hf_attrib.results.attribution import Attribution
 
 __all__ = ["group", "join", "select", "take"]
 

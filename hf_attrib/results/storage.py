@@ -2,99 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hf_attrib.errors import ResultFileError
 from hf_attrib.results.attribution import Attribution
-from hf_attrib.results.files import write_atomically
-from hf_attrib.results.json_value import Value, parse, plain
+from hf_attrib.results.formats import FORMATS, Format
+from hf_attrib.results.json_value import Value, plain
 from hf_attrib.results.run import Run
 from hf_attrib.text import Span, Tokens
 
-__all__ = ["content_of", "from_json", "load", "save", "to_json", "tokens", "tokens_content"]
+__all__ = ["tokens", "tokens_content"]
 
-_FORMAT = "hf_attrib.results.attribution"
-_FORMAT_VERSION = 1
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _TENSORS = ("scores", "value", "reference_value", "probability")
 _ERRORS = ("standard_error", "sum_standard_error", "error_bound")
 
 
-def save(result: Attribution, path: str | os.PathLike[str]) -> None:
-    """Write a result as JSON, whole or not at all."""
-    write_atomically(Path(path), to_json(result))
-
-
-def to_json(result: Attribution) -> str:
-    """Return a result as JSON text; :func:`load` gives the same result back, to the last bit."""
-    return json.dumps(_to_json(result), indent=1, allow_nan=False) + "\n"
-
-
-def load(path: str | os.PathLike[str]) -> Attribution:
-    """Read a result that :meth:`Attribution.save` wrote.
-
-    Raises:
-        ResultFileError: the file is no saved attribution or comes from a newer version.
-    """
-    return from_json(Path(path).read_bytes(), str(path))
-
-
-def from_json(data: bytes, name: str) -> Attribution:
-    """Read what :func:`to_json` wrote, in UTF-8.
-
-    Args:
-        data: the content of a file.
-        name: what errors call it.
-
-    Raises:
-        ResultFileError: it is no saved attribution or comes from a newer version.
-    """
-    content = content_of(data, name, _FORMAT, "attribution")
-    try:
-        return _from_json(content)
-    except ValueError as error:
-        raise ResultFileError(f"{name} is damaged: {error}.") from None
-
-
-def content_of(data: bytes, name: str, format: str, what: str) -> Value:
-    """Return what is in a file of ours.
-
-    Args:
-        data: the content of the file.
-        name: what errors call it.
-        format: which one it must be.
-        what: a result of that format, for errors.
-
-    Raises:
-        ResultFileError: it is of another format, or comes from a newer version.
-    """
-    try:
-        content = parse(data.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise ResultFileError(f"{name} is not UTF-8 text.") from None
-    except (ValueError, RecursionError) as error:
-        raise ResultFileError(f"{name} is not JSON ({error}).") from None
-    if not isinstance(content, dict) or content.get("format") != format:
-        raise ResultFileError(f"{name} is not a saved {what}: expected format {format!r}.")
-    version = content.get("format_version")
-    if type(version) is not int or version != _FORMAT_VERSION:
-        raise ResultFileError(
-            f"{name} has format version {version!r:.40}; this hf_attrib reads {_FORMAT_VERSION}. "
-            "Update hf_attrib."
-        )
-    return Value(content)
-
-
-def _to_json(result: Attribution) -> dict[str, Any]:
-    content: dict[str, Any] = {"format": _FORMAT, "format_version": _FORMAT_VERSION}
+def _written(result: Attribution) -> dict[str, Any]:
+    content: dict[str, Any] = {}
     sizes = {name: plain(list(each)) for name, each in result.run.sizes.items()}
     content["run"] = asdict(result.run) | {"sizes": sizes}
     for name in ("inputs", "response"):
@@ -105,7 +34,7 @@ def _to_json(result: Attribution) -> dict[str, Any]:
     for name in (*_TENSORS, *_ERRORS):
         values = getattr(result, name)
         content[name] = None if values is None else plain(values.tolist())
-    # Derived, for readers of the file; `load` computes them anew.
+    # Derived, for readers of the file; reading computes them anew.
     content["gap"] = plain(result.gap.tolist())
     content["converged"] = result.converged.tolist()
     return content
@@ -118,7 +47,7 @@ def tokens_content(some: Tokens) -> dict[str, Any]:
     }
 
 
-def _from_json(file: Value) -> Attribution:
+def _read(file: Value, version: int) -> Attribution:
     dtype = _DTYPES.get(file.field("scores_dtype").text())
     if dtype is None:
         raise file.field("scores_dtype").wrong(" or ".join(_DTYPES))
@@ -206,3 +135,6 @@ def _run(value: Value) -> Run:
         directional_rows=value.field("directional_rows", 0).whole(),
         sizes={name: sizes.field(name).list_of(Value.number) for name in sizes.mapping()},
     )
+
+
+FORMATS[Attribution] = Format("hf_attrib.attribution", "attribution", 1, _written, _read)

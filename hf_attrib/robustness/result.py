@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.errors import InputError
+from hf_attrib.results import Result
 from hf_attrib.text import Tokens
 
 __all__ = ["AttackRun", "RobustAccuracy", "Robustness", "robust_accuracy"]
@@ -79,7 +79,7 @@ class AttackRun:
 
 
 @dataclass(frozen=True, eq=False)
-class Robustness:
+class Robustness(Result):
     r"""How far an attack had to move the inputs before each of T generated tokens flipped.
 
     A token has flipped where another one is likelier, under teacher forcing: its *margin*, the
@@ -188,47 +188,13 @@ class Robustness:
         found = int(self.towards[token, input])
         return None if found < 0 else self.names[found]
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the result as JSON, whole or not at all."""
-        from hf_attrib.robustness.storage import save  # it imports this module
-
-        save(self, path)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Robustness:
-        """Read a result that :meth:`save` wrote.
-
-        Raises:
-            ResultFileError: the file is none, or comes from a newer version.
-        """
-        from hf_attrib.robustness.storage import load
-
-        return load(path)
-
-    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
-        """Return a page that needs no network; write it to a file, if one is given."""
-        from hf_attrib.render import robustness_to_html
-
-        return robustness_to_html(self, path)
-
-    def __rich__(self) -> Any:
-        """Show as tables wherever rich prints."""
-        from hf_attrib.render import RobustnessView
-
-        return RobustnessView(self)
-
-    def __str__(self) -> str:
-        from hf_attrib.render import RobustnessView, plain
-
-        return plain(RobustnessView(self))
-
 
 #: Radii of a curve, unless they are given.
 _RADII = 21
 
 
 @dataclass(frozen=True)
-class RobustAccuracy:
+class RobustAccuracy(Result):
     """What withstands an attack within each radius.
 
     Args:
@@ -240,12 +206,6 @@ class RobustAccuracy:
     radii: tuple[float, ...]
     tokens: tuple[float, ...]
     answers: tuple[float, ...]
-
-    def __rich__(self) -> Any:
-        """Show as a table wherever rich prints."""
-        from hf_attrib.render import CurveView
-
-        return CurveView(self)
 
 
 def robust_accuracy(

@@ -2,48 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hf_attrib.errors import ResultFileError
-from hf_attrib.results import write_atomically
+from hf_attrib.results import FORMATS, Format
 from hf_attrib.results.json_value import Value, plain
-from hf_attrib.results.storage import content_of, tokens, tokens_content
+from hf_attrib.results.storage import tokens, tokens_content
 from hf_attrib.robustness.result import AttackRun, Robustness
 
-__all__ = ["FORMAT", "from_json", "load", "save", "to_json"]
-
-FORMAT = "hf_attrib.robustness.result"
 _VECTORS = ("probability", "margin", "radius", "failed", "attacked_margin")
 _MATRICES = ("drop", "share")
 _IDS = ("nearest", "towards")
 
 
-def save(result: Robustness, path: str | os.PathLike[str]) -> None:
-    """Write a result as JSON, whole or not at all."""
-    write_atomically(Path(path), to_json(result))
-
-
-def load(path: str | os.PathLike[str]) -> Robustness:
-    """Read a result that :meth:`Robustness.save` wrote.
-
-    Raises:
-        ResultFileError: the file is none, or comes from a newer version.
-    """
-    return from_json(Path(path).read_bytes(), str(path))
-
-
-def to_json(result: Robustness) -> str:
-    """Return a result as JSON text; :func:`load` gives the same result back, to the last bit."""
-    content: dict[str, Any] = {"format": FORMAT, "format_version": 1}
-    content["run"] = asdict(result.run)
+def _written(result: Robustness) -> dict[str, Any]:
+    content: dict[str, Any] = {"run": asdict(result.run)}
     content |= {name: tokens_content(getattr(result, name)) for name in ("inputs", "response")}
     content |= {n: plain(getattr(result, n).tolist()) for n in (*_VECTORS, *_MATRICES)}
     content["flips_to"] = result.flips_to.tolist()
@@ -52,27 +29,10 @@ def to_json(result: Robustness) -> str:
         rows = getattr(result, name).tolist()
         content[name] = [[None if i < 0 else i for i in row] for row in rows]
     content["names"] = [[i, name] for i, name in result.names.items()]
-    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+    return content
 
 
-def from_json(data: bytes, name: str) -> Robustness:
-    """Read what :func:`to_json` wrote, in UTF-8.
-
-    Args:
-        data: the content of a file.
-        name: what errors call it.
-
-    Raises:
-        ResultFileError: it is no saved robustness result or comes from a newer version.
-    """
-    file = content_of(data, name, FORMAT, "robustness result")
-    try:
-        return _from_json(file)
-    except ValueError as error:
-        raise ResultFileError(f"{name} is damaged: {error}.") from None
-
-
-def _from_json(file: Value) -> Robustness:
+def _read(file: Value, version: int) -> Robustness:
     inputs, response = tokens(file.field("inputs")), tokens(file.field("response"))
     vector = partial(_numbers, count=len(response))
 
@@ -129,3 +89,6 @@ def _run(value: Value) -> AttackRun:
         directional_rows=value.field("directional_rows").whole(),
         notes=value.field("notes").list_of(Value.text),
     )
+
+
+FORMATS[Robustness] = Format("hf_attrib.robustness", "robustness result", 1, _written, _read)

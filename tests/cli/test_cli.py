@@ -493,7 +493,7 @@ def test_show_reads_standard_input(run, tmp_path, pipe_in):
     pipe_in(path.read_bytes())
     assert run("show", "-") == expected
     pipe_in(b"{}")
-    assert "standard input is not a saved attribution" in run("show", "-")[2]
+    assert "standard input is not a saved result" in run("show", "-")[2]
     assert "standard input holds one result" in run("compare", "-", "-")[2]
 
 
@@ -538,9 +538,9 @@ def test_result_that_cannot_be_read(refused, name):
     [
         (b"\xff\xfe", "UTF-8"),
         (b"{", "not JSON"),
-        (b"{}", "not a saved attribution"),
-        (b'{"format": "hf_attrib.results.attribution", "format_version": 99}', "format version 99"),
-        (b'{"format": "hf_attrib.results.attribution", "format_version": 1}', "damaged"),
+        (b"{}", "not a saved result"),
+        (b'{"format": "hf_attrib.attribution", "format_version": 99}', "format version 99"),
+        (b'{"format": "hf_attrib.attribution", "format_version": 1}', "damaged"),
     ],
 )
 def test_result_that_is_none(refused, tmp_path, content, message):
@@ -674,7 +674,7 @@ def test_a_pipe_gets_the_result_alone():
 def test_json_on_standard_output_is_json_alone():
     process = subprocess.run([*HF_ATTRIB, "explain", PROMPT, *QUICK, "--json", "-"], **CAPTURED)
     assert (process.returncode, process.stderr) == (0, "")
-    assert json.loads(process.stdout)["format"] == "hf_attrib.results.attribution"
+    assert json.loads(process.stdout)["format"] == "hf_attrib.attribution"
 
 
 def test_bad_input_exits_with_2():

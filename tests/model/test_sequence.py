@@ -329,10 +329,13 @@ def test_results_travel_losslessly(tmp_path):
     ("content", "message"),
     [
         ("not json", "is not JSON"),
-        ("[]", "not a saved attribution"),
-        ('{"format": "other"}', "not a saved attribution"),
-        ('{"format": "hf_attrib.results.attribution", "format_version": 99}', "Update hf_attrib"),
-        ('{"format": "hf_attrib.results.attribution", "format_version": 1}', "is damaged"),
+        ("[]", "not a saved result"),
+        ('{"format": "other"}', "not a saved result"),
+        (
+            '{"format": "hf_attrib.attribution", "format_version": 99}',
+            "versions up to 1, so update it",
+        ),
+        ('{"format": "hf_attrib.attribution", "format_version": 1}', "is damaged"),
     ],
 )
 def test_files_that_are_no_results(tmp_path, content, message):

@@ -4,6 +4,8 @@ import json
 import math
 import re
 from dataclasses import dataclass, replace
+from html import unescape
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from helpers.problems import PROBLEMS, linear, random
 from helpers.reference import scale
 from helpers.residue import assert_same, prepared, state
 from helpers.text_checks import harmless
+from markupsafe import escape
 
 import hf_attrib
 from hf_attrib import Explainer, InputError, Robustness, robust_accuracy
@@ -22,8 +25,7 @@ from hf_attrib.cli import main
 from hf_attrib.embedded import retrieval
 from hf_attrib.errors import ResultFileError
 from hf_attrib.field import FunctionField, Rows, Table
-from hf_attrib.robustness import AttackRun, Search
-from hf_attrib.robustness import measure as attacking
+from hf_attrib.robustness import AttackRun, Search, search_question
 from hf_attrib.robustness.search import GRID
 
 pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
@@ -264,7 +266,7 @@ def test_the_model_itself_says_another_token_at_the_points_found():
     sequence = explainer._transcriber.transcribe(
         hf_attrib.text.sequence.Request("the key is red", response_ids=result.response.ids), {}, {}
     )
-    question = attacking.search_question(attack("bim", {}), None, "prompt", "content")
+    question = search_question(attack("bim", {}), None, "prompt", "content")
     explainer._engine.each([sequence], question, work)
     ((found, opened),) = seen
     for t, token in enumerate(result.response.ids.tolist()):
@@ -307,8 +309,8 @@ def test_a_small_radius_flips_nothing():
 
 
 def test_drops_that_do_not_add_up_are_marked(monkeypatch):
-    rule = replace(attacking._DROPS, rule="left")
-    monkeypatch.setattr(attacking, "_DROPS", rule)
+    module = import_module("hf_attrib.robustness.measure")  # a function of that name hides it
+    monkeypatch.setattr(module, "_DROPS", replace(module._DROPS, rule="left"))
     found = attacked(tiny.model("llama"))
     (note,) = found.run.notes
     missed = int((found.gap > found.run.tolerance).sum())
@@ -483,7 +485,7 @@ def test_files_are_lossless(tmp_path):
 @pytest.mark.parametrize(
     ("path", "junk", "message"),
     [
-        (["format"], "hf_attrib.results.attribution", "is not a saved robustness result"),
+        (["format"], "hf_attrib.attribution", "is not a saved robustness result"),
         (["format_version"], 2, "has format version 2"),
         (["radius"], [0.5], "its radius has 1 entries, expected 2"),
         (["radius", 0], None, "some radius is no radius"),
@@ -553,6 +555,16 @@ def test_the_view_says_what_was_found():
     assert max(map(len, narrow.splitlines())) <= 30
     assert re.search(r"^radius +tokens +answers$", narrow, re.M)
     assert re.search(r"^ +0 +100 % +100 %$", narrow, re.M)
+
+
+def test_notebooks_show_it_as_its_page_and_the_curve_as_text():
+    made = result([0.5, math.inf])
+    framed = made._repr_html_()
+    assert escape(made.to_html()) in framed
+    assert str(escape(str(made))) in framed
+    curve = robust_accuracy(made, [0.0, 1.0])
+    assert re.search(r"^ +1 +50 % +0 %", str(curve), re.M)
+    assert f"<pre>{curve}</pre>" in unescape(curve._repr_html_())
 
 
 def test_the_page_about_it_shows_what_is_found(keys):

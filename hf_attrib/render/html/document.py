@@ -1,10 +1,9 @@
-"""A result as an interactive page: one HTML document that needs no network."""
+"""Results as pages, and in frames of notebooks: HTML documents that need no network."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -17,9 +16,9 @@ from hf_attrib.render import words
 from hf_attrib.render.html.panel import Panel, panel_of
 from hf_attrib.render.html.pieces import response
 from hf_attrib.render.safe_text import visible
-from hf_attrib.results import Attribution, Comparison, write_atomically
+from hf_attrib.results import Attribution, Comparison, Result, page, text
 
-__all__ = ["document", "to_frame", "to_html"]
+__all__ = ["document", "frame_of", "page_of", "plain_frame", "plain_page"]
 
 _FOLDER = Path(__file__).parent / "templates"
 
@@ -30,41 +29,67 @@ _CHARACTERS_PER_LINE = 70
 _MOST_SCORES = 50_000
 
 
-def to_html(shown: Attribution | Comparison, path: str | os.PathLike[str] | None = None) -> str:
+def page_of(shown: Attribution | Comparison) -> str:
     """Draw a result or a comparison as a page to explore, which loads nothing and sends nothing.
 
     Args:
         shown: what to show.
-        path: where to write the page, if anywhere.
 
     Returns:
         The HTML document.
     """
-    page = document("page.html.jinja", **_of(shown))
-    if path is not None:
-        write_atomically(Path(path), page)
-    return page
+    return document("page.html.jinja", **_of(shown))
 
 
-def to_frame(shown: Attribution | Comparison) -> str:
-    """Return the page in a frame of its own, for notebooks: neither can disturb the other.
+def frame_of(shown: Attribution | Comparison) -> str:
+    """Return the page in a frame; a large result shows its totals only.
 
-    A notebook keeps what it shows, so that a large result shows its totals only.
+    A notebook keeps what it shows, so that a matrix of a million scores would make it slow.
 
     Args:
         shown: what to show.
     """
     results = shown.results if isinstance(shown, Comparison) else (shown,)
-    text = results[0].inputs.text
-    lines = len(text) // _CHARACTERS_PER_LINE + text.count("\n")
-    height = min(max(_SURROUNDINGS + _LINE * lines, _LOWEST), _HIGHEST)
     context = _of(shown)
     scores = sum(result.scores.numel() for result in results)
     if scores > _MOST_SCORES:
         left_out = f"the {scores:,} single scores are left out here; to_html(path) writes them all"
         context |= {"full": False, "notes": (*context["notes"], left_out)}
-    page = escape(document("page.html.jinja", **context))
-    return document("frame.html.jinja", document=page, height=height, text=str(shown))
+    html = document("page.html.jinja", **context)
+    return framed(html, _SURROUNDINGS, results[0].inputs.text, text(shown))
+
+
+def plain_page(result: Result) -> str:
+    """Draw any result as a page that holds its text.
+
+    Args:
+        result: of a kind that has no page of its own.
+    """
+    return document("text.html.jinja", title=type(result).__name__, text=text(result))
+
+
+def plain_frame(result: Result) -> str:
+    """Return the page of any result in a frame.
+
+    Args:
+        result: of a kind that has no frame of its own.
+    """
+    shown = text(result)
+    return framed(page(result), 0, shown, shown)
+
+
+def framed(html: str, surroundings: int, running: str, instead: str) -> str:
+    """Put a page in a frame of its own, for notebooks: neither can disturb the other.
+
+    Args:
+        html: the page.
+        surroundings: pixels of it around its running text.
+        running: that text, which says how high the page is.
+        instead: the result as plain text, for readers that show no frames.
+    """
+    lines = len(running) // _CHARACTERS_PER_LINE + running.count("\n")
+    height = min(max(surroundings + _LINE * lines, _LOWEST), _HIGHEST)
+    return document("frame.html.jinja", document=escape(html), height=height, text=instead)
 
 
 def _of(shown: Attribution | Comparison) -> dict[str, Any]:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from hf_attrib.render import words
 from hf_attrib.render.console.robustness import about, bracket, summary
 from hf_attrib.render.html.document import document
 from hf_attrib.render.safe_text import label
-from hf_attrib.results import write_atomically
 from hf_attrib.robustness import Robustness, robust_accuracy
 
-__all__ = ["robustness_to_html"]
+__all__ = ["robustness_page"]
 
 #: Inputs listed for each token, at most.
 _INPUTS = 20
@@ -23,18 +20,17 @@ _WIDTH, _HEIGHT, _EDGE = 560, 200, 36
 _RADII = 64
 
 
-def robustness_to_html(result: Robustness, path: str | os.PathLike[str] | None = None) -> str:
+def robustness_page(result: Robustness) -> str:
     """Draw a result as a page, which loads nothing and sends nothing.
 
     Args:
         result: what to show.
-        path: where to write the page, if anywhere.
 
     Returns:
         The HTML document.
     """
     run = result.run
-    found = document(
+    return document(
         "robustness.html.jinja",
         title=words.line(run.model),
         about=about(run),
@@ -45,9 +41,6 @@ def robustness_to_html(result: Robustness, path: str | os.PathLike[str] | None =
         curve=_curve(result),
         cost=words.cost(run),
     )
-    if path is not None:
-        write_atomically(Path(path), found)
-    return found
 
 
 def _tokens(result: Robustness) -> Iterator[dict[str, Any]]:

@@ -100,8 +100,7 @@ class Question:
 
     def inputs(self, sequence: TokenSequence) -> Tokens:
         """Return the N inputs of a sequence that are scored."""
-        whole = self.scored(sequence) == len(sequence.prompt)
-        return sequence.prompt if whole else sequence.inputs
+        return sequence.scored(self.attribute_to)
 
     def columns(self, sequence: TokenSequence) -> tuple[Span, ...]:
         """Return the groups of a sequence's inputs, or each of them.

@@ -166,6 +166,7 @@ def attribution(
         standard_error=None if error is None else cut(error)[:, columns],
         sum_standard_error=None if sum_error is None else cut(sum_error),
         error_bound=None if decomposition.bound is None else cut(decomposition.bound),
+        sequence=sequence,
     )
     if question.groups is None or question.joins:
         return found

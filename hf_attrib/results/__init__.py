@@ -12,7 +12,7 @@ from hf_attrib.results.files import write_atomically
 from hf_attrib.results.formats import FORMATS, Format, from_json, to_json
 from hf_attrib.results.protocol import Result, frame, load, page, text, view
 from hf_attrib.results.run import Run
-from hf_attrib.results.storage import tokens, tokens_content
+from hf_attrib.results.storage import tokens_read, tokens_written
 
 __all__ = [
     "FORMATS",
@@ -30,8 +30,8 @@ __all__ = [
     "page",
     "text",
     "to_json",
-    "tokens",
-    "tokens_content",
+    "tokens_read",
+    "tokens_written",
     "view",
     "write_atomically",
 ]

@@ -11,7 +11,7 @@ from torch import Tensor
 from hf_attrib.results import selection, tables
 from hf_attrib.results.protocol import Result
 from hf_attrib.results.run import Run
-from hf_attrib.text import Grouping, Span, Tokens
+from hf_attrib.text import Grouping, Span, Tokens, TokenSequence
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -45,6 +45,9 @@ class Attribution(Result):
         standard_error: of each score, [T, N], or ``None`` if the method draws no samples.
         sum_standard_error: of the completeness residual, [T], likewise.
         error_bound: :attr:`bound` in units of f, [T], where the method gives one.
+        sequence: all that the model read and generated, from which ``inputs`` and ``response`` are
+            taken; with its ids the question can be asked again. ``None`` in results of files of
+            version 1.
     """
 
     scores: Tensor
@@ -59,12 +62,15 @@ class Attribution(Result):
     standard_error: Tensor | None = field(default=None, repr=False)
     sum_standard_error: Tensor | None = field(default=None, repr=False)
     error_bound: Tensor | None = field(default=None, repr=False)
+    sequence: TokenSequence | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", self.rows or self.response.singles())
         object.__setattr__(self, "columns", self.columns or self.inputs.singles())
         if not self.rows:
             raise ValueError("there are no rows: no generated token was explained")
+        if self.sequence is not None:
+            self.sequence.check_parts(self.inputs, self.response, self.run.attribute_to)
         self.inputs.check_partition(self.columns)
         self.response.check_within(self.rows)
         expected = (len(self.rows), len(self.columns))

@@ -13,12 +13,14 @@ from hf_attrib.results.attribution import Attribution
 from hf_attrib.results.formats import FORMATS, Format
 from hf_attrib.results.json_value import Value, plain
 from hf_attrib.results.run import Run
-from hf_attrib.text import Span, Tokens
+from hf_attrib.text import Segment, Span, Tokens, TokenSequence
 
-__all__ = ["tokens", "tokens_content"]
+__all__ = ["tokens_read", "tokens_written"]
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _TENSORS = ("scores", "value", "reference_value", "probability")
+#: Of a sequence.
+_PARTS = ("prompt", "start", "response")
 _ERRORS = ("standard_error", "sum_standard_error", "error_bound")
 
 
@@ -26,8 +28,7 @@ def _written(result: Attribution) -> dict[str, Any]:
     content: dict[str, Any] = {}
     sizes = {name: plain(list(each)) for name, each in result.run.sizes.items()}
     content["run"] = asdict(result.run) | {"sizes": sizes}
-    for name in ("inputs", "response"):
-        content[name] = tokens_content(getattr(result, name))
+    content |= tokens_written(result)
     for name in ("rows", "columns"):
         content[name] = [[s.start, s.stop, s.name] for s in getattr(result, name)]
     content["scores_dtype"] = str(result.scores.dtype).removeprefix("torch.")
@@ -40,32 +41,65 @@ def _written(result: Attribution) -> dict[str, Any]:
     return content
 
 
-def tokens_content(some: Tokens) -> dict[str, Any]:
-    """Return tokens as JSON can say them, for :func:`tokens` to read."""
-    return {"ids": some.ids.tolist()} | {
-        name: getattr(some, name) for name in ("pieces", "roles", "offsets", "text")
-    }
+def _tokens_content(some: Tokens) -> dict[str, Any]:
+    content = {name: getattr(some, name) for name in ("pieces", "roles", "offsets", "text")}
+    segments = [[s.start, s.stop, s.kind, s.name, s.parent] for s in some.segments]
+    return {"ids": some.ids.tolist(), **content, "segments": segments}
+
+
+def tokens_written(result: Any) -> dict[str, Any]:
+    """Return what a result knows of its tokens as JSON can say it, for :func:`tokens_read`.
+
+    Args:
+        result: has ``sequence``, ``inputs`` and ``response``; the latter two are written only
+            where no sequence is known that they follow from.
+    """
+    if result.sequence is None:
+        both = {name: _tokens_content(getattr(result, name)) for name in ("inputs", "response")}
+        return {"sequence": None, **both}
+    return {"sequence": {name: _tokens_content(getattr(result.sequence, name)) for name in _PARTS}}
+
+
+def tokens_read(file: Value, version: int, attribute_to: str) -> dict[str, Any]:
+    """Return the arguments ``sequence``, ``inputs`` and ``response`` of a result.
+
+    Args:
+        file: the content of a file.
+        version: of its format; files of version 1 have neither sequence nor segments.
+        attribute_to: which inputs are scored, ``"prompt"`` or ``"all"``.
+    """
+    tokens = partial(_tokens, version=version)
+
+    def together(value: Value) -> TokenSequence:
+        return TokenSequence(**{name: tokens(value.field(name)) for name in _PARTS})
+
+    sequence = None if version == 1 else file.field("sequence").optional(together)
+    if sequence is None:
+        inputs, response = tokens(file.field("inputs")), tokens(file.field("response"))
+    else:
+        inputs, response = sequence.scored(attribute_to), sequence.response
+    return {"sequence": sequence, "inputs": inputs, "response": response}
 
 
 def _read(file: Value, version: int) -> Attribution:
     dtype = _DTYPES.get(file.field("scores_dtype").text())
     if dtype is None:
         raise file.field("scores_dtype").wrong(" or ".join(_DTYPES))
-    inputs, response = tokens(file.field("inputs")), tokens(file.field("response"))
+    run = _run(file.field("run"))
+    read = tokens_read(file, version, run.attribute_to)
     rows, columns = (file.field(name).list_of(_span) for name in ("rows", "columns"))
-    for name, spans, of in (("rows", rows, response), ("columns", columns, inputs)):
+    for name, spans, of in (("rows", rows, read["response"]), ("columns", columns, read["inputs"])):
         if len(of) and not spans:
             raise ValueError(f"its {name} are empty")
     vector = partial(_vector, count=len(rows), dtype=dtype)
     matrix = partial(_matrix, shape=(len(rows), len(columns)), dtype=dtype)
     return Attribution(
         scores=matrix(file.field("scores")),
-        inputs=inputs,
-        response=response,
+        **read,
         value=vector(file.field("value")),
         reference_value=vector(file.field("reference_value")),
         probability=vector(file.field("probability")),
-        run=_run(file.field("run")),
+        run=run,
         rows=rows,
         columns=columns,
         standard_error=file.field("standard_error").optional(matrix),
@@ -84,14 +118,21 @@ def _extent(value: Value) -> tuple[int, int]:
     return start.whole(), stop.whole()
 
 
-def tokens(value: Value) -> Tokens:
-    """Return tokens of a file."""
+def _segment(value: Value) -> Segment:
+    start, stop, kind, name, parent = value.entries(5)
+    return Segment(
+        start.whole(), stop.whole(), kind.text(), name.text(), parent.optional(Value.whole)
+    )
+
+
+def _tokens(value: Value, version: int) -> Tokens:
     return Tokens(
         ids=torch.tensor(value.field("ids").list_of(Value.whole), dtype=torch.int64),
         pieces=value.field("pieces").list_of(Value.text),
         roles=value.field("roles").list_of(Value.text),
         offsets=value.field("offsets").list_of(_extent),
         text=value.field("text").text(),
+        segments=() if version == 1 else value.field("segments").list_of(_segment),
     )
 
 
@@ -137,4 +178,4 @@ def _run(value: Value) -> Run:
     )
 
 
-FORMATS[Attribution] = Format("hf_attrib.attribution", "attribution", 1, _written, _read)
+FORMATS[Attribution] = Format("hf_attrib.attribution", "attribution", 2, _written, _read)

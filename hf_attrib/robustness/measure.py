@@ -209,6 +209,7 @@ def _cut(
         towards=ids[2],
         names={i: detokenize(tokenizer, [i])[2] for i in others},
         run=run,
+        sequence=sequence,
     )
     return _reserved(result)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hf_attrib.errors import InputError
 from hf_attrib.results import Result
-from hf_attrib.text import Tokens
+from hf_attrib.text import Tokens, TokenSequence
 
 __all__ = ["AttackRun", "RobustAccuracy", "Robustness", "robust_accuracy"]
 
@@ -107,6 +107,9 @@ class Robustness(Result):
             -1 where it heads for none more than a direction drawn at random would.
         names: text of each token of ``flips_to``, ``nearest`` and ``towards`` by id.
         run: attack, model, cost.
+        sequence: all that the model read and generated, from which ``inputs`` and ``response`` are
+            taken; with its ids the question can be asked again. ``None`` in results of files of
+            version 1.
     """
 
     inputs: Tokens
@@ -123,11 +126,14 @@ class Robustness(Result):
     towards: Tensor
     names: Mapping[int, str] = field(repr=False)
     run: AttackRun = field(repr=False)
+    sequence: TokenSequence | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         expected = (len(self.response), len(self.inputs))
         if not expected[0]:
             raise ValueError("no generated token was attacked")
+        if self.sequence is not None:
+            self.sequence.check_parts(self.inputs, self.response, self.run.attribute_to)
         for name in (*_BY_TOKEN, *_BY_INPUT):
             shape = expected[:1] if name in _BY_TOKEN else expected
             if tuple(getattr(self, name).shape) != shape:

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hf_attrib.results import FORMATS, Format
+from hf_attrib.results import FORMATS, Format, tokens_read, tokens_written
 from hf_attrib.results.json_value import Value, plain
-from hf_attrib.results.storage import tokens, tokens_content
 from hf_attrib.robustness.result import AttackRun, Robustness
 
 _VECTORS = ("probability", "margin", "radius", "failed", "attacked_margin")
@@ -21,7 +20,7 @@ _IDS = ("nearest", "towards")
 
 def _written(result: Robustness) -> dict[str, Any]:
     content: dict[str, Any] = {"run": asdict(result.run)}
-    content |= {name: tokens_content(getattr(result, name)) for name in ("inputs", "response")}
+    content |= tokens_written(result)
     content |= {n: plain(getattr(result, n).tolist()) for n in (*_VECTORS, *_MATRICES)}
     content["flips_to"] = result.flips_to.tolist()
     # Files have no negative ids: null stands for none.
@@ -33,22 +32,24 @@ def _written(result: Robustness) -> dict[str, Any]:
 
 
 def _read(file: Value, version: int) -> Robustness:
-    inputs, response = tokens(file.field("inputs")), tokens(file.field("response"))
-    vector = partial(_numbers, count=len(response))
+    run = _run(file.field("run"))
+    read = tokens_read(file, version, run.attribute_to)
+    targets, inputs = len(read["response"]), len(read["inputs"])
+    vector = partial(_numbers, count=targets)
 
-    def matrix(value: Value, read: Any) -> Tensor:
-        rows = [read(row, count=len(inputs)) for row in value.entries(len(response))]
-        return torch.stack(rows) if rows else torch.zeros(0, len(inputs))
+    def matrix(value: Value, entries: Any) -> Tensor:
+        rows = [entries(row, count=inputs) for row in value.entries(targets)]
+        return torch.stack(rows) if rows else torch.zeros(0, inputs)
 
+    tensors: dict[str, Any] = {n: vector(file.field(n)) for n in _VECTORS}
+    tensors |= {n: matrix(file.field(n), _numbers) for n in _MATRICES}
+    tensors |= {n: matrix(file.field(n), _ids) for n in _IDS}
     return Robustness(
-        inputs=inputs,
-        response=response,
-        **{n: vector(file.field(n)) for n in _VECTORS},
-        **{n: matrix(file.field(n), _numbers) for n in _MATRICES},
-        flips_to=_ids(file.field("flips_to"), count=len(response)),
-        **{n: matrix(file.field(n), _ids) for n in _IDS},
+        **read,
+        **tensors,
+        flips_to=_ids(file.field("flips_to"), count=targets),
         names=dict(map(_name, file.field("names").entries())),
-        run=_run(file.field("run")),
+        run=run,
     )
 
 
@@ -91,4 +92,4 @@ def _run(value: Value) -> AttackRun:
     )
 
 
-FORMATS[Robustness] = Format("hf_attrib.robustness", "robustness result", 1, _written, _read)
+FORMATS[Robustness] = Format("hf_attrib.robustness", "robustness result", 2, _written, _read)

@@ -336,7 +336,7 @@ def test_all_sources_give_the_same_prompt(run, pipe_in, tmp_path, ending):
     outs.append(run("explain", "-", *QUICK, "--json", "-")[1])
     pipe_in(b"ignored")
     outs.append(run("explain", PROMPT, *QUICK, "--json", "-")[1])
-    scores = [(json.loads(out)["inputs"], json.loads(out)["scores"]) for out in outs]
+    scores = [(json.loads(out)["sequence"], json.loads(out)["scores"]) for out in outs]
     assert scores[1:] == scores[:1] * 3
 
 
@@ -348,6 +348,21 @@ def test_chat(run, folder, tmp_path):
     assert saved(run, path, "a b", *use).roles == ("template", "user", "user")
     roles = saved(run, path, "--file", messages, *use).roles
     assert roles == ("template", "user", "user", "template", "assistant")
+
+
+def test_turns_of_a_chat_are_shown_as_groups(run, tmp_path):
+    messages = tmp_path / "m.json"
+    turns = ("Ada's key is red.", "Q: What color is Ada's key?")
+    messages.write_text(json.dumps([{"role": "user", "content": turn} for turn in turns]))
+    chat = ("explain", "--chat", "--file", messages, *QUICK)
+    for shown in (run(*chat, "--group", "turn"), run(*chat, "--json", tmp_path / "r.json")):
+        assert shown[0] == 0
+    shown_again = run("show", tmp_path / "r.json", "--group", "turn")
+    assert shown_again[0] == 0
+    for out in (run(*chat, "--group", "turn")[1], shown_again[1]):
+        assert "user 0" in out
+        assert "user 1" in out
+        assert "total attribution of each group" in out
 
 
 def test_chat_of_a_text_file_is_one_message(run, folder, tmp_path):
@@ -450,7 +465,7 @@ def test_bad_comparisons(refused, run, tmp_path):
     assert "the responses differ" in refused("compare", tmp_path / "a", tmp_path / "b")
     assert "--k is 0" in refused("compare", tmp_path / "a", tmp_path / "a", "--k", "0")
     assert "cannot read" in refused("compare", tmp_path / "a", tmp_path / "c")
-    assert "'turn'; expected" in refused("show", tmp_path / "a", "--group", "turn")
+    assert "'line'; expected" in refused("show", tmp_path / "a", "--group", "line")
     (tmp_path / "c").write_text("{}")
     assert "not a saved attribution" in refused("compare", tmp_path / "c", tmp_path / "a")
 
@@ -553,7 +568,7 @@ def test_results_are_data(run, tmp_path):
     path = tmp_path / "r.json"
     saved(run, path, PROMPT, *QUICK)
     content = json.loads(path.read_text())
-    content["run"]["model"] = content["inputs"]["pieces"][3] = "\x1b[2J[bold]x[/]"
+    content["run"]["model"] = content["sequence"]["prompt"]["pieces"][3] = "\x1b[2J[bold]x[/]"
     path.write_text(json.dumps(content))
     code, out, err = run("show", path)
     assert (code, err) == (0, "")

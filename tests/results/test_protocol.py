@@ -101,15 +101,11 @@ def test_files_of_an_older_version_are_read_and_of_a_newer_one_refused(tally, tm
 def test_a_kind_reads_its_own_files_only(tally, tmp_path):
     tally.save(tmp_path / "t.json")
     paris().save(tmp_path / "a.json")
-    with pytest.raises(
-        ResultFileError, match="t.json is not a saved attribution, but a saved tally"
-    ):
+    with pytest.raises(ResultFileError, match="not a saved attribution, but a saved tally"):
         Attribution.load(tmp_path / "t.json")
     with pytest.raises(ResultFileError, match="not a saved tally, but a saved attribution"):
         Tally.load(tmp_path / "a.json")
-    with pytest.raises(
-        ResultFileError, match="not a saved robustness result, but a saved attribut"
-    ):
+    with pytest.raises(ResultFileError, match="not a saved robustness result, but a saved at"):
         Robustness.load(tmp_path / "a.json")
 
 

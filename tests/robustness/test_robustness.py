@@ -27,6 +27,7 @@ from hf_attrib.errors import ResultFileError
 from hf_attrib.field import FunctionField, Rows, Table
 from hf_attrib.robustness import AttackRun, Search, search_question
 from hf_attrib.robustness.search import GRID
+from hf_attrib.text import Tokens, TokenSequence
 
 pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 
@@ -466,11 +467,8 @@ def assert_same_result(a, b):
         if isinstance(value, torch.Tensor):
             assert value.dtype == other.dtype
             assert torch.equal(value, other), name
-        elif name in ("inputs", "response"):
-            assert value.ids.tolist() == other.ids.tolist()
-            assert (value.pieces, value.roles, value.offsets, value.text) == (
-                other.pieces, other.roles, other.offsets, other.text,
-            )  # fmt: skip
+        elif isinstance(value, Tokens | TokenSequence):
+            assert_same_result(value, other)
         else:
             assert value == other, name
 
@@ -486,7 +484,7 @@ def test_files_are_lossless(tmp_path):
     ("path", "junk", "message"),
     [
         (["format"], "hf_attrib.attribution", "is not a saved robustness result"),
-        (["format_version"], 2, "has format version 2"),
+        (["format_version"], 3, "has format version 3"),
         (["radius"], [0.5], "its radius has 1 entries, expected 2"),
         (["radius", 0], None, "some radius is no radius"),
         (["radius", 0], "far", r"its radius\[0\] is \"far\", expected a number"),

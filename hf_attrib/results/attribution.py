@@ -43,7 +43,7 @@ class Attribution(Result):
         rows: T spans of the response; none given means each token.
         columns: N spans that partition the inputs; none given means each token.
         standard_error: of each score, [T, N], or ``None`` if the method draws no samples.
-        sum_standard_error: of the completeness residual, [T], likewise.
+        sum_standard_error: of the completeness residual, [T], or ``None`` as that of each score.
         error_bound: :attr:`bound` in units of f, [T], where the method gives one.
         sequence: all that the model read and generated, from which ``inputs`` and ``response`` are
             taken; with its ids the question can be asked again. ``None`` in results of files of
@@ -131,7 +131,7 @@ class Attribution(Result):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Reservations a reader must know."""
+        """What a reader must know before relying on the scores."""
         return self.run.notes
 
     @property
@@ -191,9 +191,10 @@ class Attribution(Result):
         as well, which bounds those of the sums from above. What is already joined stays so.
 
         Args:
-            by: ``"word"``, ``"sentence"``, or parts: names with a range of tokens or a text that
-                occurs once, or a list of such; what lies between is grouped by role.
-            response: how to join rows, likewise.
+            by: ``"word"``, ``"sentence"``, ``"turn"`` (each message of a chat), or parts: names
+                with a range of tokens or a text that occurs once, or a list of such; what lies
+                between turns or parts is grouped by role.
+            response: how to join rows, said in the same way.
 
         Raises:
             InputError: there is no such rule or part.

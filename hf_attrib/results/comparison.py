@@ -1,7 +1,7 @@
 """Two results of one response, side by side: by two methods, of two models, for two prompts.
 
 Where both explain the same ids, or one of them those of the other and then some, columns are paired
-as they are, and joined wherever one result has joined them; rows likewise. Where the ids differ,
+as they are, and joined wherever one result has joined them; so are rows. Where the ids differ,
 because the prompts do or the tokenizers, words are paired instead: those that both results have in
 the same order (:mod:`difflib`). The rest is left out, and the comparison says how much that is.
 """
@@ -43,7 +43,7 @@ class Comparison(Result):
 
     Args:
         a: the first result, joined to what can be paired.
-        b: the second one, likewise.
+        b: the second one, joined to the same.
         k: how many of the strongest inputs :attr:`Agreement.overlap` looks at.
         rows: T pairs (row of a, row of b).
         columns: N pairs (column of a, column of b).
@@ -100,7 +100,7 @@ class Comparison(Result):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Reservations a reader must know."""
+        """What a reader must know before relying on the comparison."""
         found = []
         if self.magnitudes:
             unsigned = "a" if self.b.run.signed else "b"

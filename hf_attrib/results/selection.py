@@ -145,7 +145,7 @@ def join(result: Attribution, rows: Sequence[Span], columns: Sequence[Span]) -> 
     Args:
         result: the attribution.
         rows: spans that each are one or more consecutive rows, together all of them in order.
-        columns: likewise.
+        columns: spans that each are one or more consecutive columns, together all of them.
     """
     row_sizes, column_sizes = _sizes(result.rows, rows), _sizes(result.columns, columns)
     joined: dict[str, Any] = {

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hf_attrib.results.attribution import Attribution
 from hf_attrib.results.formats import FORMATS, Format
-from hf_attrib.results.json_value import Value, plain
+from hf_attrib.results.json_value import Value, encoded
 from hf_attrib.results.run import Run
 from hf_attrib.text import Segment, Span, Tokens, TokenSequence
 
@@ -26,7 +26,7 @@ _ERRORS = ("standard_error", "sum_standard_error", "error_bound")
 
 def _written(result: Attribution) -> dict[str, Any]:
     content: dict[str, Any] = {}
-    sizes = {name: plain(list(each)) for name, each in result.run.sizes.items()}
+    sizes = {name: encoded(list(each)) for name, each in result.run.sizes.items()}
     content["run"] = asdict(result.run) | {"sizes": sizes}
     content |= tokens_written(result)
     for name in ("rows", "columns"):
@@ -34,9 +34,9 @@ def _written(result: Attribution) -> dict[str, Any]:
     content["scores_dtype"] = str(result.scores.dtype).removeprefix("torch.")
     for name in (*_TENSORS, *_ERRORS):
         values = getattr(result, name)
-        content[name] = None if values is None else plain(values.tolist())
+        content[name] = None if values is None else encoded(values.tolist())
     # Derived, for readers of the file; reading computes them anew.
-    content["gap"] = plain(result.gap.tolist())
+    content["gap"] = encoded(result.gap.tolist())
     content["converged"] = result.converged.tolist()
     return content
 

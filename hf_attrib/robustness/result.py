@@ -45,7 +45,7 @@ class AttackRun:
         forward_rows: sequences run forward.
         backward_rows: (sequence, target) pairs run backward.
         directional_rows: (sequence, column) pairs run forward with their derivative.
-        notes: reservations a reader must know.
+        notes: what a reader must know before relying on the radii.
     """
 
     attack: str

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.results import FORMATS, Format, tokens_read, tokens_written
-from hf_attrib.results.json_value import Value, plain
+from hf_attrib.results.json_value import Value, encoded
 from hf_attrib.robustness.result import AttackRun, Robustness
 
 _VECTORS = ("probability", "margin", "radius", "failed", "attacked_margin")
@@ -21,7 +21,7 @@ _IDS = ("nearest", "towards")
 def _written(result: Robustness) -> dict[str, Any]:
     content: dict[str, Any] = {"run": asdict(result.run)}
     content |= tokens_written(result)
-    content |= {n: plain(getattr(result, n).tolist()) for n in (*_VECTORS, *_MATRICES)}
+    content |= {n: encoded(getattr(result, n).tolist()) for n in (*_VECTORS, *_MATRICES)}
     content["flips_to"] = result.flips_to.tolist()
     # Files have no negative ids: null stands for none.
     for name in _IDS:

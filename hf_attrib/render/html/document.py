@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from hf_attrib.render import words
+from hf_attrib.render import phrases
 from hf_attrib.render.html.panel import Panel, panel_of
 from hf_attrib.render.html.pieces import response
 from hf_attrib.render.safe_text import visible
@@ -97,12 +97,12 @@ def _of(shown: Attribution | Comparison) -> dict[str, Any]:
 
 
 def _of_result(result: Attribution) -> dict[str, Any]:
-    title, *about = words.shared([result.run])[0]
+    title, *about = phrases.shared([result.run])[0]
     return _context(title, about, [panel_of(result)], result)
 
 
 def _of_pair(comparison: Comparison) -> dict[str, Any]:
-    common, own = words.shared([result.run for result in comparison.results])
+    common, own = phrases.shared([result.run for result in comparison.results])
     panels = [panel_of(*each) for each in zip(comparison.results, "ab", own, strict=True)]
     context = _context("Comparison", common, panels, comparison.results[0])
     context["notes"] = comparison.notes
@@ -114,9 +114,9 @@ def _of_pair(comparison: Comparison) -> dict[str, Any]:
         len(set(units)) < len(own.data["units"]) for units, own in zip(paired, panels, strict=True)
     )
     context["data"]["agreement"] = {
-        "measures": words.measures(comparison.k),
-        "total": words.agreement(comparison.total),
-        "rows": [words.agreement(row) for row in comparison.by_row],
+        "measures": phrases.measures(comparison.k),
+        "total": phrases.agreement(comparison.total),
+        "rows": [phrases.agreement(row) for row in comparison.by_row],
     }
     return context
 
@@ -127,7 +127,7 @@ def _context(
     """Return what the template needs; the response is that of the result."""
     rows = [row["label"] for row in panels[0].rows]
     covered = {i for span in result.rows for i in range(span.start, span.stop)}
-    scored = f"All {words.count(len(rows), f'scored {panels[0].row}')}"
+    scored = f"All {phrases.count(len(rows), f'scored {panels[0].row}')}"
     whole = "Whole response" if len(covered) == len(result.response) else scored
     proven = [panel.rows for panel in panels if panel.identity is not None]
     missed = [not all(of_panel[t]["converged"] for of_panel in proven) for t in range(len(rows))]

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from hf_attrib.render import words
-from hf_attrib.render.console.robustness import about, bracket, summary
+from hf_attrib.render import phrases
 from hf_attrib.render.html.document import document
 from hf_attrib.render.safe_text import label
 from hf_attrib.robustness import Robustness, robust_accuracy
@@ -32,14 +31,14 @@ def robustness_page(result: Robustness) -> str:
     run = result.run
     return document(
         "robustness.html.jinja",
-        title=words.line(run.model),
-        about=about(run),
-        summary=summary(result),
+        title=phrases.line(run.model),
+        about=phrases.about_attack(run),
+        summary=phrases.summary(result),
         notes=run.notes,
         prompt=result.inputs.text,
         tokens=list(_tokens(result)),
         curve=_curve(result),
-        cost=words.cost(run),
+        cost=phrases.cost(run),
     )
 
 
@@ -49,10 +48,10 @@ def _tokens(result: Robustness) -> Iterator[dict[str, Any]]:
         to = result.flips_to_piece(t)
         yield {
             "label": label(piece),
-            "probability": words.probability(float(result.probability[t])),
+            "probability": phrases.probability(float(result.probability[t])),
             "margin": f"{float(result.margin[t]):.3g}",
             "attacked": f"{float(result.attacked_margin[t]):.3g}",
-            "radius": bracket(result, t),
+            "radius": phrases.bracket(result, t),
             "to": "" if to is None else label(to),
             "inputs": list(_inputs(result, t)),
         }

@@ -111,6 +111,21 @@ def test_a_saved_result_can_be_asked_again(name, attribute_to, explainers, tmp_p
     assert torch.equal(again.scores, first.scores)
 
 
+def test_a_saved_chat_can_be_asked_again_with_what_moved_in_it(explainers, tmp_path):
+    """Ids alone do not say what the template wrote; the roles that were saved do."""
+    explainer = explainers["keys-llama"]
+    first = explainer.explain(CHAT, steps=4)
+    first.save(tmp_path / "r.json")
+    kept = Attribution.load(tmp_path / "r.json").sequence
+    again = explainer.explain(
+        input_ids=kept.prompt.ids,
+        response_ids=kept.response.ids,
+        movable=[role not in ("special", "template") for role in kept.prompt.roles],
+        steps=4,
+    )
+    assert torch.equal(again.scores, first.scores)
+
+
 def test_a_saved_attack_can_be_asked_again(explainers, tmp_path):
     explainer = explainers["g2p-t5"]
     first = explainer.robustness("cat", bisections=1, max_new_tokens=3)

@@ -45,7 +45,7 @@ class ProcessError(HFAttribError, RuntimeError):
 
 
 class ResultFileError(HFAttribError, ValueError):
-    """A file is not a saved attribution, or was written by a newer version."""
+    """A file is no saved result of the kind asked for, is damaged, or has a newer version."""
 
 
 class AttributionWarning(UserWarning):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast, overload
 from torch import nn
 from typing_extensions import Unpack
 
+from hf_attrib import render as render  # results look as it registers
 from hf_attrib.engine import (
     DEFAULTS,
     Engine,
@@ -28,9 +29,8 @@ from hf_attrib.engine.record import warning_of
 from hf_attrib.errors import AttributionWarning, InputError
 from hf_attrib.execution import ALONE, Progress, connected, silent
 from hf_attrib.model import Transcriber, isolated
-from hf_attrib.results import Attribution, from_json, to_json
+from hf_attrib.results import Attribution
 from hf_attrib.robustness import Robustness, margin_question, measure_robustness, radius_search
-from hf_attrib.robustness import storage as robustness_file
 from hf_attrib.text import Messages, Prompts, Requests
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Explainer:
                 if message := warning_of(result):
                     warnings.warn(message, AttributionWarning, stacklevel=3)
                 own.append(result)
-            return sharing.joined(own, to_json, from_json)
+            return sharing.joined(own)
 
     @overload
     def robustness(
@@ -178,7 +178,7 @@ class Explainer:
         question = margin_question(search.attack, baseline, **inputs)
         with self._planned(requests, question, generation, search) as (plan, sharing):
             found = list(measure_robustness(self._engine, plan, search, sharing.of_rows))
-            found = sharing.joined(found, robustness_file.to_json, robustness_file.from_json)
+            found = sharing.joined(found)
         return found if requests.many else found[0]
 
     @overload

@@ -48,6 +48,16 @@ def test_files_and_functions_are_as_long_as_one_idea(path):
             assert node.end_lineno - first.lineno < _FUNCTION, node.name
 
 
+@pytest.mark.parametrize("path", [p for p in MODULES if p.parent.name != "cli"], ids=dotted)
+def test_nothing_is_imported_late_to_avoid_a_circle(path):
+    """The command imports late what takes long; nothing imports it, so it can hide no circle."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef):
+            late = [n for n in ast.walk(node) if isinstance(n, ast.ImportFrom)]
+            own = [n.module for n in late if (n.module or "").startswith("hf_attrib")]
+            assert not own, f"{node.name} imports {own}"
+
+
 def test_public_names_are_sorted_and_documented():
     assert list(hf_attrib.__all__) == sorted(hf_attrib.__all__)
     for name in hf_attrib.__all__:

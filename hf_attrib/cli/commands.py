@@ -22,14 +22,15 @@ from hf_attrib.cli.options import (
     ViewOptions,
     baseline_of,
 )
-from hf_attrib.cli.output import Activity, emit, emit_comparison, emit_robustness, quiet
+from hf_attrib.cli.output import Activity, emit, emit_whole, quiet
 from hf_attrib.cli.robustness import AttackOptions, OutputOptions
 from hf_attrib.cli.streams import is_main, put
 from hf_attrib.errors import InputError
 from hf_attrib.execution import session
 from hf_attrib.explainer import Explainer
 from hf_attrib.model import load_model
-from hf_attrib.robustness import Robustness, margin_question
+from hf_attrib.results import FORMATS, Attribution
+from hf_attrib.robustness import margin_question
 from hf_attrib.text import Requests
 
 __all__ = ["attacks", "compare", "explain", "methods", "models", "robustness", "show"]
@@ -89,7 +90,7 @@ def robustness(
             response=answer.response,
             **answer.generation(),
         )
-    emit_robustness(result, output.json, output.html)
+    emit_whole(result, output.json, output.html)
 
 
 @contextmanager
@@ -122,16 +123,16 @@ def _prepared(
 def show(saved: SavedResult, view: ViewOptions) -> None:
     """Show a result that is read from a file, of whichever kind it is."""
     result = saved.load()
-    if isinstance(result, Robustness):
-        emit_robustness(result, None, view.page_alone("a robustness result"))
-    else:
+    if isinstance(result, Attribution):
         emit(result, view, None)
+    else:
+        emit_whole(result, None, view.page_alone(f"a {FORMATS[type(result)].what}"))
 
 
 @flagged
 def compare(comparison: ComparisonOptions) -> None:
     """Compare two results that are read from files, and show the comparison."""
-    emit_comparison(comparison.compare(), comparison.html)
+    emit_whole(comparison.compare(), None, comparison.html)
 
 
 def methods() -> None:

@@ -13,9 +13,7 @@ import typer
 from hf_attrib.cli.files import STDSTREAM, check_writable
 from hf_attrib.cli.options import check_positive
 from hf_attrib.errors import InputError
-from hf_attrib.results import Attribution, Comparison, compare, from_json
-from hf_attrib.robustness import Robustness
-from hf_attrib.robustness import storage as robustness_file
+from hf_attrib.results import Attribution, Comparison, Result, compare, from_json
 from hf_attrib.text import Messages
 
 __all__ = ["ComparisonOptions", "PromptOptions", "SavedResult"]
@@ -34,16 +32,13 @@ class SavedResult:
         ),
     ]
 
-    def load(self) -> Attribution | Robustness:
-        """Return the result.
+    def load(self) -> Result:
+        """Return the result, of whatever kind it is.
 
         Raises:
             HFAttribError: it cannot be read.
         """
-        data, name = _read(self.result)
-        # The format is the first thing in a file.
-        attacked = robustness_file.FORMAT.encode() in data[:200]
-        return robustness_file.from_json(data, name) if attacked else from_json(data, name)
+        return from_json(*_read(self.result), Result)
 
 
 @dataclass(frozen=True)
@@ -72,7 +67,8 @@ class ComparisonOptions:
         Raises:
             HFAttribError: a result cannot be read, or they have nothing in common.
         """
-        return compare(from_json(*_read(self.a)), from_json(*_read(self.b)), k=self.k)
+        a, b = (from_json(*_read(path), Attribution) for path in (self.a, self.b))
+        return compare(a, b, k=self.k)
 
 
 def _read(path: Path) -> tuple[bytes, str]:

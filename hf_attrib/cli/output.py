@@ -20,9 +20,7 @@ from hf_attrib.cli.streams import is_main, put
 from hf_attrib.errors import AttributionWarning, InputError
 from hf_attrib.render import Heatmap, to_svg
 from hf_attrib.render.safe_text import visible
-from hf_attrib.results import Attribution, Comparison, to_json
-from hf_attrib.robustness import Robustness
-from hf_attrib.robustness import storage as robustness_file
+from hf_attrib.results import Attribution, Result, to_json
 
 if TYPE_CHECKING:
     from hf_attrib.cli.options import ViewOptions
@@ -30,8 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Activity",
     "emit",
-    "emit_comparison",
-    "emit_robustness",
+    "emit_whole",
     "quiet",
     "rendered",
 ]
@@ -71,31 +68,16 @@ def emit(result: Attribution, view: ViewOptions, json: Path | None) -> None:
             _save(shown.to_html, view.html)
 
 
-def emit_comparison(comparison: Comparison, html: Path | None) -> None:
-    """Print a comparison, and write its page where asked to.
+def emit_whole(result: Result, json: Path | None, html: Path | None) -> None:
+    """Print a result of any kind, and write it where asked to.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: it cannot be written, or saved at all.
     """
     if not is_main():
         return
     try:
-        put(rendered(comparison))
-    finally:
-        if html is not None:
-            _save(comparison.to_html, html)
-
-
-def emit_robustness(result: Robustness, json: Path | None, html: Path | None) -> None:
-    """Print a robustness result, and write it where asked to.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    if not is_main():
-        return
-    try:
-        put(robustness_file.to_json(result) if json == STDSTREAM else rendered(result.__rich__()))
+        put(to_json(result) if json == STDSTREAM else rendered(result))
     finally:
         if json is not None and json != STDSTREAM:
             _save(result.save, json)

@@ -164,8 +164,7 @@ class Question:
         return Plan(self, tuple(cases), baseline, stand_in(baseline, tokenizer))
 
     def _case(self, sequence: TokenSequence, tokenizer: Any, vocabulary: int) -> Case:
-        own = self.attribute_to == "prompt"
-        inputs = sequence.prompt if own else sequence.inputs
+        inputs = sequence.scored(self.attribute_to)
         moves = self._moves(sequence.inputs, len(inputs))
         contrast = self._contrast(len(sequence.response), tokenizer, vocabulary)
         targets, groups = self._targets(sequence.response), self._groups(inputs)

@@ -143,6 +143,7 @@ def _attribution(ready: ReadyBatch, found: Decomposition, index: int, run: Run) 
         run = _checked(run, scores, value, reference)
     result = Attribution(
         scores=scores,
+        sequence=case.sequence,
         inputs=case.inputs,
         response=case.sequence.response,
         value=value,

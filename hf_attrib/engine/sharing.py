@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from hf_attrib.execution import ALONE, Processes
 from hf_attrib.model import Transcriber
+from hf_attrib.results import Result, from_json, to_json
 from hf_attrib.text import TokenSequence
 
 __all__ = ["Sharing"]
 
 _T = TypeVar("_T")
+_R = TypeVar("_R", bound=Result)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,21 +63,19 @@ class Sharing:
             for s, ids in zip(sequences, json.loads(written[0]), strict=True)
         ]
 
-    def joined(
-        self, results: list[_T], write: Callable[[_T], str], read: Callable[[bytes, str], _T]
-    ) -> list[_T]:
+    def joined(self, results: list[_R]) -> list[_R]:
         """Return the results of all prompts, in order, from this process's own.
 
         Args:
             results: this process's own.
-            write: a result as text.
-            read: the result that a text says, and what to call it.
         """
         if not self.by_prompt:
             return results
         count = self.processes.count
-        found: list[_T | None] = [None] * self.prompts
-        texts = self.processes.texts(json.dumps([write(result) for result in results]))
+        found: list[_R | None] = [None] * self.prompts
+        texts = self.processes.texts(json.dumps([to_json(result) for result in results]))
         for index, text in enumerate(texts):
-            found[index::count] = [read(t.encode(), "a result") for t in json.loads(text)]
+            found[index::count] = [
+                from_json(each.encode(), "a result", type(results[0])) for each in json.loads(text)
+            ]
         return [result for result in found if result is not None]

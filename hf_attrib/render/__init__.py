@@ -1,14 +1,18 @@
 """How results look: in a terminal, as a page, as a picture. A view maps a result to a renderable.
 
 Views know results and no model, and they never print; all text from outside passes ``safe_text``.
+Here each kind of result is given its view, and its page if it has one; what any result can have
+(text, a page that holds it, a frame for notebooks) follows from the view.
 """
 
 from hf_attrib.render.console.heatmap import Heatmap
 from hf_attrib.render.console.robustness import CurveView, RobustnessView
 from hf_attrib.render.console.side_by_side import SideBySide
 from hf_attrib.render.export import plain, to_svg, to_text
-from hf_attrib.render.html.document import to_frame, to_html
-from hf_attrib.render.html.robustness import robustness_to_html
+from hf_attrib.render.html.document import frame_of, page_of, plain_frame, plain_page
+from hf_attrib.render.html.robustness import robustness_page
+from hf_attrib.results import Attribution, Comparison, Result, frame, page, text, view
+from hf_attrib.robustness import RobustAccuracy, Robustness
 
 __all__ = [
     "CurveView",
@@ -16,9 +20,22 @@ __all__ = [
     "RobustnessView",
     "SideBySide",
     "plain",
-    "robustness_to_html",
-    "to_frame",
-    "to_html",
     "to_svg",
     "to_text",
 ]
+
+view.register(Attribution, Heatmap)
+view.register(Comparison, SideBySide)
+view.register(Robustness, RobustnessView)
+view.register(RobustAccuracy, CurveView)
+
+page.register(Attribution, page_of)
+page.register(Comparison, page_of)
+page.register(Robustness, robustness_page)
+page.register(Result, plain_page)
+
+frame.register(Attribution, frame_of)
+frame.register(Comparison, frame_of)
+frame.register(Result, plain_frame)
+
+text.register(Result, plain)

@@ -1,4 +1,4 @@
-"""The heatmap outside a terminal: as plain text and as a picture."""
+"""Results outside a terminal: as plain text and as a picture."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.terminal_theme import TerminalTheme
 
 from hf_attrib.render.console.heatmap import Heatmap
 from hf_attrib.render.safe_text import visible
-from hf_attrib.results import Attribution, write_atomically
+from hf_attrib.results import Attribution, Result, view, write_atomically
 
 __all__ = ["plain", "to_svg", "to_text"]
 
@@ -89,12 +89,12 @@ def plain(shown: RenderableType, width: int = _WIDTH) -> str:
 
 
 def to_svg(
-    result: Attribution,
+    result: Result,
     path: str | os.PathLike[str] | None = None,
     width: int = _WIDTH,
     title: str = "hf_attrib",
 ) -> str:
-    """Draw a heatmap as a picture that needs no fonts, scripts or network.
+    """Draw a result as a picture that needs no fonts, scripts or network.
 
     Args:
         result: what to show.
@@ -109,7 +109,7 @@ def to_svg(
         file=io.StringIO(), width=width + 2, color_system="truecolor", force_terminal=True,
         force_jupyter=False, no_color=False, legacy_windows=False, record=True,
     )  # fmt: skip
-    console.print(Padding(Heatmap(result), (0, 1)))
+    console.print(Padding(view(result), (0, 1)))
     named = html.escape(visible(title)).replace("{", "{{").replace("}", "}}")
     template = _TEMPLATE.replace("TITLE", named)
     svg = console.export_svg(theme=_THEME, code_format=template)

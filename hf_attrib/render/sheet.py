@@ -1,4 +1,8 @@
-"""A result prepared for one console: units, their scores, the scales they are shown on."""
+"""A result prepared to be drawn: units, their scores, the scales they are shown on.
+
+Every view of an attribution starts here. The console draws the sheet itself; a page turns it into a
+panel, whose running text is made of pieces, one for each unit or row.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ __all__ = ["Sheet", "Unit", "fold", "merge_scores", "prepare", "scale_line", "sh
 
 @dataclass(frozen=True)
 class Sheet:
-    """What every part of the heatmap draws from.
+    """One result with all that is computed to show it: what every view of it draws from.
 
     Args:
         result: the attribution.
@@ -112,7 +116,9 @@ _STRONG = 0.05
 
 @dataclass(frozen=True)
 class Unit:
-    """One or more consecutive columns shown as one.
+    """One or more consecutive columns that are shown as one, as the bytes of a character are.
+
+    Scores of a sheet are those of units; results know columns only.
 
     Args:
         text: what they show.

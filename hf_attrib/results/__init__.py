@@ -1,25 +1,37 @@
 """What an explanation is once it is made: frozen, on the CPU, saved and compared without a model.
 
 Results are cut, grouped, compared, written to files and read from them here. How they look is not
-known here: views are registered by :mod:`hf_attrib.render`.
+known here: views are registered by :mod:`hf_attrib.render`, and formats of files by whoever knows a
+kind of result. A new kind derives from :class:`Result`.
 """
 
 from hf_attrib.results.agreement import Agreement, agreement
 from hf_attrib.results.attribution import Attribution
 from hf_attrib.results.comparison import Comparison, compare
 from hf_attrib.results.files import write_atomically
+from hf_attrib.results.formats import FORMATS, Format, from_json, to_json
+from hf_attrib.results.protocol import Result, frame, load, page, text, view
 from hf_attrib.results.run import Run
-from hf_attrib.results.storage import from_json, load, to_json
+from hf_attrib.results.storage import tokens_read, tokens_written
 
 __all__ = [
+    "FORMATS",
     "Agreement",
     "Attribution",
     "Comparison",
+    "Format",
+    "Result",
     "Run",
     "agreement",
     "compare",
+    "frame",
     "from_json",
     "load",
+    "page",
+    "text",
     "to_json",
+    "tokens_read",
+    "tokens_written",
+    "view",
     "write_atomically",
 ]

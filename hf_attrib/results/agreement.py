@@ -16,7 +16,7 @@ class Agreement:
 
     Args:
         spearman: rank correlation, -1 to 1; NaN for fewer than two entries or constant ones.
-        kendall: rank correlation by pairs, tau-b, likewise.
+        kendall: rank correlation by pairs, tau-b, of the same range.
         cosine: of the angle between the two, -1 to 1; the only one that depends on more than order.
         overlap: part of the k strongest entries, by magnitude, that both have in common, 0 to 1.
     """

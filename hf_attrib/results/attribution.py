@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from hf_attrib.results import selection, tables
+from hf_attrib.results.protocol import Result
 from hf_attrib.results.run import Run
-from hf_attrib.text import Grouping, Span, Tokens
+from hf_attrib.text import Grouping, Span, Tokens, TokenSequence
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from hf_attrib.results.tables import Ranking
 
 __all__ = ["Attribution", "Run"]
 
@@ -23,7 +23,7 @@ _OF_ROWS = ("value", "reference_value", "probability", "sum_standard_error", "er
 
 
 @dataclass(frozen=True, eq=False)
-class Attribution:
+class Attribution(Result):
     r"""Signed scores of T generated tokens over N input tokens.
 
     Each row of the scores belongs to a span of the response, and each column to a span of the
@@ -43,8 +43,11 @@ class Attribution:
         rows: T spans of the response; none given means each token.
         columns: N spans that partition the inputs; none given means each token.
         standard_error: of each score, [T, N], or ``None`` if the method draws no samples.
-        sum_standard_error: of the completeness residual, [T], likewise.
+        sum_standard_error: of the completeness residual, [T], or ``None`` as that of each score.
         error_bound: :attr:`bound` in units of f, [T], where the method gives one.
+        sequence: all that the model read and generated, from which ``inputs`` and ``response`` are
+            taken; with its ids the question can be asked again. ``None`` in results of files of
+            version 1.
     """
 
     scores: Tensor
@@ -59,12 +62,15 @@ class Attribution:
     standard_error: Tensor | None = field(default=None, repr=False)
     sum_standard_error: Tensor | None = field(default=None, repr=False)
     error_bound: Tensor | None = field(default=None, repr=False)
+    sequence: TokenSequence | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", self.rows or self.response.singles())
         object.__setattr__(self, "columns", self.columns or self.inputs.singles())
         if not self.rows:
             raise ValueError("there are no rows: no generated token was explained")
+        if self.sequence is not None:
+            self.sequence.check_parts(self.inputs, self.response, self.run.attribute_to)
         self.inputs.check_partition(self.columns)
         self.response.check_within(self.rows)
         expected = (len(self.rows), len(self.columns))
@@ -125,7 +131,7 @@ class Attribution:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Reservations a reader must know."""
+        """What a reader must know before relying on the scores."""
         return self.run.notes
 
     @property
@@ -176,9 +182,7 @@ class Attribution:
         Raises:
             InputError: there are no such rows, or several runs of rows spell the text.
         """
-        from hf_attrib.results import selection as query  # it imports this module
-
-        return query.select(self, key)
+        return selection.select(self, key)
 
     def group(self, by: Grouping | None = None, response: Grouping | None = None) -> Attribution:
         """Join columns, and rows if asked to, so that every sum stays what it was.
@@ -187,63 +191,27 @@ class Attribution:
         as well, which bounds those of the sums from above. What is already joined stays so.
 
         Args:
-            by: ``"word"``, ``"sentence"``, or parts: names with a range of tokens or a text that
-                occurs once, or a list of such; what lies between is grouped by role.
-            response: how to join rows, likewise.
+            by: ``"word"``, ``"sentence"``, ``"turn"`` (each message of a chat), or parts: names
+                with a range of tokens or a text that occurs once, or a list of such; what lies
+                between turns or parts is grouped by role.
+            response: how to join rows, said in the same way.
 
         Raises:
             InputError: there is no such rule or part.
         """
-        from hf_attrib.results import selection as query
+        return selection.group(self, by, response)
 
-        return query.group(self, by, response)
-
-    def top(self, k: int = 10) -> Ranking:
+    def top(self, k: int = 10) -> tables.Ranking:
         """Return the k columns with the largest magnitude of :attr:`total`, strongest first.
 
         Columns that scored nothing are left out; scores that are not finite come first.
         """
-        from hf_attrib.results import tables
-
         return tables.top(self, k)
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return a record for each of the T · N scores; what the result lacks is ``None``."""
-        from hf_attrib.results import tables
-
         return tables.to_rows(self)
 
     def to_dataframe(self) -> DataFrame:
         """Return :meth:`to_rows` as a pandas data frame (``pip install hf_attrib[table]``)."""
-        from hf_attrib.results import tables
-
         return tables.to_dataframe(self)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the result as JSON, whole or not at all."""
-        from hf_attrib.results.storage import save  # it imports this module
-
-        save(self, path)
-
-    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
-        """Return an interactive page that needs no network; write it to a file, if one is given."""
-        from hf_attrib.render import to_html
-
-        return to_html(self, path)
-
-    def _repr_html_(self) -> str:
-        """Show as that page, in a frame of its own, wherever a notebook does."""
-        from hf_attrib.render import to_frame
-
-        return to_frame(self)
-
-    def __rich__(self) -> Any:
-        """Show as a heatmap wherever rich prints; rendering is imported only when asked for."""
-        from hf_attrib.render import Heatmap
-
-        return Heatmap(self)
-
-    def __str__(self) -> str:
-        from hf_attrib.render import to_text
-
-        return to_text(self)

@@ -1,14 +1,13 @@
 """Two results of one response, side by side: by two methods, of two models, for two prompts.
 
 Where both explain the same ids, or one of them those of the other and then some, columns are paired
-as they are, and joined wherever one result has joined them; rows likewise. Where the ids differ,
+as they are, and joined wherever one result has joined them; so are rows. Where the ids differ,
 because the prompts do or the tokenizers, words are paired instead: those that both results have in
 the same order (:mod:`difflib`). The rest is left out, and the comparison says how much that is.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
@@ -22,6 +21,7 @@ from torch import Tensor
 from hf_attrib.errors import InputError
 from hf_attrib.results.agreement import Agreement, agreement
 from hf_attrib.results.attribution import Attribution
+from hf_attrib.results.protocol import Result
 from hf_attrib.results.selection import join, take
 from hf_attrib.text import Span, Tokens
 
@@ -38,12 +38,12 @@ __all__ = [
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class Comparison(Result):
     """What two results of one response have in common, and where they part.
 
     Args:
         a: the first result, joined to what can be paired.
-        b: the second one, likewise.
+        b: the second one, joined to the same.
         k: how many of the strongest inputs :attr:`Agreement.overlap` looks at.
         rows: T pairs (row of a, row of b).
         columns: N pairs (column of a, column of b).
@@ -100,7 +100,7 @@ class Comparison:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Reservations a reader must know."""
+        """What a reader must know before relying on the comparison."""
         found = []
         if self.magnitudes:
             unsigned = "a" if self.b.run.signed else "b"
@@ -132,29 +132,6 @@ class Comparison:
             for side, result in enumerate(self.results)
         )
         return a, b
-
-    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
-        """Return an interactive page that needs no network; write it to a file, if one is given."""
-        from hf_attrib.render import to_html
-
-        return to_html(self, path)
-
-    def _repr_html_(self) -> str:
-        """Show as that page, in a frame of its own, wherever a notebook does."""
-        from hf_attrib.render import to_frame
-
-        return to_frame(self)
-
-    def __rich__(self) -> Any:
-        """Show side by side wherever rich prints; rendering is imported only when asked for."""
-        from hf_attrib.render import SideBySide
-
-        return SideBySide(self)
-
-    def __str__(self) -> str:
-        from hf_attrib.render import SideBySide, plain
-
-        return plain(SideBySide(self))
 
 
 def compare(a: Attribution, b: Attribution, *, k: int = 5) -> Comparison:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-__all__ = ["Value", "parse", "plain"]
+__all__ = ["Value", "encoded", "parse"]
 
 _Read = TypeVar("_Read")
 
@@ -40,14 +40,14 @@ def _finite(number: str) -> float:
     return value
 
 
-def plain(values: Any) -> Any:
+def encoded(values: Any) -> Any:
     """Return nested lists of numbers as JSON can say them, for :meth:`Value.number` to read.
 
     Args:
         values: a number, or lists of such.
     """
     if isinstance(values, list):
-        return [plain(v) for v in values]
+        return [encoded(v) for v in values]
     if math.isnan(values):
         return None
     return values if math.isfinite(values) else str(values)

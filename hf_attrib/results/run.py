@@ -34,7 +34,7 @@ class Run:
         seconds: wall time of attribution, without generation.
         forward_rows: sequences run forward.
         backward_rows: (sequence, target) pairs run backward.
-        notes: reservations a reader must know.
+        notes: what a reader must know before relying on the scores.
         directional_rows: (sequence, column) pairs run forward with their derivative.
         sizes: of a walk through embedding space, by name, for each target that was explained:
             its radius ``eps`` and its ``step`` in units of ``scale``, a typical coordinate.

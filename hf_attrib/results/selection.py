@@ -5,14 +5,16 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from hf_attrib.errors import InputError
-from hf_attrib.results.attribution import Attribution
 from hf_attrib.text import Grouping, Span, Tokens, chosen, partition
+
+if TYPE_CHECKING:
+    from hf_attrib.results.attribution import Attribution
 
 __all__ = ["group", "join", "select", "take"]
 
@@ -143,7 +145,7 @@ def join(result: Attribution, rows: Sequence[Span], columns: Sequence[Span]) -> 
     Args:
         result: the attribution.
         rows: spans that each are one or more consecutive rows, together all of them in order.
-        columns: likewise.
+        columns: spans that each are one or more consecutive columns, together all of them.
     """
     row_sizes, column_sizes = _sizes(result.rows, rows), _sizes(result.columns, columns)
     joined: dict[str, Any] = {

@@ -2,141 +2,104 @@
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hf_attrib.errors import ResultFileError
 from hf_attrib.results.attribution import Attribution
-from hf_attrib.results.files import write_atomically
-from hf_attrib.results.json_value import Value, parse, plain
+from hf_attrib.results.formats import FORMATS, Format
+from hf_attrib.results.json_value import Value, encoded
 from hf_attrib.results.run import Run
-from hf_attrib.text import Span, Tokens
+from hf_attrib.text import Segment, Span, Tokens, TokenSequence
 
-__all__ = ["content_of", "from_json", "load", "save", "to_json", "tokens", "tokens_content"]
+__all__ = ["tokens_read", "tokens_written"]
 
-_FORMAT = "hf_attrib.results.attribution"
-_FORMAT_VERSION = 1
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _TENSORS = ("scores", "value", "reference_value", "probability")
+#: Of a sequence.
+_PARTS = ("prompt", "start", "response")
 _ERRORS = ("standard_error", "sum_standard_error", "error_bound")
 
 
-def save(result: Attribution, path: str | os.PathLike[str]) -> None:
-    """Write a result as JSON, whole or not at all."""
-    write_atomically(Path(path), to_json(result))
-
-
-def to_json(result: Attribution) -> str:
-    """Return a result as JSON text; :func:`load` gives the same result back, to the last bit."""
-    return json.dumps(_to_json(result), indent=1, allow_nan=False) + "\n"
-
-
-def load(path: str | os.PathLike[str]) -> Attribution:
-    """Read a result that :meth:`Attribution.save` wrote.
-
-    Raises:
-        ResultFileError: the file is no saved attribution or comes from a newer version.
-    """
-    return from_json(Path(path).read_bytes(), str(path))
-
-
-def from_json(data: bytes, name: str) -> Attribution:
-    """Read what :func:`to_json` wrote, in UTF-8.
-
-    Args:
-        data: the content of a file.
-        name: what errors call it.
-
-    Raises:
-        ResultFileError: it is no saved attribution or comes from a newer version.
-    """
-    content = content_of(data, name, _FORMAT, "attribution")
-    try:
-        return _from_json(content)
-    except ValueError as error:
-        raise ResultFileError(f"{name} is damaged: {error}.") from None
-
-
-def content_of(data: bytes, name: str, format: str, what: str) -> Value:
-    """Return what is in a file of ours.
-
-    Args:
-        data: the content of the file.
-        name: what errors call it.
-        format: which one it must be.
-        what: a result of that format, for errors.
-
-    Raises:
-        ResultFileError: it is of another format, or comes from a newer version.
-    """
-    try:
-        content = parse(data.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise ResultFileError(f"{name} is not UTF-8 text.") from None
-    except (ValueError, RecursionError) as error:
-        raise ResultFileError(f"{name} is not JSON ({error}).") from None
-    if not isinstance(content, dict) or content.get("format") != format:
-        raise ResultFileError(f"{name} is not a saved {what}: expected format {format!r}.")
-    version = content.get("format_version")
-    if type(version) is not int or version != _FORMAT_VERSION:
-        raise ResultFileError(
-            f"{name} has format version {version!r:.40}; this hf_attrib reads {_FORMAT_VERSION}. "
-            "Update hf_attrib."
-        )
-    return Value(content)
-
-
-def _to_json(result: Attribution) -> dict[str, Any]:
-    content: dict[str, Any] = {"format": _FORMAT, "format_version": _FORMAT_VERSION}
-    sizes = {name: plain(list(each)) for name, each in result.run.sizes.items()}
+def _written(result: Attribution) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    sizes = {name: encoded(list(each)) for name, each in result.run.sizes.items()}
     content["run"] = asdict(result.run) | {"sizes": sizes}
-    for name in ("inputs", "response"):
-        content[name] = tokens_content(getattr(result, name))
+    content |= tokens_written(result)
     for name in ("rows", "columns"):
         content[name] = [[s.start, s.stop, s.name] for s in getattr(result, name)]
     content["scores_dtype"] = str(result.scores.dtype).removeprefix("torch.")
     for name in (*_TENSORS, *_ERRORS):
         values = getattr(result, name)
-        content[name] = None if values is None else plain(values.tolist())
-    # Derived, for readers of the file; `load` computes them anew.
-    content["gap"] = plain(result.gap.tolist())
+        content[name] = None if values is None else encoded(values.tolist())
+    # Derived, for readers of the file; reading computes them anew.
+    content["gap"] = encoded(result.gap.tolist())
     content["converged"] = result.converged.tolist()
     return content
 
 
-def tokens_content(some: Tokens) -> dict[str, Any]:
-    """Return tokens as JSON can say them, for :func:`tokens` to read."""
-    return {"ids": some.ids.tolist()} | {
-        name: getattr(some, name) for name in ("pieces", "roles", "offsets", "text")
-    }
+def _tokens_content(some: Tokens) -> dict[str, Any]:
+    content = {name: getattr(some, name) for name in ("pieces", "roles", "offsets", "text")}
+    segments = [[s.start, s.stop, s.kind, s.name, s.parent] for s in some.segments]
+    return {"ids": some.ids.tolist(), **content, "segments": segments}
 
 
-def _from_json(file: Value) -> Attribution:
+def tokens_written(result: Any) -> dict[str, Any]:
+    """Return what a result knows of its tokens as JSON can say it, for :func:`tokens_read`.
+
+    Args:
+        result: has ``sequence``, ``inputs`` and ``response``; the latter two are written only
+            where no sequence is known that they follow from.
+    """
+    if result.sequence is None:
+        both = {name: _tokens_content(getattr(result, name)) for name in ("inputs", "response")}
+        return {"sequence": None, **both}
+    return {"sequence": {name: _tokens_content(getattr(result.sequence, name)) for name in _PARTS}}
+
+
+def tokens_read(file: Value, version: int, attribute_to: str) -> dict[str, Any]:
+    """Return the arguments ``sequence``, ``inputs`` and ``response`` of a result.
+
+    Args:
+        file: the content of a file.
+        version: of its format; files of version 1 have neither sequence nor segments.
+        attribute_to: which inputs are scored, ``"prompt"`` or ``"all"``.
+    """
+    tokens = partial(_tokens, version=version)
+
+    def together(value: Value) -> TokenSequence:
+        return TokenSequence(**{name: tokens(value.field(name)) for name in _PARTS})
+
+    sequence = None if version == 1 else file.field("sequence").optional(together)
+    if sequence is None:
+        inputs, response = tokens(file.field("inputs")), tokens(file.field("response"))
+    else:
+        inputs, response = sequence.scored(attribute_to), sequence.response
+    return {"sequence": sequence, "inputs": inputs, "response": response}
+
+
+def _read(file: Value, version: int) -> Attribution:
     dtype = _DTYPES.get(file.field("scores_dtype").text())
     if dtype is None:
         raise file.field("scores_dtype").wrong(" or ".join(_DTYPES))
-    inputs, response = tokens(file.field("inputs")), tokens(file.field("response"))
+    run = _run(file.field("run"))
+    read = tokens_read(file, version, run.attribute_to)
     rows, columns = (file.field(name).list_of(_span) for name in ("rows", "columns"))
-    for name, spans, of in (("rows", rows, response), ("columns", columns, inputs)):
+    for name, spans, of in (("rows", rows, read["response"]), ("columns", columns, read["inputs"])):
         if len(of) and not spans:
             raise ValueError(f"its {name} are empty")
     vector = partial(_vector, count=len(rows), dtype=dtype)
     matrix = partial(_matrix, shape=(len(rows), len(columns)), dtype=dtype)
     return Attribution(
         scores=matrix(file.field("scores")),
-        inputs=inputs,
-        response=response,
+        **read,
         value=vector(file.field("value")),
         reference_value=vector(file.field("reference_value")),
         probability=vector(file.field("probability")),
-        run=_run(file.field("run")),
+        run=run,
         rows=rows,
         columns=columns,
         standard_error=file.field("standard_error").optional(matrix),
@@ -155,14 +118,21 @@ def _extent(value: Value) -> tuple[int, int]:
     return start.whole(), stop.whole()
 
 
-def tokens(value: Value) -> Tokens:
-    """Return tokens of a file."""
+def _segment(value: Value) -> Segment:
+    start, stop, kind, name, parent = value.entries(5)
+    return Segment(
+        start.whole(), stop.whole(), kind.text(), name.text(), parent.optional(Value.whole)
+    )
+
+
+def _tokens(value: Value, version: int) -> Tokens:
     return Tokens(
         ids=torch.tensor(value.field("ids").list_of(Value.whole), dtype=torch.int64),
         pieces=value.field("pieces").list_of(Value.text),
         roles=value.field("roles").list_of(Value.text),
         offsets=value.field("offsets").list_of(_extent),
         text=value.field("text").text(),
+        segments=() if version == 1 else value.field("segments").list_of(_segment),
     )
 
 
@@ -206,3 +176,6 @@ def _run(value: Value) -> Run:
         directional_rows=value.field("directional_rows", 0).whole(),
         sizes={name: sizes.field(name).list_of(Value.number) for name in sizes.mapping()},
     )
+
+
+FORMATS[Attribution] = Format("hf_attrib.attribution", "attribution", 2, _written, _read)

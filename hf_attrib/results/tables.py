@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hf_attrib.errors import InputError
-from hf_attrib.results.attribution import Attribution
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+    from hf_attrib.results.attribution import Attribution
 
 __all__ = ["Contribution", "Ranking", "to_dataframe", "to_rows", "top"]
 

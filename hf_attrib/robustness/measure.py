@@ -189,6 +189,7 @@ def _cut(
         towards=ids[2],
         names={i: detokenize(tokenizer, [i])[2] for i in others},
         run=run,
+        sequence=case.sequence,
     )
     return _reserved(result)
 

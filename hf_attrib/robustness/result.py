@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +11,8 @@ import torch
 from torch import Tensor
 
 from hf_attrib.errors import InputError
-from hf_attrib.text import Tokens
+from hf_attrib.results import Result
+from hf_attrib.text import Tokens, TokenSequence
 
 __all__ = ["AttackRun", "RobustAccuracy", "Robustness", "robust_accuracy"]
 
@@ -45,7 +45,7 @@ class AttackRun:
         forward_rows: sequences run forward.
         backward_rows: (sequence, target) pairs run backward.
         directional_rows: (sequence, column) pairs run forward with their derivative.
-        notes: reservations a reader must know.
+        notes: what a reader must know before relying on the radii.
     """
 
     attack: str
@@ -79,7 +79,7 @@ class AttackRun:
 
 
 @dataclass(frozen=True, eq=False)
-class Robustness:
+class Robustness(Result):
     r"""How far an attack had to move the inputs before each of T generated tokens flipped.
 
     A token has flipped where another one is likelier, under teacher forcing: its *margin*, the
@@ -107,6 +107,9 @@ class Robustness:
             -1 where it heads for none more than a direction drawn at random would.
         names: text of each token of ``flips_to``, ``nearest`` and ``towards`` by id.
         run: attack, model, cost.
+        sequence: all that the model read and generated, from which ``inputs`` and ``response`` are
+            taken; with its ids the question can be asked again. ``None`` in results of files of
+            version 1.
     """
 
     inputs: Tokens
@@ -123,11 +126,14 @@ class Robustness:
     towards: Tensor
     names: Mapping[int, str] = field(repr=False)
     run: AttackRun = field(repr=False)
+    sequence: TokenSequence | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         expected = (len(self.response), len(self.inputs))
         if not expected[0]:
             raise ValueError("no generated token was attacked")
+        if self.sequence is not None:
+            self.sequence.check_parts(self.inputs, self.response, self.run.attribute_to)
         for name in (*_BY_TOKEN, *_BY_INPUT):
             shape = expected[:1] if name in _BY_TOKEN else expected
             if tuple(getattr(self, name).shape) != shape:
@@ -188,47 +194,13 @@ class Robustness:
         found = int(self.towards[token, input])
         return None if found < 0 else self.names[found]
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the result as JSON, whole or not at all."""
-        from hf_attrib.robustness.storage import save  # it imports this module
-
-        save(self, path)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Robustness:
-        """Read a result that :meth:`save` wrote.
-
-        Raises:
-            ResultFileError: the file is none, or comes from a newer version.
-        """
-        from hf_attrib.robustness.storage import load
-
-        return load(path)
-
-    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
-        """Return a page that needs no network; write it to a file, if one is given."""
-        from hf_attrib.render import robustness_to_html
-
-        return robustness_to_html(self, path)
-
-    def __rich__(self) -> Any:
-        """Show as tables wherever rich prints."""
-        from hf_attrib.render import RobustnessView
-
-        return RobustnessView(self)
-
-    def __str__(self) -> str:
-        from hf_attrib.render import RobustnessView, plain
-
-        return plain(RobustnessView(self))
-
 
 #: Radii of a curve, unless they are given.
 _RADII = 21
 
 
 @dataclass(frozen=True)
-class RobustAccuracy:
+class RobustAccuracy(Result):
     """What withstands an attack within each radius.
 
     Args:
@@ -240,12 +212,6 @@ class RobustAccuracy:
     radii: tuple[float, ...]
     tokens: tuple[float, ...]
     answers: tuple[float, ...]
-
-    def __rich__(self) -> Any:
-        """Show as a table wherever rich prints."""
-        from hf_attrib.render import CurveView
-
-        return CurveView(self)
 
 
 def robust_accuracy(

@@ -2,93 +2,54 @@
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hf_attrib.errors import ResultFileError
-from hf_attrib.results import write_atomically
-from hf_attrib.results.json_value import Value, plain
-from hf_attrib.results.storage import content_of, tokens, tokens_content
+from hf_attrib.results import FORMATS, Format, tokens_read, tokens_written
+from hf_attrib.results.json_value import Value, encoded
 from hf_attrib.robustness.result import AttackRun, Robustness
 
-__all__ = ["FORMAT", "from_json", "load", "save", "to_json"]
-
-FORMAT = "hf_attrib.robustness.result"
 _VECTORS = ("probability", "margin", "radius", "failed", "attacked_margin")
 _MATRICES = ("drop", "share")
 _IDS = ("nearest", "towards")
 
 
-def save(result: Robustness, path: str | os.PathLike[str]) -> None:
-    """Write a result as JSON, whole or not at all."""
-    write_atomically(Path(path), to_json(result))
-
-
-def load(path: str | os.PathLike[str]) -> Robustness:
-    """Read a result that :meth:`Robustness.save` wrote.
-
-    Raises:
-        ResultFileError: the file is none, or comes from a newer version.
-    """
-    return from_json(Path(path).read_bytes(), str(path))
-
-
-def to_json(result: Robustness) -> str:
-    """Return a result as JSON text; :func:`load` gives the same result back, to the last bit."""
-    content: dict[str, Any] = {"format": FORMAT, "format_version": 1}
-    content["run"] = asdict(result.run)
-    content |= {name: tokens_content(getattr(result, name)) for name in ("inputs", "response")}
-    content |= {n: plain(getattr(result, n).tolist()) for n in (*_VECTORS, *_MATRICES)}
+def _written(result: Robustness) -> dict[str, Any]:
+    content: dict[str, Any] = {"run": asdict(result.run)}
+    content |= tokens_written(result)
+    content |= {n: encoded(getattr(result, n).tolist()) for n in (*_VECTORS, *_MATRICES)}
     content["flips_to"] = result.flips_to.tolist()
     # Files have no negative ids: null stands for none.
     for name in _IDS:
         rows = getattr(result, name).tolist()
         content[name] = [[None if i < 0 else i for i in row] for row in rows]
     content["names"] = [[i, name] for i, name in result.names.items()]
-    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+    return content
 
 
-def from_json(data: bytes, name: str) -> Robustness:
-    """Read what :func:`to_json` wrote, in UTF-8.
+def _read(file: Value, version: int) -> Robustness:
+    run = _run(file.field("run"))
+    read = tokens_read(file, version, run.attribute_to)
+    targets, inputs = len(read["response"]), len(read["inputs"])
+    vector = partial(_numbers, count=targets)
 
-    Args:
-        data: the content of a file.
-        name: what errors call it.
+    def matrix(value: Value, entries: Any) -> Tensor:
+        rows = [entries(row, count=inputs) for row in value.entries(targets)]
+        return torch.stack(rows) if rows else torch.zeros(0, inputs)
 
-    Raises:
-        ResultFileError: it is no saved robustness result or comes from a newer version.
-    """
-    file = content_of(data, name, FORMAT, "robustness result")
-    try:
-        return _from_json(file)
-    except ValueError as error:
-        raise ResultFileError(f"{name} is damaged: {error}.") from None
-
-
-def _from_json(file: Value) -> Robustness:
-    inputs, response = tokens(file.field("inputs")), tokens(file.field("response"))
-    vector = partial(_numbers, count=len(response))
-
-    def matrix(value: Value, read: Any) -> Tensor:
-        rows = [read(row, count=len(inputs)) for row in value.entries(len(response))]
-        return torch.stack(rows) if rows else torch.zeros(0, len(inputs))
-
+    tensors: dict[str, Any] = {n: vector(file.field(n)) for n in _VECTORS}
+    tensors |= {n: matrix(file.field(n), _numbers) for n in _MATRICES}
+    tensors |= {n: matrix(file.field(n), _ids) for n in _IDS}
     return Robustness(
-        inputs=inputs,
-        response=response,
-        **{n: vector(file.field(n)) for n in _VECTORS},
-        **{n: matrix(file.field(n), _numbers) for n in _MATRICES},
-        flips_to=_ids(file.field("flips_to"), count=len(response)),
-        **{n: matrix(file.field(n), _ids) for n in _IDS},
+        **read,
+        **tensors,
+        flips_to=_ids(file.field("flips_to"), count=targets),
         names=dict(map(_name, file.field("names").entries())),
-        run=_run(file.field("run")),
+        run=run,
     )
 
 
@@ -129,3 +90,6 @@ def _run(value: Value) -> AttackRun:
         directional_rows=value.field("directional_rows").whole(),
         notes=value.field("notes").list_of(Value.text),
     )
+
+
+FORMATS[Robustness] = Format("hf_attrib.robustness", "robustness result", 2, _written, _read)

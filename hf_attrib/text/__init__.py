@@ -9,7 +9,7 @@ from hf_attrib.text.chat import Messages, Prompts
 from hf_attrib.text.encoding import Ids
 from hf_attrib.text.grouping import Grouping, chosen, partition
 from hf_attrib.text.sequence import Request, Requests, TokenSequence
-from hf_attrib.text.tokens import Span, Tokens, detokenize
+from hf_attrib.text.tokens import Segment, Span, Tokens, detokenize
 
 __all__ = [
     "Grouping",
@@ -18,6 +18,7 @@ __all__ = [
     "Prompts",
     "Request",
     "Requests",
+    "Segment",
     "Span",
     "TokenSequence",
     "Tokens",

@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from hf_attrib.errors import InputError
 
-__all__ = ["Messages", "Prompts", "render"]
+__all__ = ["Messages", "Part", "Prompts", "render"]
 
 #: A conversation: mappings with ``role`` and ``content``, as ``apply_chat_template`` takes them.
 Messages: TypeAlias = Sequence[Mapping[str, Any]]
 #: Several prompts.
 Prompts: TypeAlias = list[str] | list[Messages]
 
+
+@dataclass(frozen=True)
+class Part:
+    """Characters of a rendered prompt that come from what was given, not from a template.
+
+    Args:
+        start: index of the first character.
+        stop: index behind the last one.
+        role: of its tokens.
+        turn: what tells the message from the others, or ``None`` for a prompt that is a text.
+    """
+
+    start: int
+    stop: int
+    role: str
+    turn: str | None = None
+
+
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 
 
 def render(
     tokenizer: Any, messages: Messages, template_options: Mapping[str, Any]
-) -> tuple[str, list[tuple[int, int, str]]]:
+) -> tuple[str, list[Part]]:
     """Render messages through the chat template and find their contents in the result.
 
     Args:
@@ -28,7 +47,7 @@ def render(
         template_options: further arguments of the template, e.g. ``enable_thinking=False``.
 
     Returns:
-        the rendered text, and (start, end, role) of each message's content in it.
+        the rendered text, and the content of each message in it, as they follow in the text.
 
     Raises:
         InputError: there is no template, it rejects the messages, or contents cannot be found.
@@ -44,8 +63,12 @@ def render(
     marks = [f"\ue000{chr(0xE100 + i)}\ue001" for i in range(len(contents))]
     frame = _apply(tokenizer, messages, marks, template_options)
     spans = _align(text, frame, marks, contents) or _search(text, contents)
-    roles = [_ROLES.get(str(message["role"]), "tool") for message in messages]
-    return text, [(a, b, role) for (a, b), role in zip(spans, roles, strict=True)]
+    given = [str(message["role"]) for message in messages]
+    parts = [
+        Part(*span, _ROLES.get(role, "tool"), role if given.count(role) == 1 else f"{role} {index}")
+        for index, (span, role) in enumerate(zip(spans, given, strict=True))
+    ]
+    return text, sorted(parts, key=lambda part: part.start)
 
 
 def _content(message: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hf_attrib.errors import InputError
 from hf_attrib.text import chat
-from hf_attrib.text.tokens import Tokens, detokenize
+from hf_attrib.text.tokens import Segment, Tokens, detokenize
 
 __all__ = ["Ids", "as_ids", "check_text", "encode_prompt", "encode_response", "wrap"]
 
@@ -37,9 +37,9 @@ def encode_prompt(
     if isinstance(prompt, str):
         if template_options:
             raise InputError("template_options go with messages; the prompt is a text.")
-        text, spans, add_special = prompt, [(0, len(prompt), "prompt")], True
+        text, parts, add_special = prompt, [chat.Part(0, len(prompt), "prompt")], True
     else:
-        text, spans = chat.render(tokenizer, prompt, template_options)
+        text, parts = chat.render(tokenizer, prompt, template_options)
         add_special = False  # the template has written them
     check_text(text)
     encoding = tokenizer(
@@ -54,8 +54,15 @@ def encode_prompt(
         offsets = _share(offsets, _tell_apart(given, text, offsets, decoded))
     else:
         text = decoded
-    roles = _roles(ids, offsets, spans, special)
-    return Tokens(torch.tensor(ids), tuple(pieces), roles, tuple(offsets), text)
+    origins = _origins(offsets, parts)
+    return Tokens(
+        torch.tensor(ids),
+        tuple(pieces),
+        _roles(ids, origins, special),
+        tuple(offsets),
+        text,
+        _turns(origins),
+    )
 
 
 def check_text(text: str) -> None:
@@ -113,20 +120,36 @@ def as_ids(ids: Ids | None, name: str) -> list[int]:
     return [int(i) for i in tensor]
 
 
+def _origins(
+    offsets: Sequence[tuple[int, int]], parts: Sequence[chat.Part]
+) -> list[chat.Part | None]:
+    """Return the part that each token's characters overlap, or nothing for the template's."""
+
+    def origin(start: int, end: int) -> chat.Part | None:
+        return next((part for part in parts if start < part.stop and end > part.start), None)
+
+    return [origin(*extent) for extent in offsets]
+
+
 def _roles(
-    ids: Sequence[int],
-    offsets: Sequence[tuple[int, int]],
-    spans: Sequence[tuple[int, int, str]],
-    special: set[int],
+    ids: Sequence[int], origins: Sequence[chat.Part | None], special: set[int]
 ) -> tuple[str, ...]:
-    """Tell each token by the span its characters overlap; tokens outside all are template."""
+    """Tell each token by where it comes from; what comes from no part is template."""
+    return tuple(
+        "special" if token in special else "template" if part is None else part.role
+        for token, part in zip(ids, origins, strict=True)
+    )
 
-    def role(token: int, start: int, end: int) -> str:
-        if token in special:
-            return "special"
-        return next((r for a, b, r in spans if start < b and end > a), "template")
 
-    return tuple(role(i, a, b) for i, (a, b) in zip(ids, offsets, strict=True))
+def _turns(origins: Sequence[chat.Part | None]) -> tuple[Segment, ...]:
+    """Return a segment for each message that has tokens."""
+    places: dict[chat.Part, list[int]] = {}
+    for place, part in enumerate(origins):
+        if part is not None and part.turn is not None:
+            places.setdefault(part, []).append(place)
+    return tuple(
+        Segment(found[0], found[-1] + 1, "turn", str(part.turn)) for part, found in places.items()
+    )
 
 
 def _tell_apart(

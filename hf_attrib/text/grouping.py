@@ -1,4 +1,4 @@
-"""Tokens into words, sentences and spans of one's own, for tokenizers of any kind.
+"""Tokens into words, sentences, turns and spans of one's own, for tokenizers of any kind.
 
 Words and sentences are found in the text, not in the tokens, and tokens are then joined wherever
 no boundary of the text falls between them: a token that straddles two words makes them one, and
@@ -10,6 +10,7 @@ the bytes of a character stay together.
 - A *sentence* ends at Unicode's terminators of any script, with the quotes and brackets that close
   it, or at the end of a line. A full stop ends none before a lower-case letter, after an initial,
   a dotted abbreviation, a title or the number of a list's item.
+- A *turn* is the content of one message of a chat; the template around it belongs to none.
 - White space belongs to what follows it, as in most tokenizers.
 - Tokens of different roles are never joined, special tokens not even among themselves.
 """
@@ -17,6 +18,7 @@ the bytes of a character stay together.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -96,8 +98,34 @@ def _ends(marks: str, word: str, *, spaced: bool, lower: bool) -> bool:
     return spaced and not lower and not abbreviated
 
 
-#: What tokens can be grouped by without naming them.
-RULES: Mapping[str, Callable[[str], list[_Extent]]] = {"word": words, "sentence": sentences}
+def by_text(segment: Callable[[str], list[_Extent]], tokens: Tokens) -> tuple[Span, ...]:
+    """Group tokens by ranges of characters that are found in their text.
+
+    Args:
+        segment: finds the ranges, such as :func:`words`.
+        tokens: what to group.
+    """
+    starts = [s for start, stop in _runs(tokens) for s in _cut(tokens, start, stop, segment)]
+    return tuple(Span(a, b) for a, b in pairwise([*starts, len(tokens)]))
+
+
+def by_turn(tokens: Tokens) -> tuple[Span, ...]:
+    """Group the tokens of each message of a chat, named by its role; others by their own role.
+
+    Args:
+        tokens: what to group; those of a text, which has no messages, differ in roles only.
+    """
+    return partition(
+        tokens, [Span(s.start, s.stop, s.name) for s in tokens.segments if s.kind == "turn"]
+    )
+
+
+#: What tokens can be grouped by without naming parts: each rule partitions them.
+RULES: Mapping[str, Callable[[Tokens], tuple[Span, ...]]] = {
+    "word": partial(by_text, words),
+    "sentence": partial(by_text, sentences),
+    "turn": by_turn,
+}
 
 
 def partition(tokens: Tokens, by: Grouping) -> tuple[Span, ...]:
@@ -105,8 +133,8 @@ def partition(tokens: Tokens, by: Grouping) -> tuple[Span, ...]:
 
     Args:
         tokens: what to group.
-        by: ``"word"``, ``"sentence"``, or parts, between which the tokens of one role, and each
-            special token, make up groups of their own.
+        by: ``"word"``, ``"sentence"``, ``"turn"``, or parts, between which the tokens of one role,
+            and each special token, make up groups of their own.
 
     Returns:
         G spans that partition the tokens.
@@ -117,8 +145,7 @@ def partition(tokens: Tokens, by: Grouping) -> tuple[Span, ...]:
     if isinstance(by, str):
         if by not in RULES:
             raise InputError(f"cannot group by {by!r:.80}; expected {_expected()}.")
-        starts = [s for start, stop in _runs(tokens) for s in _cut(tokens, start, stop, RULES[by])]
-        return tuple(Span(a, b) for a, b in pairwise([*starts, len(tokens)]))
+        return RULES[by](tokens)
     named = chosen(tokens, by)
     inside = {i for span in named for i in range(span.start + 1, span.stop)}
     edges = {edge for span in named for edge in (span.start, span.stop)}

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from hf_attrib.errors import InputError
 from hf_attrib.text.chat import Messages
 from hf_attrib.text.encoding import Ids
@@ -66,6 +68,21 @@ class TokenSequence:
     def inputs(self) -> Tokens:
         """All tokens that the model reads: every one but the last generated."""
         return self.prompt + self.start + self.response[:-1]
+
+    def scored(self, attribute_to: str) -> Tokens:
+        """Return the N inputs that are scored: they are the first of :attr:`inputs`.
+
+        Args:
+            attribute_to: ``"prompt"``, or ``"all"`` for the decoder's start and the generated
+                prefix as well.
+        """
+        return self.prompt if attribute_to == "prompt" else self.inputs
+
+    def check_parts(self, inputs: Tokens, response: Tokens, attribute_to: str) -> None:
+        """Refuse tokens that are not the scored inputs and the response of this sequence."""
+        pairs = ((inputs, self.scored(attribute_to)), (response, self.response))
+        if not all(torch.equal(given.ids, own.ids) for given, own in pairs):
+            raise ValueError("inputs and response are not those of the sequence")
 
 
 @dataclass(frozen=True)

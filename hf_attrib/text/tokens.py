@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["ROLES", "Span", "Tokens", "detokenize"]
+__all__ = ["ROLES", "Segment", "Span", "Tokens", "detokenize"]
 
 #: What a token is in its conversation. ``special`` tokens belong to the tokenizer (BOS, EOS, a
 #: decoder's start), ``template`` tokens to the chat template, ``generated`` ones to the response.
@@ -34,6 +34,28 @@ class Span:
     name: str | None = None
 
 
+@dataclass(frozen=True)
+class Segment:
+    """Consecutive tokens that come from one part of what was given, e.g. a message of a chat.
+
+    Segments may lie within another, as the passages of a document would within the message that
+    holds it.
+
+    Args:
+        start: index of the first token.
+        stop: index behind the last one.
+        kind: what it is: ``"turn"`` for the content of a message.
+        name: what tells it from others of its kind, e.g. ``"user"``.
+        parent: index of the segment that it lies in, among those of its tokens, or ``None``.
+    """
+
+    start: int
+    stop: int
+    kind: str
+    name: str
+    parent: int | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Tokens:
     """Token ids with their text.
@@ -46,6 +68,7 @@ class Tokens:
         offsets: N pairs ``(start, end)`` with ``text[start:end]`` the characters of the token;
             byte tokens of one character share its pair.
         text: the whole text.
+        segments: parts that the tokens come from, each behind the one it lies in.
     """
 
     ids: Tensor
@@ -53,6 +76,7 @@ class Tokens:
     roles: tuple[str, ...]
     offsets: tuple[tuple[int, int], ...]
     text: str
+    segments: tuple[Segment, ...] = ()
 
     def __post_init__(self) -> None:
         lengths = {len(self.ids), len(self.pieces), len(self.roles), len(self.offsets)}
@@ -62,12 +86,23 @@ class Tokens:
             raise ValueError(f"unknown roles {sorted(unknown)}; expected some of {ROLES}")
         if not all(0 <= start <= end <= len(self.text) for start, end in self.offsets):
             raise ValueError(f"offsets reach beyond the {len(self.text)} characters of the text")
+        for index, segment in enumerate(self.segments):
+            self._check_segment(index, segment)
+
+    def _check_segment(self, index: int, segment: Segment) -> None:
+        around = Segment(0, len(self), "", "")
+        if segment.parent is not None:
+            if not 0 <= segment.parent < index:
+                raise ValueError(f"segment {index} lies in none of those before it")
+            around = self.segments[segment.parent]
+        if not around.start <= segment.start < segment.stop <= around.stop:
+            raise ValueError(f"segment {index} reaches beyond the tokens it lies in")
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __add__(self, other: Tokens) -> Tokens:
-        """Concatenate, moving the other's offsets behind this text."""
+        """Concatenate, moving offsets and segments of the other behind these."""
         shift = len(self.text)
         return Tokens(
             ids=torch.cat([self.ids, other.ids]),
@@ -75,12 +110,21 @@ class Tokens:
             roles=self.roles + other.roles,
             offsets=self.offsets + tuple((a + shift, b + shift) for a, b in other.offsets),
             text=self.text + other.text,
+            segments=self.segments + _moved(other.segments, len(self), len(self.segments)),
         )
 
     def __getitem__(self, index: slice) -> Tokens:
-        """Slice tokens; the text stays whole, so that the offsets stay true."""
+        """Slice consecutive tokens; the text stays whole, so that the offsets stay true.
+
+        Segments are cut to what is left of them.
+        """
         return Tokens(
-            self.ids[index], self.pieces[index], self.roles[index], self.offsets[index], self.text
+            self.ids[index],
+            self.pieces[index],
+            self.roles[index],
+            self.offsets[index],
+            self.text,
+            _cut(self.segments, range(len(self))[index]),
         )
 
     def singles(self) -> tuple[Span, ...]:
@@ -118,6 +162,33 @@ class Tokens:
         """Return what a span is: the role of its first token with content, if it has one."""
         roles = self.roles[span.start : span.stop]
         return next((r for r in roles if r not in ("special", "template")), roles[0])
+
+
+def _moved(segments: Sequence[Segment], tokens: int, before: int) -> tuple[Segment, ...]:
+    """Return segments behind so many other tokens and segments."""
+    return tuple(
+        replace(
+            segment,
+            start=segment.start + tokens,
+            stop=segment.stop + tokens,
+            parent=None if segment.parent is None else segment.parent + before,
+        )
+        for segment in segments
+    )
+
+
+def _cut(segments: Sequence[Segment], kept: range) -> tuple[Segment, ...]:
+    """Return what is left of segments in consecutive tokens; what lies in a lost one is lost."""
+    if segments and kept.step != 1:
+        raise ValueError("tokens that have segments are sliced without a step")
+    left: dict[int, Segment] = {}
+    for index, segment in enumerate(segments):
+        start, stop = max(segment.start, kept.start), min(segment.stop, kept.stop)
+        if start < stop:
+            parent = None if segment.parent is None else [*left].index(segment.parent)
+            start, stop = start - kept.start, stop - kept.start
+            left[index] = replace(segment, start=start, stop=stop, parent=parent)
+    return tuple(left.values())
 
 
 def detokenize(tokenizer: Any, ids: Sequence[int]) -> tuple[list[str], list[tuple[int, int]], str]:

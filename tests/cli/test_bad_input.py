@@ -76,7 +76,7 @@ def test_bad_comparisons(refused, run, tmp_path):
     assert "the responses differ" in refused("compare", tmp_path / "a", tmp_path / "b")
     assert "--k is 0" in refused("compare", tmp_path / "a", tmp_path / "a", "--k", "0")
     assert "cannot read" in refused("compare", tmp_path / "a", tmp_path / "c")
-    assert "'turn'; expected" in refused("show", tmp_path / "a", "--group", "turn")
+    assert "'line'; expected" in refused("show", tmp_path / "a", "--group", "line")
     (tmp_path / "c").write_text("{}")
     assert "not a saved attribution" in refused("compare", tmp_path / "c", tmp_path / "a")
 
@@ -100,9 +100,9 @@ def test_result_that_cannot_be_read(refused, name):
     [
         (b"\xff\xfe", "UTF-8"),
         (b"{", "not JSON"),
-        (b"{}", "not a saved attribution"),
-        (b'{"format": "hf_attrib.results.attribution", "format_version": 99}', "format version 99"),
-        (b'{"format": "hf_attrib.results.attribution", "format_version": 1}', "damaged"),
+        (b"{}", "not a saved result"),
+        (b'{"format": "hf_attrib.attribution", "format_version": 99}', "format version 99"),
+        (b'{"format": "hf_attrib.attribution", "format_version": 1}', "damaged"),
     ],
 )
 def test_result_that_is_none(refused, tmp_path, content, message):

@@ -137,7 +137,7 @@ def test_show_reads_standard_input(run, tmp_path, pipe_in):
     pipe_in(path.read_bytes())
     assert run("show", "-") == expected
     pipe_in(b"{}")
-    assert "standard input is not a saved attribution" in run("show", "-")[2]
+    assert "standard input is not a saved result" in run("show", "-")[2]
     assert "standard input holds one result" in run("compare", "-", "-")[2]
 
 
@@ -145,7 +145,7 @@ def test_results_are_data(run, tmp_path):
     path = tmp_path / "r.json"
     saved(run, path, PROMPT, *QUICK)
     content = json.loads(path.read_text())
-    content["run"]["model"] = content["inputs"]["pieces"][3] = "\x1b[2J[bold]x[/]"
+    content["run"]["model"] = content["sequence"]["prompt"]["pieces"][3] = "\x1b[2J[bold]x[/]"
     path.write_text(json.dumps(content))
     code, out, err = run("show", path)
     assert (code, err) == (0, "")

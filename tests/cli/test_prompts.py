@@ -20,7 +20,7 @@ def test_all_sources_give_the_same_prompt(run, pipe_in, tmp_path, ending):
     outs.append(run("explain", "-", *QUICK, "--json", "-")[1])
     pipe_in(b"ignored")
     outs.append(run("explain", PROMPT, *QUICK, "--json", "-")[1])
-    scores = [(json.loads(out)["inputs"], json.loads(out)["scores"]) for out in outs]
+    scores = [(json.loads(out)["sequence"], json.loads(out)["scores"]) for out in outs]
     assert scores[1:] == scores[:1] * 3
 
 
@@ -90,3 +90,18 @@ def test_chat_without_a_template(refused, folder, tmp_path):
     copied(folder, tmp_path / "m")
     (tmp_path / "m/chat_template.jinja").unlink()
     assert "no chat template" in refused("explain", "a", "--chat", "--model", tmp_path / "m")
+
+
+def test_turns_of_a_chat_are_shown_as_groups(run, tmp_path):
+    messages = tmp_path / "m.json"
+    turns = ("Ada's key is red.", "Q: What color is Ada's key?")
+    messages.write_text(json.dumps([{"role": "user", "content": turn} for turn in turns]))
+    chat = ("explain", "--chat", "--file", messages, *QUICK)
+    for shown in (run(*chat, "--group", "turn"), run(*chat, "--json", tmp_path / "r.json")):
+        assert shown[0] == 0
+    shown_again = run("show", tmp_path / "r.json", "--group", "turn")
+    assert shown_again[0] == 0
+    for out in (run(*chat, "--group", "turn")[1], shown_again[1]):
+        assert "user 0" in out
+        assert "user 1" in out
+        assert "total attribution of each group" in out

@@ -22,7 +22,7 @@ def test_a_pipe_gets_the_result_alone():
 def test_json_on_standard_output_is_json_alone():
     process = subprocess.run([*HF_ATTRIB, "explain", PROMPT, *QUICK, "--json", "-"], **CAPTURED)
     assert (process.returncode, process.stderr) == (0, "")
-    assert json.loads(process.stdout)["format"] == "hf_attrib.results.attribution"
+    assert json.loads(process.stdout)["format"] == "hf_attrib.attribution"
 
 
 def test_bad_input_exits_with_2():

@@ -17,7 +17,7 @@ import hf_attrib
 from hf_attrib import Explainer, InputError
 from hf_attrib.execution import Processes
 from hf_attrib.execution.processes import fingerprint
-from hf_attrib.results import from_json
+from hf_attrib.results import Attribution, from_json
 from hf_attrib.text import Request
 
 pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
@@ -65,7 +65,7 @@ def alone():
 
 def results(outcome):
     assert "error" not in outcome, outcome
-    return [from_json(text.encode(), "a worker's") for text in outcome["results"]]
+    return [from_json(text.encode(), "a worker's", Attribution) for text in outcome["results"]]
 
 
 def content(outcome):

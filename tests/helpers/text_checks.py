@@ -23,5 +23,12 @@ def assert_lossless(result, folder):
         torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
     for name in ("pieces", "response_pieces", "roles", "offsets", "rows", "columns", "run"):
         assert getattr(back, name) == getattr(result, name), name
-    assert (back.inputs.text, back.response.text) == (result.inputs.text, result.response.text)
+    pairs = [(back.inputs, result.inputs), (back.response, result.response)]
+    assert (back.sequence is None) == (result.sequence is None)
+    if result.sequence is not None:
+        names = ("prompt", "start", "response")
+        pairs += [(getattr(back.sequence, n), getattr(result.sequence, n)) for n in names]
+    for a, b in pairs:
+        assert torch.equal(a.ids, b.ids)
+        assert (a.text, a.segments) == (b.text, b.segments)
     assert [p.name for p in folder.iterdir()] == ["r.json"]

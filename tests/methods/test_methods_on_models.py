@@ -11,7 +11,7 @@ from hf_attrib.methods import (
     BaselineAverage,
     methods,
 )
-from hf_attrib.render.words import about
+from hf_attrib.render.phrases import about
 
 PROMPT, RESPONSE = tiny.ids(9), tiny.ids(4, seed=1)
 

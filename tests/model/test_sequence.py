@@ -139,8 +139,8 @@ def test_every_template_token_stays_and_only_content_moves(template, content):
 def test_text_parts_are_text():
     tokenizer = chat_tokenizer(PLAIN)
     parts = [{"type": "text", "text": "the "}, {"type": "text", "text": "key"}]
-    text, spans = render(tokenizer, [{"role": "user", "content": parts}], {})
-    assert [(text[a:b], role) for a, b, role in spans] == [("the key", "user")]
+    text, found = render(tokenizer, [{"role": "user", "content": parts}], {})
+    assert [(text[p.start : p.stop], p.role) for p in found] == [("the key", "user")]
 
 
 def test_the_embedded_model_chats(keys):
@@ -165,15 +165,14 @@ def test_contents_may_come_in_another_order():
     contents = {"system": "S", "user": "T", "assistant": "x"}
     messages = [{"role": r, "content": c} for r, c in contents.items()]
     messages.append({"role": "user", "content": "why"})
-    text, spans = render(chat_tokenizer(MISTRAL), messages, {})
+    text, parts = render(chat_tokenizer(MISTRAL), messages, {})
     assert text == "[INST]T[/INST]x<eos>[INST]S|why[/INST]"
-    assert [(text[a:b], role) for a, b, role in spans] == [
-        ("S", "system"),
-        ("T", "user"),
-        ("x", "assistant"),
-        ("why", "user"),
+    assert [(text[p.start : p.stop], p.role, p.turn) for p in parts] == [
+        ("T", "user", "user 1"),
+        ("x", "assistant", "assistant"),
+        ("S", "system", "system"),
+        ("why", "user", "user 3"),
     ]
-    assert spans[0][0] > spans[2][0]
 
 
 def test_padding_behind_a_given_answer_is_cut():
@@ -329,10 +328,13 @@ def test_results_travel_losslessly(tmp_path):
     ("content", "message"),
     [
         ("not json", "is not JSON"),
-        ("[]", "not a saved attribution"),
-        ('{"format": "other"}', "not a saved attribution"),
-        ('{"format": "hf_attrib.results.attribution", "format_version": 99}', "Update hf_attrib"),
-        ('{"format": "hf_attrib.results.attribution", "format_version": 1}', "is damaged"),
+        ("[]", "not a saved result"),
+        ('{"format": "other"}', "not a saved result"),
+        (
+            '{"format": "hf_attrib.attribution", "format_version": 99}',
+            "up to 2, so update",
+        ),
+        ('{"format": "hf_attrib.attribution", "format_version": 1}', "is damaged"),
     ],
 )
 def test_files_that_are_no_results(tmp_path, content, message):

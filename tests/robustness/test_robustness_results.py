@@ -4,6 +4,7 @@ import json
 import math
 import re
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,14 @@ from helpers import tiny
 from helpers.attacked import attacked
 from helpers.made_results import tokens
 from helpers.text_checks import harmless
+from markupsafe import escape
 
 import hf_attrib
 from hf_attrib import Explainer, InputError, Robustness, robust_accuracy
 from hf_attrib.cli import main
 from hf_attrib.errors import ResultFileError
 from hf_attrib.robustness import AttackRun
+from hf_attrib.text import Tokens, TokenSequence
 
 pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 
@@ -91,11 +94,8 @@ def assert_same_result(a, b):
         if isinstance(value, torch.Tensor):
             assert value.dtype == other.dtype
             assert torch.equal(value, other), name
-        elif name in ("inputs", "response"):
-            assert value.ids.tolist() == other.ids.tolist()
-            assert (value.pieces, value.roles, value.offsets, value.text) == (
-                other.pieces, other.roles, other.offsets, other.text,
-            )  # fmt: skip
+        elif isinstance(value, Tokens | TokenSequence):
+            assert_same_result(value, other)
         else:
             assert value == other, name
 
@@ -110,8 +110,8 @@ def test_files_are_lossless(tmp_path):
 @pytest.mark.parametrize(
     ("path", "junk", "message"),
     [
-        (["format"], "hf_attrib.results.attribution", "is not a saved robustness result"),
-        (["format_version"], 2, "has format version 2"),
+        (["format"], "hf_attrib.attribution", "is not a saved robustness result"),
+        (["format_version"], 3, "has format version 3"),
         (["radius"], [0.5], "its radius has 1 entries, expected 2"),
         (["radius", 0], None, "some radius is no radius"),
         (["radius", 0], "far", r"its radius\[0\] is \"far\", expected a number"),
@@ -255,3 +255,13 @@ def test_bad_input_ends_with_one_sentence(capsys, arguments, message):
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
     assert message in err
+
+
+def test_notebooks_show_it_as_its_page_and_the_curve_as_text():
+    made = result([0.5, math.inf])
+    framed = made._repr_html_()
+    assert escape(made.to_html()) in framed
+    assert str(escape(str(made))) in framed
+    curve = robust_accuracy(made, [0.0, 1.0])
+    assert re.search(r"^ +1 +50 % +0 %", str(curve), re.M)
+    assert f"<pre>{curve}</pre>" in unescape(curve._repr_html_())

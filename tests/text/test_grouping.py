@@ -206,7 +206,7 @@ def test_parts_of_ones_own(by, expected):
 @pytest.mark.parametrize(
     ("by", "message"),
     [
-        ("turn", "cannot group by 'turn'; expected 'word', 'sentence'"),
+        ("line", "cannot group by 'line'; expected 'word', 'sentence', 'turn'"),
         (3, "cannot group by 3"),
         ({"x": "two"}, "'two' occurs 2 times"),
         ({"x": "four"}, "'four' occurs 0 times"),

@@ -8,7 +8,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from hf_attrib.render import words
+from hf_attrib.render import phrases
 from hf_attrib.render.console.prompt import prompt
 from hf_attrib.render.console.rows import CRAMPED, generated, matrix
 from hf_attrib.render.palette import Scale, depth_of
@@ -43,8 +43,8 @@ class Heatmap:
 
 
 def _header(run: Run) -> Text:
-    text = Text(words.line(run.model), "bold", overflow="fold")
-    return Text.assemble(text, *(f" · {part}" for part in words.about(run)))
+    text = Text(phrases.line(run.model), "bold", overflow="fold")
+    return Text.assemble(text, *(f" · {part}" for part in phrases.about(run)))
 
 
 def _legend(sheet: Sheet, width: int) -> Iterator[RenderableType]:
@@ -60,7 +60,7 @@ def _legend(sheet: Sheet, width: int) -> Iterator[RenderableType]:
         yield from (scale_line(name, scale) for name, scale in scales.items())
     else:
         yield table
-    yield Text(words.meaning(sheet.result), "dim")
+    yield Text(phrases.meaning(sheet.result), "dim")
 
 
 def _add_scale(table: Table, name: str, scale: Scale) -> None:
@@ -70,8 +70,8 @@ def _add_scale(table: Table, name: str, scale: Scale) -> None:
 
 def _footer(result: Attribution) -> Iterator[RenderableType]:
     yield Text()
-    yield Text(f"{words.completeness(result)} · {words.cost(result.run)}", "dim")
-    if warning := words.unconverged(result):
+    yield Text(f"{phrases.completeness(result)} · {phrases.cost(result.run)}", "dim")
+    if warning := phrases.unconverged(result):
         yield Text(warning, "bold")
     for note in result.run.notes:
-        yield Text(words.line(f"note: {note}"))
+        yield Text(phrases.line(f"note: {note}"))

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from hf_attrib.render import words
+from hf_attrib.render import phrases
 from hf_attrib.render.safe_text import label
 from hf_attrib.render.sheet import short
-from hf_attrib.robustness import AttackRun, RobustAccuracy, Robustness, robust_accuracy
+from hf_attrib.robustness import RobustAccuracy, Robustness, robust_accuracy
 
-__all__ = ["CurveView", "RobustnessView", "about", "bracket", "summary"]
+__all__ = ["CurveView", "RobustnessView"]
 
 _LABEL_CELLS = 14
 #: Cells below which tables have no more than their first columns.
@@ -38,9 +37,9 @@ class RobustnessView:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         result, run = self.result, self.result.run
-        name = Text(words.line(run.model), "bold", overflow="fold")
-        yield Text.assemble(name, *(f" · {part}" for part in about(run)))
-        yield Text(words.line(summary(result)))
+        name = Text(phrases.line(run.model), "bold", overflow="fold")
+        yield Text.assemble(name, *(f" · {part}" for part in phrases.about_attack(run)))
+        yield Text(phrases.line(phrases.summary(result)))
         yield Text()
         yield Text("Generated tokens", "bold")
         yield _table(result, options.max_width)
@@ -49,9 +48,9 @@ class RobustnessView:
         yield CurveView(robust_accuracy(result, radii))
         yield Text()
         yield Text(_LEGEND, "dim")
-        yield Text(words.cost(run), "dim")
+        yield Text(phrases.cost(run), "dim")
         for note in run.notes:
-            yield Text(words.line(f"note: {note}"))
+            yield Text(phrases.line(f"note: {note}"))
 
 
 class CurveView:
@@ -88,58 +87,6 @@ _LEGEND = (
 )
 
 
-def about(run: AttackRun) -> list[str]:
-    """Return how tokens were attacked, besides the model.
-
-    Args:
-        run: the record of the attack.
-    """
-    fields = ", ".join(f"{k}={v}" for k, v in run.attack_fields.items() if v is not None)
-    bound = "each coordinate" if run.norm == "linf" else "the whole perturbation"
-    parts = [
-        f"{run.attack}({fields})" if fields else run.attack,
-        f"radii up to {run.eps:g} embedding scales (of {run.scale:.3g}) for {bound}",
-    ]
-    if run.baseline is not None:
-        parts.append(f"baseline {run.baseline}")
-    if run.attribute_to != "prompt":
-        parts.append(f"attacked: {run.attribute_to}")
-    if run.movable != "content":
-        parts.append(f"movable {run.movable}")
-    return [words.line(part) for part in parts]
-
-
-def summary(result: Robustness) -> str:
-    """Return the weakest token of an answer in a sentence.
-
-    Args:
-        result: what was found.
-    """
-    weakest = int(result.radius.argmin())
-    radius, to = float(result.radius[weakest]), result.flips_to_piece(weakest)
-    if to is None:
-        return f"no token flipped within {result.run.eps:g}"
-    token = label(result.response.pieces[weakest])
-    if radius == 0:
-        return f"“{token}” is not the likeliest even unattacked: “{label(to)}” is"
-    return f"the weakest token is “{token}”, which flips to “{label(to)}” at {radius:.3g}"
-
-
-def bracket(result: Robustness, token: int) -> str:
-    """Write between which radii a token flips.
-
-    Args:
-        result: what was found.
-        token: which of the T generated tokens.
-    """
-    failed, radius = float(result.failed[token]), float(result.radius[token])
-    if math.isinf(radius):
-        return f"> {result.run.eps:g}"
-    if failed == 0:  # of the token as it is, or because no radius was tried in vain
-        return "0" if radius == 0 else f"<= {radius:.3g}"
-    return f"{failed:.3g} to {radius:.3g}"
-
-
 def _table(result: Robustness, width: int) -> Table:
     table = Table(box=None, expand=True, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("token", no_wrap=True)
@@ -155,9 +102,9 @@ def _table(result: Robustness, width: int) -> Table:
         token.stylize("bold")
         to = result.flips_to_piece(t)
         flips = Text("") if to is None else short(to, min(_LABEL_CELLS, width // 4))
-        parts: list[RenderableType] = [token, Text(bracket(result, t)), flips]
+        parts: list[RenderableType] = [token, Text(phrases.bracket(result, t)), flips]
         if roomy:
-            parts.insert(1, Text(words.probability(float(result.probability[t]))))
+            parts.insert(1, Text(phrases.probability(float(result.probability[t]))))
             inputs = Text("  ", no_wrap=True, overflow="ellipsis").join(_inputs(result, t))
             parts.append(inputs)
         table.add_row(*parts)

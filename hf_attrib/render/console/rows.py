@@ -12,7 +12,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from hf_attrib.render import words
+from hf_attrib.render import phrases
 from hf_attrib.render.palette import LEVELS, Scale, largest
 from hf_attrib.render.sheet import Sheet, short
 
@@ -48,7 +48,7 @@ def generated(sheet: Sheet, width: int) -> Iterator[RenderableType]:
     for t in shown:
         piece = short(sheet.labels[t], min(_LABEL_CELLS, width // 5))
         piece.stylize("bold")
-        chance = words.probability(float(result.probability[t]))
+        chance = phrases.probability(float(result.probability[t]))
         numbers = [_gap(gap[t], converged[t])] if complete else []
         if roomy:
             table.add_row(piece, chance, strongest(sheet, t), *numbers)
@@ -73,7 +73,7 @@ def _most_explained(sheet: Sheet) -> list[int]:
 
 
 def _gap(gap: float, converged: bool) -> Text:
-    text = words.gap(gap)
+    text = phrases.gap(gap)
     return Text(f"{text}  ", "dim") if converged else Text(f"{text} !", "bold")
 
 

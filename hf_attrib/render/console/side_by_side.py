@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from hf_attrib.render import words
+from hf_attrib.render import phrases
 from hf_attrib.render.console.prompt import prompt
 from hf_attrib.render.console.rows import strongest
 from hf_attrib.render.palette import depth_of
@@ -41,7 +41,7 @@ class SideBySide:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         comparison, depth = self.comparison, depth_of(console)
         sheets = [prepare(result, depth) for result in comparison.results]
-        common, own = words.shared([result.run for result in comparison.results])
+        common, own = phrases.shared([result.run for result in comparison.results])
         yield Text.assemble(("Comparison", "bold"), *(f" · {part}" for part in common))
         yield Text()
         panels = [
@@ -56,7 +56,7 @@ class SideBySide:
             yield Text()
         yield from _numbers(comparison, options.max_width)
         yield from _rows(comparison, sheets, options.max_width)
-        yield from _reservations(comparison)
+        yield from _notes(comparison)
 
 
 def _halves(left: RenderableType, right: RenderableType) -> Table:
@@ -70,16 +70,16 @@ def _halves(left: RenderableType, right: RenderableType) -> Table:
 def _panel(sheet: Sheet) -> Iterator[RenderableType]:
     yield from prompt(sheet)
     yield scale_line("total", sheet.total_scale)
-    yield Text(words.meaning(sheet.result), "dim")
+    yield Text(phrases.meaning(sheet.result), "dim")
 
 
 def _numbers(comparison: Comparison, width: int) -> Iterator[RenderableType]:
     """Yield the measures, side by side or, where that is too wide, one above the other."""
-    measures, by_row = words.measures(comparison.k), comparison.by_row
-    lines = [("total over the response", words.agreement(comparison.total))]
+    measures, by_row = phrases.measures(comparison.k), comparison.by_row
+    lines = [("total over the response", phrases.agreement(comparison.total))]
     if len(by_row) > 1:
-        lines.append((f"median of {len(by_row)} rows", words.agreement(_median(by_row))))
-    inputs = words.count(len(comparison.columns), "input")
+        lines.append((f"median of {len(by_row)} rows", phrases.agreement(_median(by_row))))
+    inputs = phrases.count(len(comparison.columns), "input")
     yield Text.assemble(("Agreement", "bold"), (f"  of {inputs}", "dim"))
     if width < _STACKED:
         for name, values in lines:
@@ -127,7 +127,7 @@ def _rows(comparison: Comparison, sheets: list[Sheet], width: int) -> Iterator[R
             table.add_row(piece, "a", chips[0])
             table.add_row("", "b", chips[1])
         else:
-            table.add_row(piece, words.agreement(comparison.by_row[t])[0], *chips)
+            table.add_row(piece, phrases.agreement(comparison.by_row[t])[0], *chips)
     title = f"Generated {sheets[0].row}s"
     yield Text.assemble((title, "bold"), ("  those that differ most first", "dim"))
     yield table
@@ -143,11 +143,11 @@ def _differences(comparison: Comparison) -> Tensor:
     return (a / sizes[0] - b / sizes[1]).abs().sum(-1)
 
 
-def _reservations(comparison: Comparison) -> Iterator[RenderableType]:
+def _notes(comparison: Comparison) -> Iterator[RenderableType]:
     for name, result in zip("ab", comparison.results, strict=True):
-        if warning := words.unconverged(result):
+        if warning := phrases.unconverged(result):
             yield Text(f"{name}: {warning}", "bold")
         for note in result.run.notes:
-            yield Text(words.line(f"{name}: note: {note}"))
+            yield Text(phrases.line(f"{name}: note: {note}"))
     for note in comparison.notes:
         yield Text(f"note: {note}.")

@@ -1,10 +1,9 @@
-"""A result as an interactive page: one HTML document that needs no network."""
+"""Results as pages, and in frames of notebooks: HTML documents that need no network."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -13,13 +12,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from hf_attrib.render import words
+from hf_attrib.render import phrases
 from hf_attrib.render.html.panel import Panel, panel_of
 from hf_attrib.render.html.pieces import response
 from hf_attrib.render.safe_text import visible
-from hf_attrib.results import Attribution, Comparison, write_atomically
+from hf_attrib.results import Attribution, Comparison, Result, page, text
 
-__all__ = ["document", "to_frame", "to_html"]
+__all__ = ["document", "frame_of", "page_of", "plain_frame", "plain_page"]
 
 _FOLDER = Path(__file__).parent / "templates"
 
@@ -30,41 +29,67 @@ _CHARACTERS_PER_LINE = 70
 _MOST_SCORES = 50_000
 
 
-def to_html(shown: Attribution | Comparison, path: str | os.PathLike[str] | None = None) -> str:
+def page_of(shown: Attribution | Comparison) -> str:
     """Draw a result or a comparison as a page to explore, which loads nothing and sends nothing.
 
     Args:
         shown: what to show.
-        path: where to write the page, if anywhere.
 
     Returns:
         The HTML document.
     """
-    page = document("page.html.jinja", **_of(shown))
-    if path is not None:
-        write_atomically(Path(path), page)
-    return page
+    return document("page.html.jinja", **_of(shown))
 
 
-def to_frame(shown: Attribution | Comparison) -> str:
-    """Return the page in a frame of its own, for notebooks: neither can disturb the other.
+def frame_of(shown: Attribution | Comparison) -> str:
+    """Return the page in a frame; a large result shows its totals only.
 
-    A notebook keeps what it shows, so that a large result shows its totals only.
+    A notebook keeps what it shows, so that a matrix of a million scores would make it slow.
 
     Args:
         shown: what to show.
     """
     results = shown.results if isinstance(shown, Comparison) else (shown,)
-    text = results[0].inputs.text
-    lines = len(text) // _CHARACTERS_PER_LINE + text.count("\n")
-    height = min(max(_SURROUNDINGS + _LINE * lines, _LOWEST), _HIGHEST)
     context = _of(shown)
     scores = sum(result.scores.numel() for result in results)
     if scores > _MOST_SCORES:
         left_out = f"the {scores:,} single scores are left out here; to_html(path) writes them all"
         context |= {"full": False, "notes": (*context["notes"], left_out)}
-    page = escape(document("page.html.jinja", **context))
-    return document("frame.html.jinja", document=page, height=height, text=str(shown))
+    html = document("page.html.jinja", **context)
+    return framed(html, _SURROUNDINGS, results[0].inputs.text, text(shown))
+
+
+def plain_page(result: Result) -> str:
+    """Draw any result as a page that holds its text.
+
+    Args:
+        result: of a kind that has no page of its own.
+    """
+    return document("text.html.jinja", title=type(result).__name__, text=text(result))
+
+
+def plain_frame(result: Result) -> str:
+    """Return the page of any result in a frame.
+
+    Args:
+        result: of a kind that has no frame of its own.
+    """
+    shown = text(result)
+    return framed(page(result), 0, shown, shown)
+
+
+def framed(html: str, surroundings: int, running: str, instead: str) -> str:
+    """Put a page in a frame of its own, for notebooks: neither can disturb the other.
+
+    Args:
+        html: the page.
+        surroundings: pixels of it around its running text.
+        running: that text, which says how high the page is.
+        instead: the result as plain text, for readers that show no frames.
+    """
+    lines = len(running) // _CHARACTERS_PER_LINE + running.count("\n")
+    height = min(max(surroundings + _LINE * lines, _LOWEST), _HIGHEST)
+    return document("frame.html.jinja", document=escape(html), height=height, text=instead)
 
 
 def _of(shown: Attribution | Comparison) -> dict[str, Any]:
@@ -72,12 +97,12 @@ def _of(shown: Attribution | Comparison) -> dict[str, Any]:
 
 
 def _of_result(result: Attribution) -> dict[str, Any]:
-    title, *about = words.shared([result.run])[0]
+    title, *about = phrases.shared([result.run])[0]
     return _context(title, about, [panel_of(result)], result)
 
 
 def _of_pair(comparison: Comparison) -> dict[str, Any]:
-    common, own = words.shared([result.run for result in comparison.results])
+    common, own = phrases.shared([result.run for result in comparison.results])
     panels = [panel_of(*each) for each in zip(comparison.results, "ab", own, strict=True)]
     context = _context("Comparison", common, panels, comparison.results[0])
     context["notes"] = comparison.notes
@@ -89,9 +114,9 @@ def _of_pair(comparison: Comparison) -> dict[str, Any]:
         len(set(units)) < len(own.data["units"]) for units, own in zip(paired, panels, strict=True)
     )
     context["data"]["agreement"] = {
-        "measures": words.measures(comparison.k),
-        "total": words.agreement(comparison.total),
-        "rows": [words.agreement(row) for row in comparison.by_row],
+        "measures": phrases.measures(comparison.k),
+        "total": phrases.agreement(comparison.total),
+        "rows": [phrases.agreement(row) for row in comparison.by_row],
     }
     return context
 
@@ -102,7 +127,7 @@ def _context(
     """Return what the template needs; the response is that of the result."""
     rows = [row["label"] for row in panels[0].rows]
     covered = {i for span in result.rows for i in range(span.start, span.stop)}
-    scored = f"All {words.count(len(rows), f'scored {panels[0].row}')}"
+    scored = f"All {phrases.count(len(rows), f'scored {panels[0].row}')}"
     whole = "Whole response" if len(covered) == len(result.response) else scored
     proven = [panel.rows for panel in panels if panel.identity is not None]
     missed = [not all(of_panel[t]["converged"] for of_panel in proven) for t in range(len(rows))]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hf_attrib.render import words
+from hf_attrib.render import phrases
 from hf_attrib.render.html.pieces import Piece, brief, inputs, shades
 from hf_attrib.render.palette import Scale
 from hf_attrib.render.sheet import Sheet, merge_scores, prepare
@@ -21,7 +21,10 @@ __all__ = ["Panel", "panel_of"]
 
 @dataclass(frozen=True)
 class Panel:
-    """One result as a page shows it.
+    """One result as a page shows it: every text and number that the template fills in.
+
+    A comparison has two panels side by side. A panel holds no colours and computes nothing more;
+    what it is drawn from is the :class:`~hf_attrib.render.sheet.Sheet` of the result.
 
     Args:
         name: what tells it from another panel, if there is one.
@@ -29,7 +32,7 @@ class Panel:
         completeness: what the scores sum to.
         converged: how many targets do, if the method states an identity.
         warning: that some do not.
-        notes: reservations.
+        notes: what a reader must know.
         meaning: what the sign of a score means.
         cost: rows run, and seconds.
         identity: what scores sum to, if anything.
@@ -37,7 +40,7 @@ class Panel:
         column: what to call a column.
         shades: classes of the scale, from the lowest to the highest score.
         limits: the numbers at its ends, for the totals.
-        matrix_limits: likewise, for the single scores.
+        matrix_limits: the numbers at the ends of the scale of single scores.
         odd: whether some scores are not finite.
         prompt: the inputs as running text.
         prefix: those inputs that were generated.
@@ -80,17 +83,17 @@ def panel_of(result: Attribution, name: str | None = None, about: Sequence[str] 
     run = result.run
     pieces = list(inputs(sheet))
     generated = [unit.role == "generated" for unit in sheet.units]
-    targets = words.count(len(result.rows), "target")
+    targets = phrases.count(len(result.rows), "target")
     reached = f"{int(result.converged.sum())} of {targets} converged"
     return Panel(
         name=name,
         about=about,
-        completeness=words.completeness(result),
+        completeness=phrases.completeness(result),
         converged=None if run.identity is None else reached,
-        warning=words.unconverged(result),
+        warning=phrases.unconverged(result),
         notes=run.notes,
-        meaning=words.meaning(result),
-        cost=words.cost(run),
+        meaning=phrases.meaning(result),
+        cost=phrases.cost(run),
         identity=run.identity,
         row=sheet.row,
         column=sheet.column,
@@ -120,11 +123,11 @@ def _table(result: Attribution) -> Iterator[dict[str, Any]]:
     for t, piece in enumerate(result.response_pieces):
         yield {
             "label": brief(piece),
-            "probability": words.probability(float(result.probability[t])),
+            "probability": phrases.probability(float(result.probability[t])),
             "value": f"{float(result.value[t]):.4g}",
             "difference": f"{difference[t]:.4g}",
             "sum": f"{sums[t]:.4g}{bars[t]}",
-            "gap": words.gap(gap[t]),
+            "gap": phrases.gap(gap[t]),
             "converged": converged[t],
         }
 
@@ -147,7 +150,7 @@ def _data(sheet: Sheet) -> dict[str, Any]:
         "signed": result.run.signed,
         "limit": sheet.token_scale.limit,
         "complete": result.run.identity is not None,
-        "identity": words.line(result.run.identity or ""),
+        "identity": phrases.line(result.run.identity or ""),
         "converged": result.converged.tolist(),
         "scores": _packed(torch.tensor(sheet.rows), torch.float32),
         "errors": None if errors is None else _packed(_of_units(errors, sheet), torch.float32),

@@ -23,13 +23,15 @@ _QUIET_ROLES = ("special", "template")
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of running text.
+    """A stretch of running text on a page: what is coloured, and the space around it that is not.
+
+    A unit of the inputs or a row of the response makes one; so does text that belongs to neither.
 
     Args:
         body: what is coloured or selected.
         index: which unit or row it is; ``None`` for text that belongs to none.
         before: space before it, which takes no colour.
-        after: space behind it, likewise.
+        after: space behind it, which takes none either.
         name: what its span is called, where that is not its text.
         classes: how it looks.
         missed: whether its scores do not add up.

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from hf_attrib.render import words
-from hf_attrib.render.console.robustness import about, bracket, summary
+from hf_attrib.render import phrases
 from hf_attrib.render.html.document import document
 from hf_attrib.render.safe_text import label
-from hf_attrib.results import write_atomically
 from hf_attrib.robustness import Robustness, robust_accuracy
 
-__all__ = ["robustness_to_html"]
+__all__ = ["robustness_page"]
 
 #: Inputs listed for each token, at most.
 _INPUTS = 20
@@ -23,31 +19,27 @@ _WIDTH, _HEIGHT, _EDGE = 560, 200, 36
 _RADII = 64
 
 
-def robustness_to_html(result: Robustness, path: str | os.PathLike[str] | None = None) -> str:
+def robustness_page(result: Robustness) -> str:
     """Draw a result as a page, which loads nothing and sends nothing.
 
     Args:
         result: what to show.
-        path: where to write the page, if anywhere.
 
     Returns:
         The HTML document.
     """
     run = result.run
-    found = document(
+    return document(
         "robustness.html.jinja",
-        title=words.line(run.model),
-        about=about(run),
-        summary=summary(result),
+        title=phrases.line(run.model),
+        about=phrases.about_attack(run),
+        summary=phrases.summary(result),
         notes=run.notes,
         prompt=result.inputs.text,
         tokens=list(_tokens(result)),
         curve=_curve(result),
-        cost=words.cost(run),
+        cost=phrases.cost(run),
     )
-    if path is not None:
-        write_atomically(Path(path), found)
-    return found
 
 
 def _tokens(result: Robustness) -> Iterator[dict[str, Any]]:
@@ -56,10 +48,10 @@ def _tokens(result: Robustness) -> Iterator[dict[str, Any]]:
         to = result.flips_to_piece(t)
         yield {
             "label": label(piece),
-            "probability": words.probability(float(result.probability[t])),
+            "probability": phrases.probability(float(result.probability[t])),
             "margin": f"{float(result.margin[t]):.3g}",
             "attacked": f"{float(result.attacked_margin[t]):.3g}",
-            "radius": bracket(result, t),
+            "radius": phrases.bracket(result, t),
             "to": "" if to is None else label(to),
             "inputs": list(_inputs(result, t)),
         }

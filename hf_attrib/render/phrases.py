@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from hf_attrib.render.safe_text import visible
+from hf_attrib.render.safe_text import label, visible
 from hf_attrib.results import Agreement, Attribution, Run
-from hf_attrib.robustness import AttackRun
+from hf_attrib.robustness import AttackRun, Robustness
 
 __all__ = [
     "about",
+    "about_attack",
     "agreement",
+    "bracket",
     "completeness",
     "cost",
     "count",
@@ -21,6 +23,7 @@ __all__ = [
     "measures",
     "probability",
     "shared",
+    "summary",
     "unconverged",
 ]
 
@@ -90,6 +93,58 @@ def about(run: Run) -> list[str]:
         ends = dict.fromkeys(f"{end:.3g}" for end in (min(eps), max(eps)))
         parts.append(f"within {' to '.join(ends)} embedding scales")
     return [line(part) for part in parts]
+
+
+def about_attack(run: AttackRun) -> list[str]:
+    """Return how tokens were attacked, besides the model.
+
+    Args:
+        run: the record of the attack.
+    """
+    fields = ", ".join(f"{k}={v}" for k, v in run.attack_fields.items() if v is not None)
+    bound = "each coordinate" if run.norm == "linf" else "the whole perturbation"
+    parts = [
+        f"{run.attack}({fields})" if fields else run.attack,
+        f"radii up to {run.eps:g} embedding scales (of {run.scale:.3g}) for {bound}",
+    ]
+    if run.baseline is not None:
+        parts.append(f"baseline {run.baseline}")
+    if run.attribute_to != "prompt":
+        parts.append(f"attacked: {run.attribute_to}")
+    if run.movable != "content":
+        parts.append(f"movable {run.movable}")
+    return [line(part) for part in parts]
+
+
+def summary(result: Robustness) -> str:
+    """Return the weakest token of an answer in a sentence.
+
+    Args:
+        result: what was found.
+    """
+    weakest = int(result.radius.argmin())
+    radius, to = float(result.radius[weakest]), result.flips_to_piece(weakest)
+    if to is None:
+        return f"no token flipped within {result.run.eps:g}"
+    token = label(result.response.pieces[weakest])
+    if radius == 0:
+        return f"“{token}” is not the likeliest even unattacked: “{label(to)}” is"
+    return f"the weakest token is “{token}”, which flips to “{label(to)}” at {radius:.3g}"
+
+
+def bracket(result: Robustness, token: int) -> str:
+    """Write between which radii a token flips.
+
+    Args:
+        result: what was found.
+        token: which of the T generated tokens.
+    """
+    failed, radius = float(result.failed[token]), float(result.radius[token])
+    if math.isinf(radius):
+        return f"> {result.run.eps:g}"
+    if failed == 0:  # of the token as it is, or because no radius was tried in vain
+        return "0" if radius == 0 else f"<= {radius:.3g}"
+    return f"{failed:.3g} to {radius:.3g}"
 
 
 def _contrast(run: Run) -> str | None:

@@ -1,0 +1,103 @@
+"""What every kind of result can do: be saved and read, and be shown wherever one looks.
+
+A kind of result is a class that derives from :class:`Result`. How it looks and how files hold it is
+said elsewhere, so that results know neither screens nor formats::
+
+    view.register(Kind, ...)      what rich prints; text, page and frame follow from it
+    FORMATS[Kind] = Format(...)   what a file holds, if it can be saved
+"""
+
+from __future__ import annotations
+
+import os
+from functools import singledispatch
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hf_attrib.results.files import write_atomically
+from hf_attrib.results.formats import from_json, to_json
+
+__all__ = ["Result", "frame", "load", "page", "text", "view"]
+
+_Kind = TypeVar("_Kind", bound="Result")
+
+
+class Result:
+    """What all results share: ways to be kept and to be looked at."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the result as JSON, whole or not at all.
+
+        Raises:
+            InputError: files hold no results of this kind, or the path is no regular file.
+        """
+        write_atomically(Path(path), to_json(self))
+
+    @classmethod
+    def load(cls: type[_Kind], path: str | os.PathLike[str]) -> _Kind:
+        """Read a result of this kind that :meth:`save` wrote.
+
+        Raises:
+            InputError: files hold no results of this kind.
+            ResultFileError: the file holds none, is damaged, or was written by a newer version.
+        """
+        return from_json(Path(path).read_bytes(), str(path), cls)
+
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Return a page that needs no network; write it to a file, if one is given."""
+        html = page(self)
+        if path is not None:
+            write_atomically(Path(path), html)
+        return html
+
+    def _repr_html_(self) -> str:
+        """Show as that page, in a frame of its own, wherever a notebook does."""
+        return frame(self)
+
+    def __rich__(self) -> Any:
+        """Show wherever rich prints."""
+        return view(self)
+
+    def __str__(self) -> str:
+        return text(self)
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """Read a result of any kind: what it is, the file says.
+
+    Raises:
+        ResultFileError: the file holds none, is damaged, or was written by a newer version.
+    """
+    return Result.load(path)
+
+
+def _unregistered(what: str, result: Result) -> NotImplementedError:
+    kind = type(result).__name__
+    return NotImplementedError(
+        f"no {what} is registered for {kind}; those of this package are by importing "
+        "hf_attrib.render."
+    )
+
+
+@singledispatch
+def view(result: Result) -> Any:
+    """Return what rich prints of a result."""
+    raise _unregistered("view", result)
+
+
+@singledispatch
+def text(result: Result) -> str:
+    """Return a result as plain text, without colours."""
+    raise _unregistered("text", result)
+
+
+@singledispatch
+def page(result: Result) -> str:
+    """Return a result as an HTML document that needs no network."""
+    raise _unregistered("page", result)
+
+
+@singledispatch
+def frame(result: Result) -> str:
+    """Return what a notebook shows of a result: HTML that cannot disturb it."""
+    raise _unregistered("frame", result)

@@ -167,7 +167,7 @@ def timed(subject: Any, run: Callable[[Any, Tensor], None]) -> float:
     class Timed(AdversarialMethod):
         """Times a walk, and attributes nothing."""
 
-        claims = methods()["fundamental"].claims
+        claims = methods()["fundamental"]().claims
 
         def __call__(self, field: Any, x: Tensor, baseline: Tensor) -> Any:
             for _ in range(5):

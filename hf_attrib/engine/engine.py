@@ -155,7 +155,7 @@ class Engine:
         scored = question.scored(sequences[0])
         field.space = space_of(self.model, sites, batch, reference, seen.x, scored)
         self.memory.fit(field, seen.x, question.demand())
-        named = question.method.promises().baseline is not None
+        named = question.method.claims.baseline is not None
         baseline = reference.name if named else None
         return Opened(batch, asked, field, seen, baseline, verdict.notes, started)
 
@@ -187,8 +187,8 @@ class Engine:
         demand = question.demand()
         need = self.memory.need(field, x, demand)
         inputs = int(opened.batch.movable.sum())
-        _, most = question.method.rows(field.targets, inputs)
-        least, _ = question.method.rows(1 if at_most else field.targets, inputs)
+        _, most = question.method.cost(field.targets, inputs)
+        least, _ = question.method.cost(1 if at_most else field.targets, inputs)
         passes = field.targets if verdict.looks_ahead else 1
         measured = Measured(field, x, spent, passes, demand.linear, need, meter.peak.total())
         return estimated(measured, least, most, at_most)

@@ -17,7 +17,7 @@ from hf_attrib.engine.probe import directed, longest
 from hf_attrib.engine.question import Question
 from hf_attrib.execution import Processes
 from hf_attrib.execution.rows import usual_rows
-from hf_attrib.field import Field, Rows
+from hf_attrib.field import Cost, Field
 from hf_attrib.text import Request, TokenSequence
 
 __all__ = ["Estimate", "Measured", "Rehearsal", "estimated"]
@@ -98,7 +98,7 @@ class Measured:
     before: int
 
 
-def estimated(measured: Measured, least: Rows, most: Rows, at_most: bool) -> Estimate:
+def estimated(measured: Measured, least: Cost, most: Cost, at_most: bool) -> Estimate:
     """Return what rows of a field would cost.
 
     Args:
@@ -149,7 +149,7 @@ def estimated(measured: Measured, least: Rows, most: Rows, at_most: bool) -> Est
 
 
 def _counts(
-    rows: Rows, least: Rows, measured: Measured, blocks: int, along: bool
+    rows: Cost, least: Cost, measured: Measured, blocks: int, along: bool
 ) -> tuple[int, int, int]:
     """Return forward, backward and directional rows, f(x) included."""
     field, columns = measured.field, int(measured.field.columns.moving.sum())
@@ -163,7 +163,7 @@ def _counts(
     return measured.spent + forward, backward, some + (rows.gradients * columns if along else 0)
 
 
-def _fewest(least: Rows, along: bool) -> tuple[int, int, int]:
+def _fewest(least: Cost, along: bool) -> tuple[int, int, int]:
     """Return what is run at least where the answer may be one token."""
     # With one target there are no blocks, and pullbacks cost less than directions; with more,
     # directions may leave no pullbacks.

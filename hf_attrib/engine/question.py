@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
@@ -14,6 +14,7 @@ from hf_attrib.attacks import attacks
 from hf_attrib.baselines import Baseline, BaselineLike, parse, single_token
 from hf_attrib.engine.memory import Demand
 from hf_attrib.errors import InputError
+from hf_attrib.hyperparameters import argument_names
 from hf_attrib.methods import Method, method, methods
 from hf_attrib.targets import Target
 from hf_attrib.text import Grouping, Span, Tokens, TokenSequence, chosen, partition
@@ -61,7 +62,7 @@ class Question:
             raise InputError(
                 f"movable is {self.movable!r}; expected 'content', 'all' or a flag for each token."
             )
-        if self.baseline is not None and self.method.promises().baseline is None:
+        if self.baseline is not None and self.method.claims.baseline is None:
             raise InputError(f"method {self.method.name} has no baseline; leave it out.")
 
     def reference(self, tokenizer: Any) -> Baseline:
@@ -70,9 +71,9 @@ class Question:
         Raises:
             InputError: it is a distribution, and the method takes a single reference.
         """
-        own = self.method.promises().baseline or "zero"  # which a method without one ignores
+        own = self.method.claims.baseline or "zero"  # which a method without one ignores
         baseline = parse(own if self.baseline is None else self.baseline, tokenizer)
-        if baseline.distribution and not self.method.promises().many_references:
+        if baseline.distribution and not self.method.claims.many_references:
             raise InputError(
                 f"{self.method.name} takes one reference, but the baseline ({baseline.name}) is a "
                 "distribution; give one, or explain with method='expected_gradients', or with "
@@ -115,13 +116,13 @@ class Question:
     def demand(self) -> Demand:
         """Return what decides over the memory of a row."""
         kind = self.target.name, self.contrast is None, self.spans is None
-        claims = self.method.promises()
+        claims = self.method.claims
         return Demand(kind, claims.whole_gradients, claims.additive)
 
     @property
     def joins(self) -> bool:
         """Whether each group is explained as one input, and not the sum of its tokens."""
-        return self.groups is not None and self.method.promises().additive
+        return self.groups is not None and self.method.claims.additive
 
     def scored(self, sequence: TokenSequence) -> int:
         """Return N, how many of a sequence's inputs are scored: they come first."""
@@ -195,7 +196,7 @@ def split_arguments(
     if not isinstance(chosen, str | Method):
         raise InputError(f"method is {chosen!r:.80}; expected a name or an instance of a method.")
     registered = [*methods().values(), *attacks().values()]
-    every = {f.name for kind in registered for f in fields(kind)}  # type: ignore[arg-type]
+    every = {name for kind in registered for name in argument_names(kind)}
     own = {name: value for name, value in arguments.items() if name in every}
     rest = {name: value for name, value in arguments.items() if name not in every}
     if isinstance(chosen, str):

@@ -64,7 +64,7 @@ def record(
     model: Any, question: Question, baseline: str | None, seconds: float, notes: tuple[str, ...]
 ) -> Run:
     """Record what the sequences of a batch have in common."""
-    claims = question.method.promises()
+    claims = question.method.claims
     return Run(
         method=question.method.name,
         method_fields=plain_fields(question.method),
@@ -77,7 +77,7 @@ def record(
         signed=claims.signed,
         identity=claims.identity,
         resolution=question.target.resolution,
-        tolerance=getattr(question.method, "tolerance", None) or _TOLERANCE,
+        tolerance=question.method.tolerance or _TOLERANCE,
         **provenance(model),
         seconds=seconds,
         forward_rows=0,  # each sequence has its own
@@ -147,11 +147,11 @@ def attribution(
     columns = torch.arange(len(groups)) if question.joins else tokens
     scores = cut(decomposition.scores)[:, columns]
     error, sum_error = decomposition.standard_error, decomposition.sum_standard_error
-    value = cut(seen.value if decomposition.value is None else decomposition.value)
-    if decomposition.reference is None:
+    value = cut(seen.value if decomposition.end_value is None else decomposition.end_value)
+    if decomposition.start_value is None:
         run, reference = _checked(run, scores, value), torch.full_like(value, torch.nan)
     else:
-        reference = cut(decomposition.reference)
+        reference = cut(decomposition.start_value)
         run = _checked(run, scores, value, reference)
     found = Attribution(
         scores=scores,

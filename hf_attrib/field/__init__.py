@@ -7,19 +7,19 @@ This folder is mathematics on tensors and knows no transformers.
 """
 
 from hf_attrib.field.base import Field, Path
-from hf_attrib.field.decomposition import Decomposition, Linearisation, Pushforward, Rows, Sample
+from hf_attrib.field.decomposition import Cost, Decomposition, Linearisation, Pushforward, Sample
 from hf_attrib.field.function import FunctionField
 from hf_attrib.field.space import Space, Table
 from hf_attrib.field.sums import SpanField
 
 __all__ = [
+    "Cost",
     "Decomposition",
     "Field",
     "FunctionField",
     "Linearisation",
     "Path",
     "Pushforward",
-    "Rows",
     "Sample",
     "Space",
     "SpanField",

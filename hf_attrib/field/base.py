@@ -18,7 +18,7 @@ from torch import Tensor
 from hf_attrib.errors import InputError, MemoryLimitError
 from hf_attrib.execution import Progress, RowRunner, silent
 from hf_attrib.field.decomposition import Linearisation, Pushforward, Sample
-from hf_attrib.field.directions import NEVER, Columns, Cost, cheaper, either, follow
+from hf_attrib.field.directions import NEVER, Columns, DirectionCost, cheaper, either, follow
 from hf_attrib.field.gradients import (
     Asked,
     Contraction,
@@ -62,7 +62,7 @@ class Field(ABC):
     space: Space
     resolution: float = 1e-3
     precision: float = torch.finfo(torch.float32).eps
-    direction_cost: Cost = NEVER
+    direction_cost: DirectionCost = NEVER
     passes: int = 1
 
     def __init__(

@@ -30,7 +30,7 @@ from hf_attrib.field.gradients import Asked, Found, Pairs
 __all__ = [
     "NEVER",
     "Columns",
-    "Cost",
+    "DirectionCost",
     "Push",
     "cheaper",
     "derivative",
@@ -47,7 +47,7 @@ _ONE_AT_A_TIME = Lock()
 
 
 @dataclass(frozen=True)
-class Cost:
+class DirectionCost:
     """What a pass along a direction costs, in pullbacks over the same positions.
 
     Args:
@@ -64,7 +64,7 @@ class Cost:
 
 
 #: Where there are no directions.
-NEVER = Cost(math.inf)
+NEVER = DirectionCost(math.inf)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +124,7 @@ class Columns:
         return velocity.masked_fill(~own[..., None].to(velocity.device), 0)
 
 
-def cheaper(asked: Asked, effort: Tensor, columns: Columns, cost: Cost) -> Tensor:
+def cheaper(asked: Asked, effort: Tensor, columns: Columns, cost: DirectionCost) -> Tensor:
     """Tell the rows whose derivatives along columns cost less than their pullbacks, [R] bool.
 
     It is told for each row alone, so that it does not depend on what runs together.

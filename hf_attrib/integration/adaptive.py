@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hf_attrib.field import Decomposition, Field, Path, Rows
+from hf_attrib.field import Cost, Decomposition, Field, Path
 from hf_attrib.integration.mesh import Mesh, Node, stencils
 from hf_attrib.integration.nodes import Nodes
 from hf_attrib.integration.residuals import Residuals
@@ -68,15 +68,15 @@ class Budget:
     tolerance: float
     points: int
 
-    def rows(self, targets: int) -> tuple[Rows, Rows]:
+    def cost(self, targets: int) -> tuple[Cost, Cost]:
         """Return what a path of one piece runs, one for all targets.
 
         At least the first nodes; at most all, none of them shared.
         """
         first = first_nodes()
         # Where the path sets out from rest, the first node needs no gradient.
-        least = Rows(values=1, gradients=first - 1)
-        return least, Rows(gradients=first, own=targets * (self.points - first))
+        least = Cost(values=1, gradients=first - 1)
+        return least, Cost(gradients=first, own=targets * (self.points - first))
 
 
 def integrate(field: Field, pieces: Sequence[Path], budget: Budget) -> Decomposition:

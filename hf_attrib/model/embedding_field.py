@@ -13,7 +13,7 @@ from hf_attrib.errors import ProcessError, UnsupportedModelError
 from hf_attrib.execution import Progress, RowRunner, silent
 from hf_attrib.execution.rows import usual_rows
 from hf_attrib.field import Field, Linearisation, Pushforward
-from hf_attrib.field.directions import Cost
+from hf_attrib.field.directions import DirectionCost
 from hf_attrib.field.hidden import Layered
 from hf_attrib.model.batch import Batch
 from hf_attrib.model.devices import device_of
@@ -72,7 +72,7 @@ class EmbeddingField(Field):
         self.forward = Forward(model, sites, batch)
         if not lacks(model):
             width = int(sites.modules["decoder"].weight.shape[-1])  # type: ignore[index]
-            self.direction_cost = Cost(_DIRECTION, _DIRECTION * _ATTENTION / width)
+            self.direction_cost = DirectionCost(_DIRECTION, _DIRECTION * _ATTENTION / width)
 
     def observe(self) -> Observation:
         """Run the batch as it is."""

@@ -185,7 +185,7 @@ def phi(z):
 def test_any_walk_on_an_additive_function(name):
     """Whatever the path is, each input gets its own change."""
     problem = Problem("additive", additive, SMOOTH.x, SMOOTH.baseline)
-    made = Fundamental(attack(name, {"eps": 0.5}), tolerance=1e-8, max_points=4000)
+    made = Fundamental(attack(name, {"eps": 0.5}), tolerance=1e-8, max_nodes=4000)
     found = made(problem.field(), problem.x, problem.drawn(0, 0)).scores[0, 0]
     end = walk(attack(name, {"eps": 0.5}), problem).points[-1, 0, 0]
     torch.testing.assert_close(found, phi(problem.x[0, 0]) - phi(end))
@@ -196,7 +196,7 @@ def test_any_direction_adds_up_within_the_tolerance(name):
     made = Fundamental(attack(name, {"eps": 1.0}))
     for problem in PROBLEMS[1:]:
         found = made(problem.field(), problem.x, problem.baseline)
-        change = problem.function(problem.x[0]) - found.reference
+        change = problem.function(problem.x[0]) - found.start_value
         gap = (found.scores.sum(-1) - change).abs() / change.abs()
         assert float(gap.max()) <= 0.02
 
@@ -460,15 +460,15 @@ def test_bad_fields_are_refused(written, message):
 
 
 def test_what_depends_on_a_reference_names_one():
-    assert Fundamental("mig").promises().baseline == "mean"
-    assert Fundamental("bim").promises().baseline is None
+    assert Fundamental("mig").claims.baseline == "mean"
+    assert Fundamental("bim").claims.baseline is None
     held = [
-        Fundamental(update, objective=objective).promises().whole_gradients
+        Fundamental(update, objective=objective).claims.whole_gradients
         for objective, update in (("shared", "ssa"), ("per_token", "bim"), ("per_token", "ssa"))
     ]
     assert held[0] == 0
     assert held[2] - held[1] == 2 * 19  # points and gradients of the other copies
-    assert Fundamental("mig(steps=3)").promises().cost.startswith("64 forward, 61 backward")
+    assert Fundamental("mig(steps=3)").claims.cost.startswith("64 forward, 61 backward")
 
 
 # On models.

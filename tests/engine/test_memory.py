@@ -36,7 +36,7 @@ ENDS = [
 #: Few chunks of several rows each, so that memory can end at every point of each of them.
 ASKED = {
     "fixed": {"method": "integrated_gradients", "steps": 9},
-    "adaptive": {"method": "integrated_gradients", "max_points": 21},
+    "adaptive": {"method": "integrated_gradients", "max_nodes": 21},
     "sampling": {"method": "expected_gradients", "samples": 9},
     "directions": {"steps": 9, "response_ids": tiny.ids(8), "movable": [True] * 2 + [False] * 7},
 }
@@ -360,7 +360,7 @@ def test_the_meter_counts_what_lives_at_once():
 
 def every(name):
     method = quick(name)
-    return {"method": method, "baseline": "mean" if method.promises().baseline else None}
+    return {"method": method, "baseline": "mean" if method.claims.baseline else None}
 
 
 @pytest.mark.parametrize("family", ["gpt2", "t5"])
@@ -411,10 +411,10 @@ def test_rows_of_the_adaptive_rule_are_within_the_estimate(family):
     for options in (
         {"tolerance": 0.9},
         {"baseline": "zero", "tolerance": 0.9},
-        {"tolerance": 1e-5, "max_points": 25},
+        {"tolerance": 1e-5, "max_nodes": 25},
     ):
         assert_within(explainer, **GIVEN, **options)
-    assert_within(explainer, **long, max_points=21, baseline="zero")
+    assert_within(explainer, **long, max_nodes=21, baseline="zero")
     assert_within(explainer, **long, steps=3, exact=True)
     assert_within(explainer, **long, method="saliency", exact=True)
     late = {"input_ids": tiny.ids(30), "movable": [False] * 25 + [True] * 5}  # a prefix, run once
@@ -429,7 +429,7 @@ def test_rows_along_directions_are_within_the_estimate(family):
     estimate = assert_within(explainer, **groups, steps=3, exact=True)
     assert estimate.directional_rows == (2 * 3, 2 * 3)
     assert estimate.backward_rows == (0, 0)
-    assert_within(explainer, **groups, tolerance=1e-4, max_points=25)
+    assert_within(explainer, **groups, tolerance=1e-4, max_nodes=25)
     assert_within(explainer, **groups, method="idgi", exact=True)
     few = {"movable": [True] + [False] * 8, "input_ids": PROMPT, "response_ids": tiny.ids(12)}
     assert assert_within(explainer, **few, steps=3, exact=True).directional_rows == (3, 3)
@@ -486,7 +486,7 @@ def test_without_a_response_the_longest_is_assumed_and_nothing_generated(
         {"method": "saliency"},
         {"steps": 3, "groups": [(0, 3), (3, 5)]},
         {"method": "guided_ig", "steps": 2},
-        {"max_points": 21},
+        {"max_nodes": 21},
     ],
     ids=str,
 )

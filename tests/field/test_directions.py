@@ -16,7 +16,7 @@ from torch.autograd import forward_ad
 import hf_attrib
 from hf_attrib import Explainer, InputError
 from hf_attrib.execution import RowRunner
-from hf_attrib.field.directions import NEVER, Columns, Cost, cheaper, derivative, either
+from hf_attrib.field.directions import NEVER, Columns, DirectionCost, cheaper, derivative, either
 from hf_attrib.field.gradients import Asked
 from hf_attrib.methods import IntegratedGradients, method, methods
 from hf_attrib.model import (
@@ -84,7 +84,7 @@ def test_directions_give_what_pullbacks_give(family, dtype, at_cost):
 @pytest.mark.parametrize("asked", ["integrated_gradients", "expected_gradients", "discretized_ig"])
 def test_directions_of_functions(problem, asked):
     fields = problem.field(), problem.field(row_budget=3)
-    fields[1].direction_cost = Cost(0)
+    fields[1].direction_cost = DirectionCost(0)
     pulled, along = (method(asked, {})(f, problem.x, problem.baseline) for f in fields)
     torch.testing.assert_close(along.scores, pulled.scores, rtol=1e-10, atol=1e-10)
     assert fields[1].backward_rows.item() == 0
@@ -185,20 +185,23 @@ def asked(wanted, targets=8):
 def test_each_row_goes_the_way_that_the_cost_model_says(cost):
     columns = Columns(torch.tensor([[0, 0, 1, 2]]), torch.tensor([[True, True, True, False]]))
     question = asked(range(9))
-    found = cheaper(question, torch.ones(9, 8), columns, Cost(cost))
+    found = cheaper(question, torch.ones(9, 8), columns, DirectionCost(cost))
     assert found.tolist() == [cost * 2 < wanted for wanted in range(9)]
     # A target that stands twice as far costs twice as much to pull back, and to reach.
     effort = torch.tensor([1.0] * 7 + [2.0]).expand(9, -1)
-    found = cheaper(question, effort, columns, Cost(cost))
+    found = cheaper(question, effort, columns, DirectionCost(cost))
     assert found.tolist() == [cost * 2 * (1 + (w == 8)) < w + (w == 8) for w in range(9)]
 
 
 def test_no_directions_where_there_are_none_or_nothing_moves():
     columns = Columns.single(torch.ones(1, 2, dtype=torch.bool))
     assert not cheaper(asked([8, 0]), torch.ones(2, 8), columns, NEVER).any()
-    assert cheaper(asked([8, 0]), torch.ones(2, 8), columns, Cost(0)).tolist() == [True, False]
+    assert cheaper(asked([8, 0]), torch.ones(2, 8), columns, DirectionCost(0)).tolist() == [
+        True,
+        False,
+    ]
     fixed = Columns.single(torch.zeros(1, 2, dtype=torch.bool))
-    assert not cheaper(asked([8]), torch.ones(1, 8), fixed, Cost(0)).any()
+    assert not cheaper(asked([8]), torch.ones(1, 8), fixed, DirectionCost(0)).any()
 
 
 def test_rows_come_back_in_their_order():
@@ -545,7 +548,7 @@ def test_what_may_not_move_scores_zero_whatever_its_velocity(cost):
     problem = next(p for p in PROBLEMS if p.x.shape[2] == 4)
     field = problem.field()
     field.movable[0, 1] = False
-    field.direction_cost = Cost(cost)
+    field.direction_cost = DirectionCost(cost)
     every = field.at(problem.x, torch.ones_like(problem.x)).gradient
     assert (every[..., 1] == 0).all()
     field.columns = Columns(torch.tensor([[0, 0, 1, 1]]), field.movable)
@@ -578,7 +581,7 @@ def test_groups_of_a_function_are_sums():
     made = IntegratedGradients(steps=16)
     expected = made(single, problem.x, problem.baseline).scores
     for cost in (0, math.inf):
-        joined.direction_cost = Cost(cost)
+        joined.direction_cost = DirectionCost(cost)
         found = made(joined, problem.x, problem.baseline).scores
         summed = torch.stack([expected[..., :2].sum(-1), expected[..., 2:].sum(-1)], -1)
         torch.testing.assert_close(found, summed, rtol=1e-10, atol=1e-10)

@@ -21,7 +21,7 @@ from hf_attrib.attacks import Attack, Objective, Walk, attack
 from hf_attrib.cli import main
 from hf_attrib.embedded import retrieval
 from hf_attrib.errors import ResultFileError
-from hf_attrib.field import FunctionField, Rows, Table
+from hf_attrib.field import Cost, FunctionField, Table
 from hf_attrib.robustness import AttackRun, Search
 from hf_attrib.robustness import measure as attacking
 from hf_attrib.robustness.search import GRID
@@ -125,8 +125,8 @@ class Straight(Attack):
         eps = torch.full(start.shape[:2], self.length)
         return Walk(torch.stack([start, (start + there) / 2, there]), eps, eps)
 
-    def rows(self, walkers):
-        return Rows()
+    def cost(self, walkers):
+        return Cost()
 
     def segments(self):
         return 2

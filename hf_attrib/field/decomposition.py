@@ -36,7 +36,7 @@ class Decomposition:
         start_value: F at the start of the path, [B, T], or ``None`` if the method has none.
         end_value: F at its end, [B, T], where that is not F(x) itself.
         standard_error: of each score, [B, T, N], where the method draws samples.
-        sum_standard_error: of the sum's distance from what it claims, [B, T], likewise.
+        sum_standard_error: of the sum's distance from what it claims, [B, T], where it does, too.
         bound: on the summed error of a target's scores, [B, T], where the method knows one.
         sizes: lengths of the walk that was taken, by name, [B, T] each, where there was one.
         notes: reservations, and which targets each is about, [B, T] bool, on the CPU.

@@ -187,6 +187,18 @@ def test_lists_say_all_there_is_to_choose(run, command, kinds):
             assert f"(default {field.default})" in flat
 
 
+def test_a_flag_that_was_renamed_is_taken_but_not_shown(run):
+    assert "--max-points" not in run("explain", "--help")[1]
+    asked = ("explain", "Ada's key is red.", "--response", " blue", "--json", "-")
+    with pytest.warns(
+        FutureWarning, match="max_points of integrated_gradients is called max_nodes"
+    ):
+        before = json.loads(run(*asked, "--max-points", 17)[1])
+    now = json.loads(run(*asked, "--max-nodes", 17)[1])
+    assert before["run"]["method_fields"] == now["run"]["method_fields"]
+    assert now["run"]["method_fields"]["max_nodes"] == 17
+
+
 def test_methods_says_what_each_keeps(run):
     flat = " ".join(run("methods")[1].split())
     for method in hf_attrib.methods().values():

@@ -79,7 +79,7 @@ class AdversarialMethod(Method):
         Args:
             field: F and its gradient.
             x: embeddings, the same for all targets, [B, 1, N, D].
-            baseline: reference embeddings, likewise; most walks have none.
+            baseline: reference embeddings, [B, 1, N, D], which most walks ignore.
         """
 
     def along(self, field: Field, walk: Walk) -> Decomposition:
@@ -117,15 +117,14 @@ class AdversarialMethod(Method):
         least = node.times(min(first)) if few else one
         return least, node.times(max(first)) + Cost(own=own)
 
-    def holding(self, claims: Claims, shared: bool, steps: int) -> Claims:
-        """Return claims that count the points of walks, which are held whole for each target.
+    def claims_of(self, shared: bool, steps: int) -> Claims:
+        """Return the claims of the class, and that walks of each target hold all their points.
 
         Args:
-            claims: of walks that targets share.
-            shared: whether they do.
+            shared: whether targets share walks.
             steps: of a walk.
         """
-        return claims if shared else replace(claims, whole_gradients=steps + _BESIDES)
+        return self.CLAIMS if shared else replace(self.CLAIMS, whole_gradients=steps + _BESIDES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +169,7 @@ class WalkMethod(AdversarialMethod):
     @property
     def claims(self) -> Claims:
         """What the variant claims."""
-        claims = self.holding(self.CLAIMS, self.shared, self.segments)
+        claims = self.claims_of(self.shared, self.segments)
         return replace(claims, **self.RELEASED) if self.released else claims
 
     def from_start(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:

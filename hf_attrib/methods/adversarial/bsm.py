@@ -23,7 +23,7 @@ class BSM(Method, name="bsm"):
     .. math:: A_{t,n} = \Big\| \frac{\partial f_t}{\partial x_n}(x^t) \Big\|_2, \qquad
         m_t(x^t) = 0
 
-    How the boundary point is found, and what stands in for one that is not, is as for ``big``.
+    The method ``big`` says how the boundary point is found, and what stands in for one that is not.
 
     Args:
         steps: of the walk in each ball.

@@ -29,7 +29,7 @@ def elimination(
     Args:
         objective: J, with W walkers for each sequence.
         x: embeddings, [B, 1, N, D].
-        end: what inputs go to, likewise.
+        end: what inputs go to, [B, 1, N, D].
         rounds: in how many steps they go.
         rule: of the walks.
 

@@ -65,7 +65,7 @@ class Fundamental(AdversarialMethod, name="fundamental"):
         cost = f"{forward}{by} forward, {backward}{by} backward rows to walk; about {5 * steps}"
         broken = set() if attack.implementation_invariant else {"implementation_invariance"}
         return replace(
-            self.holding(self.CLAIMS, not each, steps + 2 * attack.samples()),
+            self.claims_of(not each, steps + 2 * attack.samples()),
             axioms=self.CLAIMS.axioms - broken,
             stochastic=attack.stochastic,
             cost=f"{cost}{by} forward, {5 * steps} * T backward to integrate",

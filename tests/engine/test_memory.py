@@ -443,7 +443,7 @@ def test_rows_of_models_that_look_ahead_are_within_the_estimate(request, name):
 
 
 def test_a_method_that_does_not_say_its_cost(monkeypatch):
-    monkeypatch.delattr(hf_attrib.methods()["saliency"], "rows")
+    monkeypatch.delattr(hf_attrib.methods()["saliency"], "cost")
     explainer = Explainer(tiny.model("llama"))
     assert explainer.explain(**GIVEN, method="saliency").run.forward_rows == 2
     with pytest.raises(InputError, match="saliency does not say how many rows it runs"):

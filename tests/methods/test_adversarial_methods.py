@@ -453,3 +453,15 @@ def test_orders_of_each_target_hold_their_points_whole():
     """One for each round, whose number memory is asked for."""
     few, many = (ISA(rounds=r, objective="per_token").claims for r in (10, 100))
     assert many.whole_gradients - few.whole_gradients == 90
+
+
+@pytest.mark.parametrize(
+    ("kind", "own"),
+    [(AGI, "classes"), (LA, "classes"), (ISA, "rounds"), (MFABA, "kind"), (AttEXplore, "copies")],
+)
+def test_what_all_walks_have_is_given_by_name(kind, own):
+    """So that a place in the list never comes to mean another hyperparameter."""
+    value = "smooth" if own == "kind" else 2
+    assert kind(value) == kind(**{own: value})
+    with pytest.raises(TypeError, match="positional"):
+        kind(value, 1)

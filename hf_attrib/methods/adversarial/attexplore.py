@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -54,6 +54,7 @@ class AttEXplore(WalkMethod, name="attexplore"):
     )
     RELEASED: ClassVar[Mapping[str, Any]] = {**WalkMethod.RELEASED, "signed": False}
     copies: int = hyperparameter(20, "Copies of each point.", at_least(1))
+    _: KW_ONLY
     seed: int = hyperparameter(0, "Seed of all random numbers.", at_least(0))
 
     def cost(self, targets: int, inputs: int) -> tuple[Cost, Cost]:

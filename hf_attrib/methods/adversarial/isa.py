@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -64,6 +64,7 @@ class ISA(WalkMethod, name="isa"):
         **{"signed": False, "stochastic": True, "axioms": frozenset(), "baseline": None},
     }
     rounds: int = hyperparameter(10, "Rounds in which inputs go.", at_least(1))
+    _: KW_ONLY
     eps: float = hyperparameter(0.15, "Length of a walk in embedding scales.", positive)
     steps: int = hyperparameter(8, "Steps of the walk.", at_least(1))
     seed: int = hyperparameter(0, "Seed of variant=released.", at_least(0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -56,6 +56,7 @@ class MFABA(WalkMethod, name="mfaba"):
     )
     RELEASED: ClassVar[Mapping[str, Any]] = {**WalkMethod.RELEASED, "signed": False}
     kind: str = hyperparameter("sharp", "sharp or smooth.", one_of(("sharp", "smooth")))
+    _: KW_ONLY
     steps: int = hyperparameter(20, "Steps of the walk.", at_least(1))
 
     def cost(self, targets: int, inputs: int) -> tuple[Cost, Cost]:

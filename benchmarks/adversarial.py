@@ -167,7 +167,7 @@ def timed(subject: Any, run: Callable[[Any, Tensor], None]) -> float:
     class Timed(AdversarialMethod):
         """Times a walk, and attributes nothing."""
 
-        claims = methods()["fundamental"].claims
+        claims = methods()["fundamental"]().claims
 
         def __call__(self, field: Any, x: Tensor, baseline: Tensor) -> Any:
             for _ in range(5):
@@ -199,7 +199,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     lines = [
         f"# Adversarial walks on {report['model']}",
         "",
-        f"{report['prompts']} prompts, up to {report['new_tokens']} generated tokens each. Rows "
+        f"{report['prompts']} prompts, up to {report['new_tokens']} generated tokens each. Cost "
         "and seconds are for one generated token.",
         "",
         "| method | " + " | ".join(heads) + " |",

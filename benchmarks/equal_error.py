@@ -128,7 +128,7 @@ def ourselves(
     """Return the truth, and error and CPU seconds of our default."""
     ours(subject, steps=1)()  # the check of the model, and whatever else comes first
     tolerance, points = fine[0], int(fine[1])
-    truth = ours(subject, tolerance=tolerance, max_points=points, **options)()
+    truth = ours(subject, tolerance=tolerance, max_nodes=points, **options)()
     seconds, scores = timed(ours(subject, tolerance=0.02, **options))
     error = distance(scores, truth)
     row = {"nodes": "adaptive", "error": error, "seconds": seconds}

@@ -33,7 +33,7 @@ PROMPTS, NEW_TOKENS = 8, 2
 RULES: dict[str, dict[str, Any]] = {"default": {}, "64 nodes": {"steps": 64}}
 QUESTION = {"input_ids": tiny.ids(12), "response_ids": tiny.ids(6, 1)}
 #: What Gemma's scores are compared with, in float32.
-TRUTH = {"tolerance": 5e-3, "max_points": 400}
+TRUTH = {"tolerance": 5e-3, "max_nodes": 400}
 
 #: An explainer in half precision, what it is asked, and the scores in float32.
 Case: TypeAlias = tuple[hf_attrib.Explainer, dict[str, Any], torch.Tensor]

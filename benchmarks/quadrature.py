@@ -49,7 +49,7 @@ FEWER = (
     "Gauss-Legendre 64",
     "Gauss-Legendre 100",
 )
-TRUTH = {"tolerance": 2e-3, "max_points": 4000}
+TRUTH = {"tolerance": 2e-3, "max_nodes": 4000}
 BASELINES = ("mean", "zero", "pad", "token")
 
 #: A base model goes on writing; of questions with a known answer it is at least sure.

@@ -63,7 +63,7 @@ def methods_page() -> str:
     axioms = [axiom.replace("_", " ") for axiom in AXIOMS]
     rows = []
     for name, method in methods().items():
-        claims = method.claims
+        claims = method().claims
         cells = [f"`{name}`", claims.identity or "nothing exact"]
         cells += [yes(claims.signed), yes(claims.stochastic)]
         rows.append([*cells, *map(claims.keeps, AXIOMS), claims.cost])
@@ -89,9 +89,13 @@ def attacks_page() -> str:
 
 def method_section(method: type[Method]) -> str:
     """Return what a method's docstring says, its baseline, and its fields."""
-    own = method.claims.baseline
-    baseline = f"Baseline unless you name one: {own}." if own else "It has no baseline."
-    if method.claims.many_references:
+    claims = method().claims
+    baseline = (
+        f"Baseline unless you name one: {claims.baseline}."
+        if claims.baseline
+        else "It has no baseline."
+    )
+    if claims.many_references:
         baseline += " Takes distributions: `vocabulary`, `noise`, or a list of prompts."
     return section(method, baseline)
 

@@ -3,25 +3,88 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Mapping
-from dataclasses import fields
+import warnings
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from hf_attrib.errors import InputError
 
 __all__ = [
+    "Check",
+    "Hyperparameters",
     "Registry",
+    "argument_names",
     "at_least",
+    "former_names",
+    "hyperparameter",
     "not_negative",
-    "number",
+    "number_or_auto",
     "one_of",
     "positive",
+    "renamed",
     "share",
     "written",
 ]
 
 _T = TypeVar("_T")
+
+#: Takes the name of a field and what was given for it; returns what to keep, or refuses.
+Check: TypeAlias = Callable[[str, Any], Any]
+
+
+def hyperparameter(
+    default: Any,
+    help: str,
+    check: Check | None = None,
+    *,
+    flag: bool = True,
+    formerly: str | None = None,
+) -> Any:
+    """Declare a field of a dataclass that inherits from :class:`Hyperparameters`.
+
+    For example ``steps: int = hyperparameter(64, "Segments of the path.", at_least(1))``.
+
+    Args:
+        default: what the field is unless it is given.
+        help: what it is for, in a sentence; the command line and the documentation print it.
+        check: refuses what is out of range; ``None`` passes where it is the default.
+        flag: whether the command line has a flag for it.
+        formerly: the name it had one release ago, which is accepted with a warning.
+    """
+    said = {"help": help, "check": check, "flag": flag, "formerly": formerly}
+    return field(default=default, metadata={k: v for k, v in said.items() if v is not None})
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """A frozen dataclass that is registered by its name, and whose fields are checked when made.
+
+    Those subclasses that can be used give their name as a class argument. A family of them says in
+    its first class, by ``registry``, where they are registered.
+
+    Raises:
+        InputError: a field is out of range.
+    """
+
+    registry: ClassVar[Registry[Any]]
+    name: ClassVar[str]
+
+    def __init_subclass__(cls, *, name: str | None = None) -> None:
+        super().__init_subclass__()
+        cls.name = name or cls.__name__
+        if name is not None:
+            cls.registry.add(name, cls)
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            check, value = f.metadata.get("check"), getattr(self, f.name)
+            if check is not None and not (value is None and f.default is None):
+                object.__setattr__(self, f.name, check(f.name, value))
+
+    def __str__(self) -> str:
+        return written(self, self.name)
 
 
 class Registry(Generic[_T]):
@@ -61,6 +124,7 @@ class Registry(Generic[_T]):
                 f"{self.kind} {name!r} is unknown; expected one of {', '.join(self.all())}."
             )
         made: Any = self._classes[name]
+        arguments = renamed(made, arguments)
         known = {f.name for f in fields(made)}
         if foreign := sorted(set(arguments) - known):
             raise InputError(
@@ -103,6 +167,36 @@ def _value(node: ast.expr) -> Any:
     return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
 
 
+def former_names(kind: type[Hyperparameters]) -> dict[str, str]:
+    """Return the present name of each field that had another one release ago, by that one."""
+    return {f.metadata["formerly"]: f.name for f in fields(kind) if "formerly" in f.metadata}
+
+
+def argument_names(kind: type[Hyperparameters]) -> set[str]:
+    """Return the names by which fields may be given: the present ones, and former ones."""
+    return {f.name for f in fields(kind)} | set(former_names(kind))
+
+
+def renamed(kind: type[Hyperparameters], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments by the present names of the fields, with a warning for each former one.
+
+    Raises:
+        InputError: a field is given by both.
+    """
+    former, found = former_names(kind), dict(arguments)
+    for old in set(former) & set(arguments):
+        new = former[old]
+        if new in found:
+            raise InputError(f"{old} is the former name of {new}; give {new} alone.")
+        warnings.warn(
+            f"{old} of {kind.name} is called {new} now; the old name goes with the next release.",
+            FutureWarning,
+            stacklevel=2,
+        )
+        found[new] = found.pop(old)
+    return found
+
+
 def written(made: Any, name: str) -> str:
     """Return how one is written: its name and those of its fields that have a value."""
     given = {f.name: getattr(made, f.name) for f in fields(made)}
@@ -114,81 +208,67 @@ def written(made: Any, name: str) -> str:
 _MOST = 2**63 - 1
 
 
-def at_least(fewest: int, **counts: int) -> None:
-    """Refuse counts that are no whole numbers or too small.
+def at_least(fewest: int, most: int = _MOST) -> Check:
+    """Refuse counts that are no whole numbers, too small or too large."""
 
-    Raises:
-        InputError: naming the field.
-    """
-    for name, value in counts.items():
+    def check(name: str, value: Any) -> int:
         if type(value) is not int or value < fewest:
             raise InputError(
                 f"{name} is {value!r:.80}; expected at least {fewest}, a whole number."
             )
-        if value > _MOST:
-            raise InputError(f"{name} is {value!r:.80}; expected at most {_MOST}.")
+        if value > most:
+            raise InputError(f"{name} is {value!r:.80}; expected at most {most}.")
+        return value
+
+    return check
 
 
-def positive(**sizes: float) -> None:
-    """Refuse sizes that are not numbers above 0, or beyond any use.
+def one_of(known: Collection[str]) -> Check:
+    """Refuse names that are none of those known."""
 
-    Raises:
-        InputError: naming the field.
-    """
-    for name, value in sizes.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
-            raise InputError(
-                f"{name} is {value!r:.80}; expected a number above 0 and below 1,000,000."
-            )
+    def check(name: str, value: Any) -> str:
+        if value not in known:
+            raise InputError(f"{name} {value!r:.80} is unknown; expected {', '.join(known)}.")
+        return str(value)
+
+    return check
 
 
-def not_negative(**sizes: float) -> None:
-    """Refuse sizes that are not numbers of at least 0, or beyond any use.
-
-    Raises:
-        InputError: naming the field.
-    """
-    for name, value in sizes.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e6:
-            raise InputError(
-                f"{name} is {value!r:.80}; expected a number of at least 0 and below 1,000,000."
-            )
+def positive(name: str, value: Any) -> float:
+    """Refuse sizes that are not numbers above 0, or beyond any use."""
+    if not _is_number(value) or not 0 < value < 1e6:
+        raise InputError(f"{name} is {value!r:.80}; expected a number above 0 and below 1,000,000.")
+    return value  # type: ignore[no-any-return]
 
 
-def share(**shares: float) -> None:
-    """Refuse shares that are not numbers from 0 to 1.
-
-    Raises:
-        InputError: naming the field.
-    """
-    for name, value in shares.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise InputError(f"{name} is {value!r:.80}; expected a number from 0 to 1.")
+def not_negative(name: str, value: Any) -> float:
+    """Refuse sizes that are not numbers of at least 0, or beyond any use."""
+    if not _is_number(value) or not 0 <= value < 1e6:
+        raise InputError(
+            f"{name} is {value!r:.80}; expected a number of at least 0 and below 1,000,000."
+        )
+    return value  # type: ignore[no-any-return]
 
 
-def one_of(known: Collection[str], **names: str) -> None:
-    """Refuse names that are none of those known.
-
-    Raises:
-        InputError: naming the field.
-    """
-    for field, name in names.items():
-        if name not in known:
-            raise InputError(f"{field} {name!r:.80} is unknown; expected {', '.join(known)}.")
+def share(name: str, value: Any) -> float:
+    """Refuse shares that are not numbers from 0 to 1."""
+    if not _is_number(value) or not 0 <= value <= 1:
+        raise InputError(f"{name} is {value!r:.80}; expected a number from 0 to 1.")
+    return value  # type: ignore[no-any-return]
 
 
-def number(**given: float | str) -> float:
-    """Return a positive number that may come as text, as a field of several types does.
-
-    Raises:
-        InputError: it is none.
-    """
-    ((name, value),) = given.items()
+def number_or_auto(name: str, value: Any) -> float | str:
+    """Return "auto", or a number above 0 that may come as text, as a flag of several types does."""
+    if value == "auto":
+        return "auto"
     try:
         if isinstance(value, bool):
             raise TypeError
         size = float(value)
     except (TypeError, ValueError):
         raise InputError(f"{name} is {value!r:.80}; expected auto or a number above 0.") from None
-    positive(**{name: size})
-    return size
+    return positive(name, size)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

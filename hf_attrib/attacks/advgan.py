@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -12,8 +12,8 @@ from torch import Tensor
 from hf_attrib.attacks.base import Attack, GoesOn
 from hf_attrib.attacks.climb import RADII, Climb, Objective, Walk
 from hf_attrib.errors import InputError
-from hf_attrib.field import Rows
-from hf_attrib.hyperparameters import number
+from hf_attrib.field import Cost
+from hf_attrib.hyperparameters import hyperparameter, number_or_auto
 
 __all__ = ["AdvGAN"]
 
@@ -41,12 +41,11 @@ class AdvGAN(Attack, name="advgan"):
     """
 
     fewest: ClassVar[int | None] = 0
-    generator: Callable[[Tensor], Tensor] | None = field(
-        default=None,
-        metadata={"help": "Trained generator, a function; given in Python only.", "flag": False},
+    generator: Callable[[Tensor], Tensor] | None = hyperparameter(
+        None, "Trained generator, a function; given in Python only.", flag=False
     )
-    eps: float | str = field(
-        default="auto", metadata={"help": "Radius in embedding scales, or auto."}
+    eps: float | str = hyperparameter(
+        "auto", "Radius in embedding scales, or auto.", number_or_auto
     )
 
     def __post_init__(self) -> None:
@@ -56,20 +55,19 @@ class AdvGAN(Attack, name="advgan"):
                 "expected a function from embeddings [N, D] to changes [N, D]. Give it in Python, "
                 "as AdvGAN(generator=...); the command line cannot."
             )
-        if self.eps != "auto":
-            object.__setattr__(self, "eps", number(eps=self.eps))
+        super().__post_init__()
 
     def __str__(self) -> str:
         made = getattr(self.generator, "__name__", type(self.generator).__name__)
         return f"{self.name}(generator={made}, eps={self.eps})"
 
-    def rows(self, walkers: int | None) -> Rows:
-        """Return the rows of finding a radius; the generator runs no rows of the model."""
+    def cost(self, walkers: int | None) -> Cost:
+        """Return the cost of finding a radius; the generator runs no rows of the model."""
         if self.eps != "auto":
-            return Rows()
+            return Cost()
         if walkers is None:
-            return Rows(values=len(RADII), joint=1)
-        return Rows(own_values=len(RADII), own=1).times(walkers)
+            return Cost(values=len(RADII), joint=1)
+        return Cost(own_values=len(RADII), own=1).times(walkers)
 
     def segments(self) -> int:
         """Return how many segments a walk has."""

@@ -4,31 +4,39 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
 
 from hf_attrib.attacks.climb import RADII, Climb, Objective, Walk
-from hf_attrib.field import Rows
-from hf_attrib.hyperparameters import Registry, at_least, number, positive, written
+from hf_attrib.field import Cost
+from hf_attrib.hyperparameters import (
+    Hyperparameters,
+    Registry,
+    at_least,
+    hyperparameter,
+    number_or_auto,
+    positive,
+)
 
 __all__ = ["Attack", "GoesOn", "UpdateRule", "Walk", "attack", "attacks", "held_attack"]
 
 #: Maps points [B, W, N, D] to which walkers go on, [B, W] bool.
 GoesOn: TypeAlias = Callable[[Tensor], Tensor]
 
+_ATTACKS: Registry[Attack] = Registry("attack")
+
 
 @dataclass(frozen=True)
-class Attack(ABC):
+class Attack(Hyperparameters, ABC):
     """An attack: a frozen dataclass of hyperparameters that finds a walk.
 
-    Subclasses that can be used give their registered name as a class argument, and fields whose
-    ``help`` metadata becomes the command line's.
+    Subclasses that can be used give their registered name as a class argument.
     """
 
-    name: ClassVar[str]
+    registry: ClassVar[Registry[Any]] = _ATTACKS
     #: Whether the walk depends on a field ``seed``.
     stochastic: ClassVar[bool] = False
     #: Whether it depends on the reference input x' of the question.
@@ -37,15 +45,6 @@ class Attack(ABC):
     implementation_invariant: ClassVar[bool] = True
     #: Segments of the shortest walk, 0 where it may stay at x; ``None`` if all are as long.
     fewest: ClassVar[int | None] = None
-
-    def __init_subclass__(cls, *, name: str | None = None) -> None:
-        super().__init_subclass__()
-        cls.name = name or cls.__name__
-        if name is not None:
-            _ATTACKS.add(name, cls)
-
-    def __str__(self) -> str:
-        return written(self, self.name)
 
     @abstractmethod
     def walk(self, objective: Objective, x: Tensor, goes_on: GoesOn | None = None) -> Walk:
@@ -58,8 +57,8 @@ class Attack(ABC):
         """
 
     @abstractmethod
-    def rows(self, walkers: int | None) -> Rows:
-        """Return the rows of walks that do not stop.
+    def cost(self, walkers: int | None) -> Cost:
+        """Return the cost of walks that do not stop.
 
         Args:
             walkers: how many targets have one each; ``None`` where they share one.
@@ -102,20 +101,13 @@ class UpdateRule(Attack):
     #: By how much all steps together outrun the radius, unless the length of a step is given.
     outrun: ClassVar[float] = 1.25
 
-    eps: float | str = field(
-        default="auto", metadata={"help": "Radius in embedding scales, or auto."}
+    eps: float | str = hyperparameter(
+        "auto", "Radius in embedding scales, or auto.", number_or_auto
     )
-    steps: int = field(default=10, metadata={"help": "Steps of the walk."})
-    step: float | None = field(
-        default=None, metadata={"help": "Length of a step in embedding scales; or 1.25 eps/steps."}
+    steps: int = hyperparameter(10, "Steps of the walk.", at_least(1))
+    step: float | None = hyperparameter(
+        None, "Length of a step in embedding scales; or 1.25 eps/steps.", positive
     )
-
-    def __post_init__(self) -> None:
-        at_least(1, steps=self.steps)
-        if self.eps != "auto":
-            object.__setattr__(self, "eps", number(eps=self.eps))
-        if self.step is not None:
-            positive(step=self.step)
 
     @abstractmethod
     def directions(self, climb: Climb) -> Iterator[Tensor]:
@@ -125,13 +117,13 @@ class UpdateRule(Attack):
             climb: the gradient of J, where the walk is, its radius, and random numbers.
         """
 
-    def rows(self, walkers: int | None) -> Rows:
-        """Return the rows of walks that do not stop."""
+    def cost(self, walkers: int | None) -> Cost:
+        """Return the cost of walks that do not stop."""
         auto = self.eps == "auto"
         values, gradients = auto * len(RADII), auto + self.steps * self.samples()
         if walkers is None:
-            return Rows(values=values, joint=gradients)
-        return Rows(own_values=values, own=gradients).times(walkers)
+            return Cost(values=values, joint=gradients)
+        return Cost(own_values=values, own=gradients).times(walkers)
 
     def segments(self) -> int:
         """Return how many segments a walk has that does not stop."""
@@ -163,9 +155,6 @@ class UpdateRule(Attack):
             points.append(climb.here)
             climb.field.progress(done, self.steps)
         return points
-
-
-_ATTACKS: Registry[Attack] = Registry("attack")
 
 
 def attacks() -> Mapping[str, type[Attack]]:

@@ -69,7 +69,7 @@ class Walk:
     Args:
         points: x first, [S + 1, B, W, N, D]; walkers that stopped stand still.
         eps: radius of each walker in embedding scales, [B, W].
-        step: length of a step, likewise.
+        step: length of a step in embedding scales, [B, W].
     """
 
     points: Tensor
@@ -92,7 +92,7 @@ class Climb:
         here: the present point, [B, W, N, D].
         scale: of the embeddings, [N, 1]: the length that radii are given in.
         eps: radius of each walker, in embedding scales, [B, W, 1, 1].
-        step: length of a step, likewise.
+        step: length of a step, in embedding scales, [B, W, 1, 1].
         ball: where the walk may go.
         momentum: what a rule has accumulated, [..., B, W, N, D].
         pace: share of a step's length that each coordinate takes, broadcastable to it.
@@ -161,7 +161,7 @@ class Climb:
         return self._drawn(torch.randn, *stream) * self.scale
 
     def uniform(self, *stream: Any) -> Tensor:
-        """Return noise between -1 and 1 embedding scales, likewise."""
+        """Return noise between -1 and 1 embedding scales, [B, 1, N, D], where inputs move."""
         return (2 * self._drawn(torch.rand, *stream) - self.moves) * self.scale
 
     def shares(self, *stream: Any, width: int | None = None) -> Tensor:
@@ -205,7 +205,7 @@ def sizes(field: Field, eps: Tensor, step: Tensor) -> dict[str, Tensor]:
     Args:
         field: whose inputs moved.
         eps: radius of each walker in embedding scales, [B, W].
-        step: length of a step, likewise.
+        step: length of a step in embedding scales, [B, W].
     """
     every = field.sequences, field.targets
     moves = field.movable.cpu().double()

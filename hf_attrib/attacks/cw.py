@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
 
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from hf_attrib.attacks.base import Attack, GoesOn
 from hf_attrib.attacks.climb import Climb, Objective, Walk
-from hf_attrib.field import Rows
-from hf_attrib.hyperparameters import at_least, not_negative, positive
+from hf_attrib.field import Cost
+from hf_attrib.hyperparameters import at_least, hyperparameter, not_negative, positive
 from hf_attrib.targets import TARGETS, Target
 
 __all__ = ["CarliniWagner"]
@@ -49,21 +49,16 @@ class CarliniWagner(Attack, name="cw"):
     """
 
     fewest: ClassVar[int | None] = 0
-    steps: int = field(default=50, metadata={"help": "Steps of Adam."})
-    rate: float = field(default=0.02, metadata={"help": "Its rate, in embedding scales."})
-    weight: float = field(default=1.0, metadata={"help": "Weight of the margin."})
-    kappa: float = field(default=0.0, metadata={"help": "Lead of another token to reach."})
+    steps: int = hyperparameter(50, "Steps of Adam.", at_least(1))
+    rate: float = hyperparameter(0.02, "Its rate, in embedding scales.", positive)
+    weight: float = hyperparameter(1.0, "Weight of the margin.", positive)
+    kappa: float = hyperparameter(0.0, "Lead of another token to reach.", not_negative)
 
-    def __post_init__(self) -> None:
-        at_least(1, steps=self.steps)
-        positive(rate=self.rate, weight=self.weight)
-        not_negative(kappa=self.kappa)
-
-    def rows(self, walkers: int | None) -> Rows:
-        """Return the rows of a search."""
+    def cost(self, walkers: int | None) -> Cost:
+        """Return the cost of a search."""
         if walkers is None:
-            return Rows(values=1, joint=self.steps)
-        return Rows(own_values=1, own=self.steps).times(walkers)
+            return Cost(values=1, joint=self.steps)
+        return Cost(own_values=1, own=self.steps).times(walkers)
 
     def segments(self) -> int:
         """Return how many segments a walk has."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from typing import ClassVar
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hf_attrib.attacks.climb import Climb
 from hf_attrib.attacks.momentum import MomentumRule
-from hf_attrib.hyperparameters import at_least, share
+from hf_attrib.hyperparameters import at_least, hyperparameter, share
 from hf_attrib.integration import generator
 
 __all__ = ["DIM"]
@@ -42,14 +42,9 @@ class DIM(MomentumRule, name="dim"):
 
     stochastic: ClassVar[bool] = True
     uses_reference: ClassVar[bool] = True
-    diverse: float = field(default=0.5, metadata={"help": "Probability of a diverse step."})
-    dropout: float = field(default=0.1, metadata={"help": "Share that is replaced by x'."})
-    seed: int = field(default=0, metadata={"help": "Seed of all random numbers."})
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        share(diverse=self.diverse, dropout=self.dropout)
-        at_least(0, seed=self.seed)
+    diverse: float = hyperparameter(0.5, "Probability of a diverse step.", share)
+    dropout: float = hyperparameter(0.1, "Share that is replaced by x'.", share)
+    seed: int = hyperparameter(0, "Seed of all random numbers.", at_least(0))
 
     def gradients(self, climb: Climb) -> Iterator[Tensor]:
         """Yield gradients of diverse inputs."""

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from hf_attrib.attacks.base import UpdateRule
 from hf_attrib.attacks.climb import Climb
 from hf_attrib.errors import InputError
+from hf_attrib.hyperparameters import at_least, hyperparameter
 
 __all__ = ["FGSM"]
+
+
+def _one_step(name: str, value: Any) -> int:
+    steps: int = at_least(1)(name, value)
+    if steps != 1:
+        raise InputError(f"fgsm takes one step, but steps is {steps}; take bim for more.")
+    return steps
 
 
 @dataclass(frozen=True)
@@ -26,12 +35,7 @@ class FGSM(UpdateRule, name="fgsm"):
     Source: arXiv:1412.6572.
     """
 
-    steps: int = field(default=1, metadata={"help": "Steps of the walk."})
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.steps != 1:
-            raise InputError(f"fgsm takes one step, but steps is {self.steps}; take bim for more.")
+    steps: int = hyperparameter(1, "Steps of the walk.", _one_step)
 
     def directions(self, climb: Climb) -> Iterator[Tensor]:
         """Yield the gradient."""

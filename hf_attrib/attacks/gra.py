@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from typing import ClassVar
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hf_attrib.attacks.climb import Climb
 from hf_attrib.attacks.momentum import MomentumRule
-from hf_attrib.hyperparameters import at_least, positive
+from hf_attrib.hyperparameters import at_least, hyperparameter, positive
 
 __all__ = ["GRA"]
 
@@ -43,15 +43,9 @@ class GRA(MomentumRule, name="gra"):
     """
 
     stochastic: ClassVar[bool] = True
-    copies: int = field(default=20, metadata={"help": "Copies of the input at each step."})
-    reach: float = field(default=3.5, metadata={"help": "Noise of copies, in radii."})
-    seed: int = field(default=0, metadata={"help": "Seed of all random numbers."})
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least(1, copies=self.copies)
-        positive(reach=self.reach)
-        at_least(0, seed=self.seed)
+    copies: int = hyperparameter(20, "Copies of the input at each step.", at_least(1))
+    reach: float = hyperparameter(3.5, "Noise of copies, in radii.", positive)
+    seed: int = hyperparameter(0, "Seed of all random numbers.", at_least(0))
 
     def samples(self) -> int:
         """Return at how many points the gradient of J is found for each step."""

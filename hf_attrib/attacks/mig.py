@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
 from hf_attrib.attacks.climb import Climb
 from hf_attrib.attacks.momentum import MomentumRule
-from hf_attrib.hyperparameters import at_least
+from hf_attrib.hyperparameters import at_least, hyperparameter
 from hf_attrib.integration import midpoint
 
 __all__ = ["MIG"]
@@ -35,11 +35,7 @@ class MIG(MomentumRule, name="mig"):
     """
 
     uses_reference: ClassVar[bool] = True
-    points: int = field(default=20, metadata={"help": "Points averaged over at each step."})
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least(1, points=self.points)
+    points: int = hyperparameter(20, "Points averaged over at each step.", at_least(1))
 
     def samples(self) -> int:
         """Return at how many points the gradient of J is found for each step."""

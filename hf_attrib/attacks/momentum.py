@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from hf_attrib.attacks.base import UpdateRule
 from hf_attrib.attacks.climb import Climb, mean_size
-from hf_attrib.hyperparameters import not_negative
+from hf_attrib.hyperparameters import hyperparameter, not_negative
 
 __all__ = ["MomentumRule"]
 
@@ -31,11 +31,7 @@ class MomentumRule(UpdateRule):
         InputError: a field is out of range.
     """
 
-    decay: float = field(default=1.0, metadata={"help": "Share of the momentum that is kept."})
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        not_negative(decay=self.decay)
+    decay: float = hyperparameter(1.0, "Share of the momentum that is kept.", not_negative)
 
     @abstractmethod
     def gradients(self, climb: Climb) -> Iterator[Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -11,9 +11,9 @@ from torch import Tensor
 
 from hf_attrib.attacks.climb import Climb
 from hf_attrib.attacks.momentum import MomentumRule
-from hf_attrib.field import Rows
+from hf_attrib.field import Cost
 from hf_attrib.field.gradients import flattened
-from hf_attrib.hyperparameters import at_least
+from hf_attrib.hyperparameters import at_least, hyperparameter
 from hf_attrib.integration import midpoint
 
 __all__ = ["NAA"]
@@ -44,18 +44,14 @@ class NAA(MomentumRule, name="naa"):
 
     uses_reference: ClassVar[bool] = True
     implementation_invariant: ClassVar[bool] = False
-    points: int = field(default=30, metadata={"help": "Points averaged over for the weights."})
+    points: int = hyperparameter(30, "Points averaged over for the weights.", at_least(1))
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least(1, points=self.points)
-
-    def rows(self, walkers: int | None) -> Rows:
-        """Return the rows of walks that do not stop."""
-        weights = Rows(joint=self.points)
+    def cost(self, walkers: int | None) -> Cost:
+        """Return the cost of walks that do not stop."""
+        weights = Cost(joint=self.points)
         if walkers is not None:
-            weights = Rows(own=self.points).times(walkers)
-        return super().rows(walkers) + weights
+            weights = Cost(own=self.points).times(walkers)
+        return super().cost(walkers) + weights
 
     def gradients(self, climb: Climb) -> Iterator[Tensor]:
         """Yield gradients of the weighted states."""

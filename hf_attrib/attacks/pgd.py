@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from hf_attrib.attacks.base import GoesOn, UpdateRule
 from hf_attrib.attacks.climb import Climb, Objective, Walk
-from hf_attrib.field import Rows
-from hf_attrib.hyperparameters import at_least, one_of
+from hf_attrib.field import Cost
+from hf_attrib.hyperparameters import at_least, hyperparameter, one_of, positive
 from hf_attrib.integration import generator
 
 __all__ = ["PGD"]
@@ -47,18 +47,12 @@ class PGD(UpdateRule, name="pgd"):
     stochastic: ClassVar[bool] = True
     #: From one end of the ball to the other.
     outrun: ClassVar[float] = 2.5
-    step: float | None = field(
-        default=None, metadata={"help": "Length of a step in embedding scales; or 2.5 eps/steps."}
+    step: float | None = hyperparameter(
+        None, "Length of a step in embedding scales; or 2.5 eps/steps.", positive
     )
-    norm: str = field(default="linf", metadata={"help": f"Of the ball: {', '.join(_NORMS)}."})
-    restarts: int = field(default=1, metadata={"help": "Walks, of which the best is kept."})
-    seed: int = field(default=0, metadata={"help": "Seed of all random numbers."})
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        one_of(_NORMS, norm=self.norm)
-        at_least(1, restarts=self.restarts)
-        at_least(0, seed=self.seed)
+    norm: str = hyperparameter("linf", f"Of the ball: {', '.join(_NORMS)}.", one_of(_NORMS))
+    restarts: int = hyperparameter(1, "Walks, of which the best is kept.", at_least(1))
+    seed: int = hyperparameter(0, "Seed of all random numbers.", at_least(0))
 
     def euclidean(self) -> bool:
         """Return whether steps and ball are measured by the length of vectors."""
@@ -72,11 +66,11 @@ class PGD(UpdateRule, name="pgd"):
         """Return how many segments a walk has that does not stop."""
         return 1 + self.steps
 
-    def rows(self, walkers: int | None) -> Rows:
-        """Return the rows of walks that do not stop."""
+    def cost(self, walkers: int | None) -> Cost:
+        """Return the cost of walks that do not stop."""
         ends = self.restarts if self.restarts > 1 else 0
-        choice = Rows(values=ends) if walkers is None else Rows(own_values=ends).times(walkers)
-        return super().rows(walkers) + choice
+        choice = Cost(values=ends) if walkers is None else Cost(own_values=ends).times(walkers)
+        return super().cost(walkers) + choice
 
     def walk(self, objective: Objective, x: Tensor, goes_on: GoesOn | None = None) -> Walk:
         """Take K steps from each random point, and keep the best walk of each walker."""

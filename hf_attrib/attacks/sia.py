@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hf_attrib.attacks.climb import Climb
 from hf_attrib.attacks.momentum import MomentumRule
-from hf_attrib.hyperparameters import at_least
+from hf_attrib.hyperparameters import at_least, hyperparameter
 from hf_attrib.integration import generator
 
 __all__ = ["SIA"]
@@ -47,14 +47,9 @@ class SIA(MomentumRule, name="sia"):
 
     stochastic: ClassVar[bool] = True
     uses_reference: ClassVar[bool] = True
-    copies: int = field(default=20, metadata={"help": "Copies of the input at each step."})
-    blocks: int = field(default=3, metadata={"help": "Spans that are transformed apart."})
-    seed: int = field(default=0, metadata={"help": "Seed of all random numbers."})
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least(1, copies=self.copies, blocks=self.blocks)
-        at_least(0, seed=self.seed)
+    copies: int = hyperparameter(20, "Copies of the input at each step.", at_least(1))
+    blocks: int = hyperparameter(3, "Spans that are transformed apart.", at_least(1))
+    seed: int = hyperparameter(0, "Seed of all random numbers.", at_least(0))
 
     def samples(self) -> int:
         """Return at how many points the gradient of J is found for each step."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hf_attrib.attacks.climb import Climb
 from hf_attrib.attacks.momentum import MomentumRule
-from hf_attrib.hyperparameters import at_least
+from hf_attrib.hyperparameters import at_least, hyperparameter
 
 __all__ = ["SINIM"]
 
@@ -34,11 +34,7 @@ class SINIM(MomentumRule, name="sinim"):
     """
 
     uses_reference: ClassVar[bool] = True
-    copies: int = field(default=5, metadata={"help": "Copies of the input at each step."})
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least(1, copies=self.copies)
+    copies: int = hyperparameter(5, "Copies of the input at each step.", at_least(1))
 
     def samples(self) -> int:
         """Return at how many points the gradient of J is found for each step."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,12 +12,19 @@ from torch import Tensor
 from hf_attrib.attacks.climb import Climb
 from hf_attrib.attacks.momentum import MomentumRule
 from hf_attrib.errors import InputError
-from hf_attrib.hyperparameters import at_least
+from hf_attrib.hyperparameters import at_least, hyperparameter
 
 __all__ = ["TIM"]
 
 #: Standard deviations from the middle of the kernel to its end.
 _SPREAD = 3.0
+
+
+def _odd(name: str, value: Any) -> int:
+    length: int = at_least(3)(name, value)
+    if length % 2 == 0:
+        raise InputError(f"length is {length}; expected an odd number, as 3 or 5.")
+    return length
 
 
 @dataclass(frozen=True)
@@ -42,13 +50,7 @@ class TIM(MomentumRule, name="tim"):
     Source: arXiv:1904.02884.
     """
 
-    length: int = field(default=5, metadata={"help": "Tokens smoothed over, an odd number."})
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least(3, length=self.length)
-        if self.length % 2 == 0:
-            raise InputError(f"length is {self.length}; expected an odd number, as 3 or 5.")
+    length: int = hyperparameter(5, "Tokens smoothed over, an odd number.", _odd)
 
     def gradients(self, climb: Climb) -> Iterator[Tensor]:
         """Yield smoothed gradients."""

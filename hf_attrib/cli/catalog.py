@@ -60,7 +60,7 @@ def _table(kinds: Mapping[str, type[Any]], facts: Callable[[Any], _Facts]) -> Ta
 
 
 def _facts(kind: type[Method]) -> _Facts:
-    claims = kind.claims
+    claims = kind().claims
     yield "scores sum to", claims.identity or "nothing in particular"
     yield "signed", "yes" if claims.signed else "no"
     yield "stochastic", "yes" if claims.stochastic else "no"

@@ -13,6 +13,7 @@ from rich.markup import escape
 from typer.models import OptionInfo
 
 from hf_attrib.attacks import attacks
+from hf_attrib.hyperparameters import former_names
 from hf_attrib.methods import methods
 
 __all__ = ["flagged", "method_fields"]
@@ -86,7 +87,17 @@ def _method_parameters() -> list[inspect.Parameter]:
         kinds = {_kind(_kinds()[method], name) for method in by_method}
         kind = kinds.pop() if len(kinds) == 1 else str
         parameters.append(_parameter(name, info, kind | None))
-    return parameters
+    return [*parameters, *_former_parameters()]
+
+
+def _former_parameters() -> list[inspect.Parameter]:
+    """Return hidden flags for the names that fields had one release ago."""
+    found = {}
+    for kind in _kinds().values():
+        for old, new in former_names(kind).items():
+            info = typer.Option(None, hidden=True)
+            found[old] = _parameter(old, info, _kind(kind, new) | None)
+    return list(found.values())
 
 
 def _about(by_method: Mapping[str, Field[Any]]) -> str:

@@ -171,7 +171,7 @@ class QuestionOptions:
         if seed is not None and "seed" in known:
             given = {**given, "seed": seed}
         made = method_named(self.method, given)
-        if seed is None or "seed" in known or not made.promises().stochastic:
+        if seed is None or "seed" in known or not made.claims.stochastic:
             return made
         # The seed of a method that holds a stochastic one, unless that is written with its own.
         written = "".join(map(str, given.values())).replace(" ", "")

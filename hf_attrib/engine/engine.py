@@ -188,8 +188,8 @@ class Engine:
             ready.reference()
         need = self.memory.need(field, x, question.demand)
         inputs = int(ready.batch.movable.sum())
-        _, most = question.method.rows(field.targets, inputs)
-        least, _ = question.method.rows(1 if at_most else field.targets, inputs)
+        _, most = question.method.cost(field.targets, inputs)
+        least, _ = question.method.cost(1 if at_most else field.targets, inputs)
         passes, before = (1 if field.each.together else field.each.passes), meter.peak.total()
         linear = question.demand.linear
         return estimated(

@@ -15,7 +15,7 @@ from torch import Tensor
 from hf_attrib.engine.memory import Need, written
 from hf_attrib.engine.probe import heaviest_row, heaviest_row_along
 from hf_attrib.execution.rows import default_rows
-from hf_attrib.field import Field, Rows
+from hf_attrib.field import Cost, Field
 
 __all__ = ["Estimate", "Measured", "estimated"]
 
@@ -96,14 +96,14 @@ class Measured:
 
 
 class _Counts(NamedTuple):
-    """Rows of each kind, f(x) included."""
+    """Cost of each kind, f(x) included."""
 
     forward: int
     backward: int
     directional: int
 
 
-def estimated(measured: Measured, least: Rows, most: Rows, at_most: bool) -> Estimate:
+def estimated(measured: Measured, least: Cost, most: Cost, at_most: bool) -> Estimate:
     """Return what rows of a field would cost.
 
     Args:
@@ -152,7 +152,7 @@ def estimated(measured: Measured, least: Rows, most: Rows, at_most: bool) -> Est
     )
 
 
-def _counts(rows: Rows, least: Rows, measured: Measured, blocks: int, along: bool) -> _Counts:
+def _counts(rows: Cost, least: Cost, measured: Measured, blocks: int, along: bool) -> _Counts:
     """Return how many rows of each kind a method runs.
 
     Args:
@@ -166,7 +166,7 @@ def _counts(rows: Rows, least: Rows, measured: Measured, blocks: int, along: boo
     whole, single = rows.values + rows.joint, rows.own + rows.own_values
     forward = whole * measured.passes + rows.gradients * blocks + single
     backward = rows.joint + rows.own + (0 if along else rows.gradients * field.targets)
-    # Rows that ask for some targets take directions where these are fewer; never those for one,
+    # Cost that ask for some targets take directions where these are fewer; never those for one,
     # which a method that asks for rows of single targets has at least.
     directed = measured.linear and math.isfinite(field.direction_cost.linear)
     some = rows.own - least.own if directed else 0
@@ -174,7 +174,7 @@ def _counts(rows: Rows, least: Rows, measured: Measured, blocks: int, along: boo
     return _Counts(measured.spent + forward, backward, directional)
 
 
-def _counts_of_one_target(least: Rows, along: bool) -> _Counts:
+def _counts_of_one_target(least: Cost, along: bool) -> _Counts:
     """Return what is run at least where the answer may be one token."""
     # With one target there are no blocks, and pullbacks cost less than directions; with more,
     # directions may leave no pullbacks.

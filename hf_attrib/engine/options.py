@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any, TypedDict, TypeVar
 
 from hf_attrib.attacks import Attack, attacks
 from hf_attrib.baselines import BaselineLike
 from hf_attrib.errors import InputError
+from hf_attrib.hyperparameters import argument_names
 from hf_attrib.methods import Method, methods
 from hf_attrib.targets import Score
 from hf_attrib.text import Grouping, Ids
@@ -42,7 +42,7 @@ class MethodOptions(TypedDict, total=False):
     kappa: float
     kind: str
     length: int
-    max_points: int | None
+    max_nodes: int | None
     neighbours: int
     nodes: int
     noise: float
@@ -223,7 +223,7 @@ class RobustnessOptions(MethodOptions, GenerateOptions, total=False):
 def field_names() -> set[str]:
     """Return the hyperparameters of all methods and attacks, those of your own included."""
     kinds: list[Any] = [*methods().values(), *attacks().values()]
-    return {f.name for kind in kinds for f in fields(kind)}
+    return {name for kind in kinds for name in argument_names(kind)}
 
 
 def check_names(given: Mapping[str, Any], options: Any, call: str, model: Any) -> None:

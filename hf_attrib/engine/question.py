@@ -81,7 +81,7 @@ class Question:
             raise InputError(
                 f"movable is {self.movable!r}; expected 'content', 'all' or a flag for each token."
             )
-        if self.baseline is not None and self.method.promises().baseline is None:
+        if self.baseline is not None and self.method.claims.baseline is None:
             raise InputError(f"method {self.method.name} has no baseline; leave it out.")
 
     @classmethod
@@ -114,13 +114,13 @@ class Question:
     @property
     def joins(self) -> bool:
         """Whether each group is explained as one input, and not the sum of its tokens."""
-        return self.groups is not None and self.method.promises().additive
+        return self.groups is not None and self.method.claims.additive
 
     @property
     def demand(self) -> Demand:
         """What of the question decides over the memory of a row."""
         kind = self.target.name, self.contrast is None, self.spans is None
-        claims = self.method.promises()
+        claims = self.method.claims
         return Demand(kind, claims.whole_gradients, claims.additive)
 
     def recorded(self) -> dict[str, Any]:
@@ -172,7 +172,7 @@ class Question:
 
     def _baseline(self, tokenizer: Any) -> Baseline:
         """Return the baseline asked for, or the method's own."""
-        claims = self.method.promises()
+        claims = self.method.claims
         own = claims.baseline or "zero"  # which a method without one ignores
         baseline = parse(own if self.baseline is None else self.baseline, tokenizer)
         if baseline.distribution and not claims.many_references:
@@ -276,7 +276,7 @@ class Plan:
     @property
     def baseline_name(self) -> str | None:
         """What references are, in words; ``None`` if the method has none."""
-        named = self.question.method.promises().baseline is not None
+        named = self.question.method.claims.baseline is not None
         return self.baseline.name if named else None
 
     def part(self, start: int, stop: int) -> Plan:

@@ -52,7 +52,7 @@ def attributions(
         model: that was run.
         tokenizer: that names contrasts.
     """
-    plan, claims = ready.plan, ready.plan.question.method.promises()
+    plan, claims = ready.plan, ready.plan.question.method.claims
     method = plan.question.method
     run = Run(
         method=method.name,
@@ -63,7 +63,7 @@ def attributions(
         signed=claims.signed,
         identity=claims.identity,
         resolution=plan.question.target.resolution,
-        tolerance=getattr(method, "tolerance", None) or _TOLERANCE,
+        tolerance=method.tolerance or _TOLERANCE,
         **plan.question.recorded(),
         **provenance(model),
         seconds=ready.seconds(),
@@ -135,11 +135,11 @@ def _attribution(ready: ReadyBatch, found: Decomposition, index: int, run: Run) 
     columns = torch.arange(len(case.groups)) if question.joins else tokens
     scores = cut(found.scores)[:, columns]
     error, sum_error = found.standard_error, found.sum_standard_error
-    value = cut(ready.seen.value if found.value is None else found.value)
-    if found.reference is None:
+    value = cut(ready.seen.value if found.end_value is None else found.end_value)
+    if found.start_value is None:
         run, reference = _checked(run, scores, value), torch.full_like(value, torch.nan)
     else:
-        reference = cut(found.reference)
+        reference = cut(found.start_value)
         run = _checked(run, scores, value, reference)
     result = Attribution(
         scores=scores,

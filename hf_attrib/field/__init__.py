@@ -8,7 +8,7 @@ This folder is mathematics on tensors and knows no transformers.
 
 from hf_attrib.field.ablation import MODES
 from hf_attrib.field.base import Field, Path
-from hf_attrib.field.decomposition import Decomposition, Linearisation, Pushforward, Rows, Sample
+from hf_attrib.field.decomposition import Cost, Decomposition, Linearisation, Pushforward, Sample
 from hf_attrib.field.directions import NEVER, DirectionCost
 from hf_attrib.field.function import FunctionField
 from hf_attrib.field.gradients import Contraction, Query, dot
@@ -21,6 +21,7 @@ __all__ = [
     "MODES",
     "NEVER",
     "Contraction",
+    "Cost",
     "Decomposition",
     "DirectionCost",
     "Field",
@@ -31,7 +32,6 @@ __all__ = [
     "Path",
     "Pushforward",
     "Query",
-    "Rows",
     "Sample",
     "Space",
     "SpanField",

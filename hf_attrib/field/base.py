@@ -298,7 +298,7 @@ class Field(ABC):
     def gradients(self, query: Query, contract: Contraction = dot) -> tuple[Tensor, Tensor]:
         """Return F [R, C] and contracted gradients of rows, and count what was run.
 
-        Rows for which derivatives along groups of inputs cost less than pullbacks take those.
+        Cost for which derivatives along groups of inputs cost less than pullbacks take those.
 
         Args:
             query: what is asked for.

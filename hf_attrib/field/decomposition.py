@@ -8,7 +8,7 @@ from dataclasses import astuple, dataclass, field
 import torch
 from torch import Tensor
 
-__all__ = ["Decomposition", "Linearisation", "Pushforward", "Rows", "Sample"]
+__all__ = ["Cost", "Decomposition", "Linearisation", "Pushforward", "Sample"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,22 +29,22 @@ class Decomposition:
     r"""What a method returns: scores, and the value of F at the input they are relative to.
 
     Methods that claim completeness promise
-    :math:`\sum_n \mathrm{scores}_{b,t,n} = F_{b,t}(x) - \mathrm{reference}_{b,t}`.
+    :math:`\sum_n \mathrm{scores}_{b,t,n} = F_{b,t}(x) - \mathrm{start\_value}_{b,t}`.
 
     Args:
         scores: [B, T, N].
-        reference: F at the reference input, [B, T], or ``None`` if the method has none.
-        value: what stands for F(x) in the sum, [B, T], where it is not F(x) itself.
+        start_value: F at the start of the path, [B, T], or ``None`` if the method has none.
+        end_value: F at its end, [B, T], where that is not F(x) itself.
         standard_error: of each score, [B, T, N], where the method draws samples.
-        sum_standard_error: of the sum's distance from what it claims, [B, T], likewise.
+        sum_standard_error: of the sum's distance from what it claims, [B, T], where it does, too.
         bound: on the summed error of a target's scores, [B, T], where the method knows one.
         sizes: lengths of the walk that was taken, by name, [B, T] each, where there was one.
         notes: reservations, and which targets each is about, [B, T] bool, on the CPU.
     """
 
     scores: Tensor
-    reference: Tensor | None
-    value: Tensor | None = None
+    start_value: Tensor | None
+    end_value: Tensor | None = None
     standard_error: Tensor | None = None
     sum_standard_error: Tensor | None = None
     bound: Tensor | None = None
@@ -53,15 +53,15 @@ class Decomposition:
 
     @classmethod
     def mean(cls, parts: Sequence[Decomposition]) -> Decomposition:
-        """Return the mean of decompositions that have references, such as along several walks.
+        """Return the mean of decompositions that have starts, such as along several walks.
 
         A reservation is about the targets that it is about in all of them.
         """
-        references = [part.reference for part in parts if part.reference is not None]
+        starts = [part.start_value for part in parts if part.start_value is not None]
         bounds = [part.bound for part in parts if part.bound is not None]
         return cls(
             torch.stack([part.scores for part in parts]).mean(0),
-            torch.stack(references).mean(0),
+            torch.stack(starts).mean(0),
             bound=torch.stack(bounds).mean(0) if bounds else None,
             sizes={k: torch.stack([p.sizes[k] for p in parts]).mean(0) for k in parts[0].sizes},
             notes={k: torch.stack([p.notes[k] for p in parts]).all(0) for k in parts[0].notes},
@@ -97,7 +97,7 @@ class Pushforward:
 
 
 @dataclass(frozen=True)
-class Rows:
+class Cost:
     """How many inputs a method runs for one sequence, x itself aside.
 
     Args:
@@ -114,13 +114,13 @@ class Rows:
     joint: int = 0
     own_values: int = 0
 
-    def exactly(self) -> tuple[Rows, Rows]:
+    def exactly(self) -> tuple[Cost, Cost]:
         """Return these as the least and the most."""
         return self, self
 
-    def __add__(self, other: Rows) -> Rows:
-        return Rows(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
-    def times(self, count: int) -> Rows:
-        """Return the rows of so many runs."""
-        return Rows(*(count * kind for kind in astuple(self)))
+    def times(self, count: int) -> Cost:
+        """Return the cost of so many runs."""
+        return Cost(*(count * kind for kind in astuple(self)))

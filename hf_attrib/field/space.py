@@ -17,7 +17,7 @@ from hf_attrib.errors import InputError
 
 __all__ = ["Space", "Table"]
 
-#: Rows of a table looked up at once.
+#: Cost of a table looked up at once.
 _ROWS = 8192
 
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hf_attrib.field import Decomposition, Field, Path, Rows
+from hf_attrib.field import Cost, Decomposition, Field, Path
 from hf_attrib.integration.mesh import Mesh, Nodes, stencils
 from hf_attrib.integration.residuals import Residuals
 
@@ -65,21 +65,21 @@ class Budget:
 
     Args:
         tolerance: relative error to reach.
-        points: gradients to spend on each target, at most.
+        nodes: gradients to spend on each target, at most.
     """
 
     tolerance: float
-    points: int
+    nodes: int
 
-    def rows(self, targets: int) -> tuple[Rows, Rows]:
+    def cost(self, targets: int) -> tuple[Cost, Cost]:
         """Return what a path of one piece runs, one for all targets.
 
         At least the first nodes; at most all, none of them shared.
         """
         first = first_nodes()
         # Where the path sets out from rest, the first node needs no gradient.
-        least = Rows(values=1, gradients=first - 1)
-        return least, Rows(gradients=first, own=targets * (self.points - first))
+        least = Cost(values=1, gradients=first - 1)
+        return least, Cost(gradients=first, own=targets * (self.nodes - first))
 
 
 def integrate(field: Field, pieces: Sequence[Path], budget: Budget) -> Decomposition:
@@ -151,7 +151,7 @@ def _halved(mesh: Mesh, nodes: Nodes, residuals: Residuals, budget: Budget) -> M
     chosen = order[(left > _SPARE * limit) & (worst > 0) & long].tolist()
     while chosen:
         halved = mesh.halved(chosen)
-        if len(halved) <= budget.points:
+        if len(halved) <= budget.nodes:
             return halved
         chosen = chosen[: len(chosen) // 2]
     return None

@@ -116,10 +116,10 @@ class Average:
         self._sizes.append(sample.sizes)
         for note, about in sample.notes.items():
             self._notes[note] = self._notes.get(note, torch.zeros_like(about)) | about
-        if sample.reference is not None:
-            self._references.append(sample.reference)
-        if sample.value is not None:
-            self._values.append(sample.value)
+        if sample.start_value is not None:
+            self._references.append(sample.start_value)
+        if sample.end_value is not None:
+            self._values.append(sample.end_value)
 
     def result(self) -> Decomposition:
         """Return the mean; its sum has an error where each sample's sum has an identity."""
@@ -136,7 +136,7 @@ class Average:
         residual.add(sums - (values - references))
         return replace(
             alone,
-            reference=references.mean(0),
-            value=values.mean(0) if self._values else None,
+            start_value=references.mean(0),
+            end_value=values.mean(0) if self._values else None,
             sum_standard_error=residual.standard_error,
         )

@@ -14,7 +14,7 @@ from hf_attrib.methods.adversarial.la import LA
 from hf_attrib.methods.adversarial.mfaba import MFABA
 from hf_attrib.methods.average.baseline_average import BaselineAverage
 from hf_attrib.methods.average.noise_average import NoiseAverage
-from hf_attrib.methods.base import AXIOMS, Claims, Method, method, methods
+from hf_attrib.methods.base import AXIOMS, Claims, Cost, Method, method, methods
 from hf_attrib.methods.gradient.input_x_gradient import InputXGradient
 from hf_attrib.methods.gradient.saliency import Saliency
 from hf_attrib.methods.gradient.smooth_grad import SmoothGrad
@@ -39,6 +39,7 @@ __all__ = [
     "AttEXplore",
     "BaselineAverage",
     "Claims",
+    "Cost",
     "DiscretizedIG",
     "ExpectedGradients",
     "Fundamental",

@@ -1,4 +1,4 @@
-"""What an attribution method is, and what it promises."""
+"""What an attribution method is, and what it claims."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch import Tensor
 
 from hf_attrib.attacks import attack, attacks
 from hf_attrib.errors import InputError
-from hf_attrib.field import Decomposition, Field, Rows
-from hf_attrib.hyperparameters import Registry, written
+from hf_attrib.field import Cost, Decomposition, Field
+from hf_attrib.hyperparameters import Hyperparameters, Registry, renamed
 from hf_attrib.integration import derived
 
 __all__ = [
     "AXIOMS",
     "Claims",
+    "Cost",
     "Method",
-    "Rows",
     "held",
     "method",
     "methods",
@@ -45,13 +45,13 @@ class Claims:
     """What a method's scores mean.
 
     Args:
-        signed: whether a negative score means "argues against the token".
-        identity: what the scores of a target sum to, or ``None``.
-        stochastic: whether scores depend on a seed, and come with standard errors.
         cost: rows of a result with T targets, K path nodes, S samples and N inputs that move,
             f(x) included.
         axioms: those of :data:`AXIOMS` that hold; where scores are means over drawn inputs,
             completeness and sensitivity hold in the mean.
+        identity: what the scores of a target sum to, or ``None``.
+        signed: whether a negative score means "argues against the token".
+        stochastic: whether scores depend on a seed, and come with standard errors.
         many_references: whether the method draws references from a distribution.
         baseline: the reference when the caller names none; ``None`` if the method takes none.
         additive: whether each input's score is linear in its products of gradient and velocity, so
@@ -60,11 +60,11 @@ class Claims:
             those of the rows that run aside; 0 where gradients are contracted at once.
     """
 
-    signed: bool
-    identity: str | None
-    stochastic: bool
     cost: str
     axioms: frozenset[str]
+    identity: str | None = None
+    signed: bool = True
+    stochastic: bool = False
     many_references: bool = False
     baseline: str | None = "mean"
     additive: bool = False
@@ -87,6 +87,17 @@ class Claims:
         drawn = self.stochastic and "E f" in identity
         return "in the mean" if drawn and axiom in ("completeness", "sensitivity") else "yes"
 
+    def cost_of_samples(self, more: str) -> str:
+        """Return the cost of a method that runs this one S times.
+
+        Args:
+            more: forward rows on top of these, as " + 1".
+        """
+        forward, found, backward = self.cost.partition(";")[0].partition(" forward rows, ")
+        if not found:
+            return f"S times: {self.cost}"
+        return f"S * ({forward}){more} forward rows, S * {backward}"
+
     def over_noise(self, cost: str) -> Claims:
         """Return what holds for means over noisy inputs.
 
@@ -103,30 +114,30 @@ class Claims:
         )
 
 
+_METHODS: Registry[Method] = Registry("method")
+
+
 @dataclass(frozen=True)
-class Method(ABC):
+class Method(Hyperparameters, ABC):
     """An attribution method: a frozen dataclass of hyperparameters, called on a field.
 
-    Subclasses that can be used give their registered name as a class argument, and fields whose
-    ``help`` metadata becomes the command line's. A method reduces over the last two axes (N, D)
-    only, so that batches and targets come for free.
+    Subclasses that can be used give their registered name as a class argument. A method reduces
+    over the last two axes (N, D) only, so that batches and targets come for free.
     """
 
-    name: ClassVar[str]
-    claims: ClassVar[Claims]
+    registry: ClassVar[Registry[Any]] = _METHODS
+    #: What holds whatever the hyperparameters are; where they decide, ``claims`` is overridden.
+    CLAIMS: ClassVar[Claims]
 
-    def __init_subclass__(cls, *, name: str | None = None) -> None:
-        super().__init_subclass__()
-        cls.name = name or cls.__name__
-        if name is not None:
-            _METHODS.add(name, cls)
+    @property
+    def claims(self) -> Claims:
+        """What this very method claims; one that holds another method asks that one."""
+        return self.CLAIMS
 
-    def __str__(self) -> str:
-        return written(self, self.name)
-
-    def promises(self) -> Claims:
-        """Return what this very method claims; a method that holds another asks that one."""
-        return self.claims
+    @property
+    def tolerance(self) -> float | None:
+        """Relative error that the method is to reach, or ``None`` if it has no such aim."""
+        return None
 
     def reseeded(self, seed: int) -> Method:
         """Return the same method, which is stochastic, with random numbers of its own.
@@ -136,7 +147,7 @@ class Method(ABC):
         """
         return replace(self, **{"seed": seed})
 
-    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+    def cost(self, targets: int, inputs: int) -> tuple[Cost, Cost]:
         """Return what the method runs at least, and at most.
 
         Args:
@@ -148,7 +159,7 @@ class Method(ABC):
         """
         raise InputError(
             f"method {self.name} does not say how many rows it runs, so its cost cannot be "
-            "estimated; give its class a method rows(targets, inputs)."
+            "estimated; give its class a method cost(targets, inputs)."
         )
 
     @abstractmethod
@@ -163,9 +174,6 @@ class Method(ABC):
         Returns:
             scores [B, T, N] and F at the reference [B, T].
         """
-
-
-_METHODS: Registry[Method] = Registry("method")
 
 
 def methods() -> Mapping[str, type[Method]]:
@@ -190,8 +198,9 @@ def method(name: str, arguments: Mapping[str, Any]) -> Method:
         return _METHODS.make(name, arguments)
     own = {f.name for f in fields(attacks()[name])}
     update = attack(name, {k: v for k, v in arguments.items() if k in own})
-    others = {k: v for k, v in arguments.items() if k not in own}
-    known = {f.name for f in fields(methods()["fundamental"])} - {"update"}
+    kind = methods()["fundamental"]
+    others = renamed(kind, {k: v for k, v in arguments.items() if k not in own})
+    known = {f.name for f in fields(kind)} - {"update"}
     if foreign := sorted(set(others) - known):
         raise InputError(
             f"method {name} has no field {', '.join(foreign)}; it has "
@@ -217,6 +226,6 @@ def held(inner: str | Method) -> Method:
 
 def of_sample(inner: Method, seed: int, sample: int) -> Method:
     """Return a held method with random numbers of its own for one sample of its wrapper."""
-    if not inner.promises().stochastic:
+    if not inner.claims.stochastic:
         return inner
     return inner.reseeded(derived(seed, inner.name, sample))

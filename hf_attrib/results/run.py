@@ -84,11 +84,13 @@ class Run:
         if "steps=" in str(given.get("inner", "")):
             # What the inner method misses, no samples mend.
             return "Raise the steps of inner, or samples."
-        if given.get("max_points") and given.get("rule") not in (None, "adaptive"):
+        # Results that were saved before it was renamed have max_points.
+        given = {"max_nodes": given.get("max_points"), **given}
+        if given.get("max_nodes") and given.get("rule") not in (None, "adaptive"):
             return "Take rule='adaptive'."
-        names = ("samples", "steps", "max_points", "nodes")
+        names = ("samples", "steps", "max_nodes", "nodes")
         field = next((n for n in names if given.get(n) is not None), None)
-        if field == "max_points" and self.half_precision:
+        if field == "max_nodes" and self.half_precision:
             # Nodes are spent only as long as rounding lets them mend something.
-            return "Load the model in float32, or raise max_points."
+            return "Load the model in float32, or raise max_nodes."
         return field and f"Raise {field}."

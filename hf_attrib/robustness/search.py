@@ -69,8 +69,8 @@ class RadiusSearch:
     bisections: int = 6
 
     def __post_init__(self) -> None:
-        positive(eps=self.eps)
-        at_least(0, bisections=self.bisections)
+        positive("eps", self.eps)
+        at_least(0)("bisections", self.bisections)
         own = getattr(self.attack, "eps", "auto")
         if own != "auto":
             raise InputError(

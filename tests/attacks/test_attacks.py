@@ -29,7 +29,7 @@ def walk(name, problem=LINEAR, each=False, **fields):
 
 
 def scores(update, problem=LINEAR, **fields):
-    return Fundamental(update, tolerance=1e-8, max_points=4000, **fields)(
+    return Fundamental(update, tolerance=1e-8, max_nodes=4000, **fields)(
         problem.field(), problem.x, problem.baseline
     )
 
@@ -81,7 +81,7 @@ def test_fundamental_equals_a_slow_loop(problem, objective):
     for target in range(found.scores.shape[1]):
         expected = bim(Case(problem, target), objective == "shared", 4, 0.5)
         torch.testing.assert_close(found.scores[0, target], expected, rtol=1e-7, atol=1e-7)
-    change = problem.function(problem.x[0]) - found.reference
+    change = problem.function(problem.x[0]) - found.start_value
     torch.testing.assert_close(found.scores.sum(-1), change, rtol=1e-7, atol=1e-7)
 
 
@@ -91,7 +91,7 @@ def test_fixed_rules_converge_at_their_order(rule):
     for steps in (8, 16):
         made = Fundamental(f"bim(eps=1.0,steps={steps},step={1.0 / steps})", rule=rule)
         found = made(problem.field(), problem.x, problem.baseline)
-        change = problem.function(problem.x[0]) - found.reference
+        change = problem.function(problem.x[0]) - found.start_value
         errors.append(float((found.scores.sum(-1) - change).abs().max()))
     order = {"left": 1, "midpoint": 2, "trapezoid": 2, "simpson": 4, "gauss_legendre": 5.5}[rule]
     assert errors[1] < errors[0] / 2 ** (order - 0.7) or errors[1] < 1e-9
@@ -195,7 +195,7 @@ def test_a_method_that_averages_may_hold_an_attack_by_name():
     assert made.inner == Fundamental("bim(steps=2,eps=0.5)")
     found = made(problem.field(), problem.x, problem.baseline)
     torch.testing.assert_close(
-        found.scores.sum(-1), found.value - found.reference, rtol=1e-2, atol=1e-3
+        found.scores.sum(-1), found.end_value - found.start_value, rtol=1e-2, atol=1e-3
     )
 
 

@@ -165,5 +165,5 @@ def test_naa_refuses_states_that_are_not_by_row():
 
 def test_naa_refuses_functions_without_a_layer():
     field = FunctionField(PROBLEMS[0].function, targets=2, positions=4, space=PROBLEMS[0].space())
-    with pytest.raises(InputError, match="FunctionField has no hidden layer"):
+    with pytest.raises(InputError, match="a plain function has no hidden layer"):
         attack("naa", {"eps": 0.5}).walk(Objective.shared(field), PROBLEMS[0].x)

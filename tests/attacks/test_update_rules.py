@@ -132,12 +132,12 @@ def test_bad_fields_are_refused(written, message):
 
 
 def test_what_depends_on_a_reference_names_one():
-    assert Fundamental("mig").promises().baseline == "mean"
-    assert Fundamental("bim").promises().baseline is None
+    assert Fundamental("mig").claims.baseline == "mean"
+    assert Fundamental("bim").claims.baseline is None
     held = [
-        Fundamental(update, objective=objective).promises().whole_gradients
+        Fundamental(update, objective=objective).claims.whole_gradients
         for objective, update in (("shared", "ssa"), ("per_token", "bim"), ("per_token", "ssa"))
     ]
     assert held[0] == 0
     assert held[2] - held[1] == 2 * 19  # points and gradients of the other copies
-    assert Fundamental("mig(steps=3)").promises().cost.startswith("64 forward, 61 backward")
+    assert Fundamental("mig(steps=3)").claims.cost.startswith("64 forward, 61 backward")

@@ -39,7 +39,7 @@ def test_pgd_ends_at_the_same_corner_of_a_linear_function():
 def test_any_walk_on_an_additive_function(name):
     """Whatever the path is, each input gets its own change."""
     problem = Problem("additive", additive, SMOOTH.x, SMOOTH.baseline)
-    made = Fundamental(attack(name, {"eps": 0.5}), tolerance=1e-8, max_points=4000)
+    made = Fundamental(attack(name, {"eps": 0.5}), tolerance=1e-8, max_nodes=4000)
     found = made(problem.field(), problem.x, problem.drawn(0, 0)).scores[0, 0]
     end = walk(attack(name, {"eps": 0.5}), problem).points[-1, 0, 0]
     torch.testing.assert_close(found, phi(problem.x[0, 0]) - phi(end))
@@ -50,7 +50,7 @@ def test_any_direction_adds_up_within_the_tolerance(name):
     made = Fundamental(attack(name, {"eps": 1.0}))
     for problem in PROBLEMS[1:]:
         found = made(problem.field(), problem.x, problem.baseline)
-        change = problem.function(problem.x[0]) - found.reference
+        change = problem.function(problem.x[0]) - found.start_value
         gap = (found.scores.sum(-1) - change).abs() / change.abs()
         assert float(gap.max()) <= 0.02
 

@@ -171,3 +171,15 @@ def test_bugs_are_not_hidden(monkeypatch):
     monkeypatch.setattr("hf_attrib.cli.commands.load_model", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         main(["explain", PROMPT])
+
+
+def test_a_flag_that_was_renamed_is_taken_but_not_shown(run):
+    assert "--max-points" not in run("explain", "--help")[1]
+    asked = ("explain", "Ada's key is red.", "--response", " blue", "--json", "-")
+    with pytest.warns(
+        FutureWarning, match="max_points of integrated_gradients is called max_nodes"
+    ):
+        before = json.loads(run(*asked, "--max-points", 17)[1])
+    now = json.loads(run(*asked, "--max-nodes", 17)[1])
+    assert before["run"]["method_fields"] == now["run"]["method_fields"]
+    assert now["run"]["method_fields"]["max_nodes"] == 17

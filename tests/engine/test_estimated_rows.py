@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 
 def every(name):
     method = quick(name)
-    return {"method": method, "baseline": "mean" if method.promises().baseline else None}
+    return {"method": method, "baseline": "mean" if method.claims.baseline else None}
 
 
 @pytest.mark.parametrize("family", ["gpt2", "t5"])
@@ -66,10 +66,10 @@ def test_rows_of_the_adaptive_rule_are_within_the_estimate(family):
     for options in (
         {"tolerance": 0.9},
         {"baseline": "zero", "tolerance": 0.9},
-        {"tolerance": 1e-5, "max_points": 25},
+        {"tolerance": 1e-5, "max_nodes": 25},
     ):
         assert_within(explainer, **GIVEN, **options)
-    assert_within(explainer, **long, max_points=21, baseline="zero")
+    assert_within(explainer, **long, max_nodes=21, baseline="zero")
     assert_within(explainer, **long, steps=3, exact=True)
     assert_within(explainer, **long, method="saliency", exact=True)
     late = {"input_ids": tiny.ids(30), "movable": [False] * 25 + [True] * 5}  # a prefix, run once
@@ -84,7 +84,7 @@ def test_rows_along_directions_are_within_the_estimate(family):
     estimate = assert_within(explainer, **groups, steps=3, exact=True)
     assert estimate.directional_rows == (2 * 3, 2 * 3)
     assert estimate.backward_rows == (0, 0)
-    assert_within(explainer, **groups, tolerance=1e-4, max_points=25)
+    assert_within(explainer, **groups, tolerance=1e-4, max_nodes=25)
     assert_within(explainer, **groups, method="idgi", exact=True)
     few = {"movable": [True] + [False] * 8, "input_ids": PROMPT, "response_ids": tiny.ids(12)}
     assert assert_within(explainer, **few, steps=3, exact=True).directional_rows == (3, 3)
@@ -98,7 +98,7 @@ def test_rows_of_models_that_look_ahead_are_within_the_estimate(request, name):
 
 
 def test_a_method_that_does_not_say_its_cost(monkeypatch):
-    monkeypatch.delattr(hf_attrib.methods.methods()["saliency"], "rows")
+    monkeypatch.delattr(hf_attrib.methods.methods()["saliency"], "cost")
     explainer = Explainer(tiny.model("llama"))
     assert explainer.explain(**GIVEN, method="saliency").run.forward_rows == 2
     with pytest.raises(InputError, match="saliency does not say how many rows it runs"):
@@ -141,7 +141,7 @@ def test_without_a_response_the_longest_is_assumed_and_nothing_generated(
         {"method": "saliency"},
         {"steps": 3, "groups": [(0, 3), (3, 5)]},
         {"method": "guided_ig", "steps": 2},
-        {"max_points": 21},
+        {"max_nodes": 21},
     ],
     ids=str,
 )

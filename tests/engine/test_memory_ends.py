@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 #: Few chunks of several rows each, so that memory can end at every point of each of them.
 ASKED = {
     "fixed": {"method": "integrated_gradients", "steps": 9},
-    "adaptive": {"method": "integrated_gradients", "max_points": 21},
+    "adaptive": {"method": "integrated_gradients", "max_nodes": 21},
     "sampling": {"method": "expected_gradients", "samples": 9},
     "directions": {"steps": 9, "response_ids": tiny.ids(8), "movable": [True] * 2 + [False] * 7},
 }

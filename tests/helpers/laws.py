@@ -16,10 +16,10 @@ from hf_attrib.methods.base import held
 #: Segments between random words are long and want more nodes than words of a real model.
 FINE = {
     "discretized_ig": {"nodes": 20},
-    "integrated_gradients": {"tolerance": 1e-9, "max_points": 4000},
+    "integrated_gradients": {"tolerance": 1e-9, "max_nodes": 4000},
 }
 #: Walks of attacks, whichever it is.
-FINE_WALKS = {"tolerance": 1e-9, "max_points": 4000}
+FINE_WALKS = {"tolerance": 1e-9, "max_nodes": 4000}
 #: A walk found step by step; its sum has an error of second order in the step.
 COARSE = {"guided_ig": 1e-3}
 #: What scores that are means over what was drawn may be off by, in standard errors.
@@ -57,8 +57,10 @@ def scores(made: Method, problem: Problem, function: Callable[[Tensor], Tensor] 
 def completeness(made: Method, problem: Problem) -> float:
     """Scores sum to what the method says, or, where it says nothing, to f(x) - f(x')."""
     found = made(problem.field(), problem.x, problem.baseline)
-    value = problem.function(problem.x[0]) if found.value is None else found.value
-    before = problem.function(problem.baseline[0]) if found.reference is None else found.reference
+    value = problem.function(problem.x[0]) if found.end_value is None else found.end_value
+    before = (
+        problem.function(problem.baseline[0]) if found.start_value is None else found.start_value
+    )
     missing = (found.scores.sum(-1) - (value - before)).abs()
     if found.sum_standard_error is not None:
         missing = (missing - ERRORS * found.sum_standard_error).clamp_min(0)

@@ -220,7 +220,7 @@ def test_a_graded_path_never_asks_for_the_gradient_at_its_start():
 
 @pytest.mark.parametrize("problem", PROBLEMS, ids=lambda p: p.name)
 def test_tight_tolerances_are_kept(problem):
-    made = IntegratedGradients(tolerance=1e-8, max_points=4000)
+    made = IntegratedGradients(tolerance=1e-8, max_nodes=4000)
     found = made(problem.field(), problem.x, problem.baseline).scores[0]
     for target in range(len(found)):
         expected = line(Case(problem, target), problem.x[0, 0], problem.baseline[0, 0])
@@ -265,7 +265,7 @@ def test_the_embedded_model_converges_by_default(keys, baseline):
     assert found.converged.all()
     assert found.bound.median() < 0.2
     fine = explainer.explain(
-        prompt, response_ids=found.response_ids, baseline=baseline, tolerance=2e-3, max_points=4000
+        prompt, response_ids=found.response_ids, baseline=baseline, tolerance=2e-3, max_nodes=4000
     )
     error = (found.scores - fine.scores).abs().sum(-1)
     assert (error <= found.error_bound + 1e-5).all()
@@ -289,8 +289,8 @@ def test_spans_and_batches_are_integrated_alike(keys):
     ("fields", "message"),
     [
         ({"tolerance": 0}, "tolerance is 0"),
-        ({"max_points": 3}, "max_points is 3; expected at least 17"),
-        ({"max_points": 2**70}, "max_points is 1180591620717411303424; expected at most"),
+        ({"max_nodes": 3}, "max_nodes is 3; expected at least 17"),
+        ({"max_nodes": 2**70}, "max_nodes is 1180591620717411303424; expected at most"),
         ({"rule": "midpoint"}, "rule goes with steps"),
         ({"steps": 3, "tolerance": 0.1}, "tolerance goes without steps"),
     ],
@@ -321,7 +321,7 @@ def test_each_target_may_have_a_path_of_its_own():
     field = FunctionField(lambda z: (z[:, 0] * z[:, 1]).expand(-1, 2), 2, 2)
     found = integrate(field, corner(*places), Budget(1e-3, 400))
     torch.testing.assert_close(found.scores[0], torch.tensor([[0.0, 1.0], [1.0, 0.0]]).double())
-    assert found.reference.tolist() == [[0, 0]]
+    assert found.start_value.tolist() == [[0, 0]]
     assert field.backward_rows.item() == 2 * 18  # each moves on two of the three pieces
 
 
@@ -330,7 +330,7 @@ def test_a_walk_that_stands_still_scores_zero():
     field = FunctionField(lambda z: z[:, 0] * z[:, 1], 1, 2)
     found = integrate(field, corner(place, place, place), Budget(1e-3, 400))
     assert not found.scores.any()
-    assert found.reference.tolist() == [[0.25]]
+    assert found.start_value.tolist() == [[0.25]]
     assert field.backward_rows.item() == 0
 
 
@@ -344,7 +344,7 @@ def test_pieces_that_a_walk_rests_on_change_nothing():
         found.append((integrate(field, pieces, Budget(0.02, 400)), field.backward_rows))
     for decomposition, rows in found[1:]:
         assert torch.equal(decomposition.scores, found[0][0].scores)
-        assert torch.equal(decomposition.reference, found[0][0].reference)
+        assert torch.equal(decomposition.start_value, found[0][0].start_value)
         assert rows == found[0][1]
 
 

@@ -31,10 +31,10 @@ from hf_attrib.methods import (
     methods,
 )
 from hf_attrib.methods.adversarial.elimination import _shares
-from hf_attrib.methods.adversarial.gradient_steps import Uncut
+from hf_attrib.methods.adversarial.gradient_steps import GradientSteps
 
 U = scale()
-FINE = {"tolerance": 1e-9, "max_points": 4000}
+FINE = {"tolerance": 1e-9, "max_nodes": 4000}
 LINEAR, SMOOTH = PROBLEMS[0], PROBLEMS[2]
 
 #: Two tokens, whose logits are linear in 4 x 3 coordinates: [2, 4, 3].
@@ -87,9 +87,9 @@ def test_mfaba_stops_where_the_lead_is_lost():
     field = pair("margin", lead=1.0)
     found = run(MFABA(eps=1.0, steps=50, **FINE), field)
     one_step = U * 12**0.5 / 50 * (SLOPES[0] - SLOPES[1]).norm()
-    assert -one_step < found.reference <= 0
+    assert -one_step < found.start_value <= 0
     behind = run(MFABA(eps=1.0, steps=50, **FINE), pair("margin", lead=-1.0))
-    torch.testing.assert_close(behind.reference[0, 0], -1 - 50 * one_step)
+    torch.testing.assert_close(behind.start_value[0, 0], -1 - 50 * one_step)
 
 
 def test_agi_and_la_on_linear_logits():
@@ -137,7 +137,7 @@ def test_big_on_linear_margins(lead):
     w = SLOPES[0] - SLOPES[1]
     expected = lead * by_input(w**2) / w.norm() ** 2
     torch.testing.assert_close(found.scores[0, 0], expected)
-    torch.testing.assert_close(found.reference[0, 0], torch.zeros(()).double(), atol=1e-9, rtol=0)
+    torch.testing.assert_close(found.start_value[0, 0], torch.zeros(()).double(), atol=1e-9, rtol=0)
     distance = abs(lead) / w.norm() / (U * 12**0.5)
     torch.testing.assert_close(found.sizes["eps"][0, 0], distance)
     missed, behind = found.notes.values()
@@ -151,7 +151,7 @@ def test_a_boundary_out_of_reach_is_told():
     (missed, _), w = found.notes.values(), SLOPES[0] - SLOPES[1]
     assert missed.item()
     left = 100 - U * 12**0.5 * w.norm()  # from the point of the largest ball
-    torch.testing.assert_close(found.reference[0, 0], left)
+    torch.testing.assert_close(found.start_value[0, 0], left)
     torch.testing.assert_close(found.scores.sum(), 100 - left)
 
 
@@ -163,9 +163,9 @@ def test_a_boundary_out_of_reach_is_told():
 def test_released_variants_equal_the_published_loops(name, problem):
     made = methods()[name](variant="released")
     found = made(problem.field(), problem.x, problem.baseline)
-    assert found.reference is None
-    assert made.promises().identity is None
-    assert made.promises().signed or bool((found.scores >= 0).all())
+    assert found.start_value is None
+    assert made.claims.identity is None
+    assert made.claims.signed or bool((found.scores >= 0).all())
     for target, scores in enumerate(found.scores[0]):
         expected = RELEASED[name](Case(problem, target))
         torch.testing.assert_close(scores, expected, rtol=1e-7, atol=1e-7)
@@ -186,7 +186,7 @@ def test_shares_of_a_linear_change_add_up_to_it():
         objective, stays = Objective.of_each(field), torch.ones(1, 2, 4, 1).double()
         stays[..., 2, :] = 0
         start = LINEAR.x.expand(-1, 2, -1, -1)
-        found = _shares(objective, start, Uncut(0.15, 8), stays)
+        found = _shares(objective, start, GradientSteps(0.15, 8), stays)
         torch.testing.assert_close(found.sum((-2, -1)), torch.full((1, 2), 2.0).double())
         assert not found[..., 2, :].any()
 
@@ -198,7 +198,7 @@ def test_walks_of_single_targets_equal_slow_loops(name):
     for target, scores in enumerate(found.scores[0]):
         expected = ADVERSARIAL[name](Case(SMOOTH, target), each=True)
         torch.testing.assert_close(scores, expected, rtol=1e-8, atol=1e-8)
-    change = SMOOTH.function(SMOOTH.x[0]) - found.reference
+    change = SMOOTH.function(SMOOTH.x[0]) - found.start_value
     torch.testing.assert_close(found.scores.sum(-1), change)
 
 
@@ -246,7 +246,7 @@ def test_released_variants_on_models(family, name):
     first, again = explainer.explain(**asked), explainer.explain(**asked)
     assert torch.equal(first.scores, again.scores)
     assert all(parameter.grad is None for parameter in model.parameters())
-    assert (first.run.identity, first.run.signed) == (None, made.promises().signed)
+    assert (first.run.identity, first.run.signed) == (None, made.claims.signed)
     assert first.gap.isnan().all()
     assert first.run.sizes["scale"][0] > 0
     if made.steps and name != "isa":
@@ -376,7 +376,7 @@ def test_steps_have_their_length_where_squares_of_gradients_vanish():
         return 1e-25 * torch.einsum("rnd,nd->r", z, slope)[:, None]
 
     field = FunctionField(function, 1, 4, space=LINEAR.space())
-    walk = Uncut(0.1, 4, by_length=True).walk(Objective.of_each(field), X.float())
+    walk = GradientSteps(0.1, 4, by_length=True).walk(Objective.of_each(field), X.float())
     steps = (walk.points[1:] - walk.points[:-1]).flatten(1).norm(dim=1)
     torch.testing.assert_close(steps, torch.full_like(steps, 0.1 / 4 * U * 12**0.5))
 
@@ -451,5 +451,17 @@ def test_the_scale_of_a_walk_is_that_of_its_own_inputs():
 
 def test_orders_of_each_target_hold_their_points_whole():
     """One for each round, whose number memory is asked for."""
-    few, many = (ISA(rounds=r, objective="per_token").promises() for r in (10, 100))
+    few, many = (ISA(rounds=r, objective="per_token").claims for r in (10, 100))
     assert many.whole_gradients - few.whole_gradients == 90
+
+
+@pytest.mark.parametrize(
+    ("kind", "own"),
+    [(AGI, "classes"), (LA, "classes"), (ISA, "rounds"), (MFABA, "kind"), (AttEXplore, "copies")],
+)
+def test_what_all_walks_have_is_given_by_name(kind, own):
+    """So that a place in the list never comes to mean another hyperparameter."""
+    value = "smooth" if own == "kind" else 2
+    assert kind(value) == kind(**{own: value})
+    with pytest.raises(TypeError, match="positional"):
+        kind(value, 1)

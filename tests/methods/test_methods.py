@@ -58,7 +58,7 @@ def test_averages_of_a_linear_function():
     expected = (W * (LINEAR.x[0, 0] - mean)).sum(-1)
     for method in (ExpectedGradients(samples=200), BaselineAverage(samples=200, inner="idgi")):
         found = run(method, LINEAR)
-        residual = found.scores.sum(-1) - LINEAR.function(LINEAR.x[0]) + found.reference
+        residual = found.scores.sum(-1) - LINEAR.function(LINEAR.x[0]) + found.start_value
         torch.testing.assert_close(residual, torch.zeros_like(residual), atol=1e-9, rtol=0)
     torch.testing.assert_close(run(ExpectedGradients(samples=200), LINEAR).scores[0], expected)
 
@@ -69,7 +69,7 @@ def test_noise_does_nothing_to_a_linear_function():
     assert run(VarGrad(), LINEAR).scores.abs().max() < 1e-20
     averaged = run(NoiseAverage(inner=Saliency()), LINEAR)
     torch.testing.assert_close(averaged.scores[0], W.norm(dim=-1))
-    assert averaged.reference is None
+    assert averaged.start_value is None
     assert averaged.sum_standard_error is None
 
 
@@ -186,11 +186,11 @@ def test_standard_errors_are_honest(method):
 )
 def test_sums_keep_their_identity_within_their_error(method):
     found = run(method, SMOOTH)
-    value = SMOOTH.function(SMOOTH.x[0]) if found.value is None else found.value
-    residual = (found.scores.sum(-1) - (value - found.reference)).abs()
+    value = SMOOTH.function(SMOOTH.x[0]) if found.end_value is None else found.end_value
+    residual = (found.scores.sum(-1) - (value - found.start_value)).abs()
     assert (residual <= 4 * found.sum_standard_error + 1e-8).all()
-    if method.promises().many_references:
-        assert (found.reference != SMOOTH.function(SMOOTH.baseline[0])).all()
+    if method.claims.many_references:
+        assert (found.start_value != SMOOTH.function(SMOOTH.baseline[0])).all()
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,10 @@ def test_errors_of_sums_are_honest(method):
     runs = [run(type(method)(**{**vars(method), "seed": seed}), SMOOTH) for seed in range(60)]
     plain = SMOOTH.function(SMOOTH.x[0])
     missed = torch.stack(
-        [r.scores.sum(-1) - (plain if r.value is None else r.value) + r.reference for r in runs]
+        [
+            r.scores.sum(-1) - (plain if r.end_value is None else r.end_value) + r.start_value
+            for r in runs
+        ]
     )
     claimed = torch.stack([r.sum_standard_error for r in runs]).square().mean(0).sqrt()
     assert (missed.std(0) / claimed > 0.65).all()
@@ -220,7 +223,7 @@ def test_values_are_means_over_what_was_drawn():
     field = SMOOTH.field()
     inputs = [SMOOTH.x + 0.15 * noise(field, SMOOTH.x, 0, j) for j in range(5)]
     expected = torch.stack([SMOOTH.function(x[0]) for x in inputs]).mean(0)
-    torch.testing.assert_close(found.value, expected)
+    torch.testing.assert_close(found.end_value, expected)
 
 
 def test_references_are_averaged_once():
@@ -246,7 +249,7 @@ def test_gradient_shap_moves_the_input_too():
     found = run(ExpectedGradients(samples=400, noise=0.5), SMOOTH)
     drawn = [smooth(SMOOTH.x[0] + 0.5 * SCALE * random(1, 4, 3)) for _ in range(4000)]
     expected, spread = torch.stack(drawn).mean(0), torch.stack(drawn).std(0)
-    assert ((found.value - expected).abs() < 5 * spread / 20).all()
+    assert ((found.end_value - expected).abs() < 5 * spread / 20).all()
 
 
 def test_a_seed_is_a_run():
@@ -306,21 +309,21 @@ def test_bad_fields_are_refused(make, message):
 
 
 def test_a_wrapper_claims_what_it_holds():
-    assert NoiseAverage().promises().identity == "E f(x + noise) - f(x')"
-    assert BaselineAverage().promises().identity == "f(x) - E f(x')"
-    assert NoiseAverage(inner="saliency").promises().identity is None
-    assert not NoiseAverage(inner="saliency").promises().signed
+    assert NoiseAverage().claims.identity == "E f(x + noise) - f(x')"
+    assert BaselineAverage().claims.identity == "f(x) - E f(x')"
+    assert NoiseAverage(inner="saliency").claims.identity is None
+    assert not NoiseAverage(inner="saliency").claims.signed
     both = NoiseAverage(inner=BaselineAverage(inner=IDGI()))
-    assert both.promises().identity == "E f(x + noise) - E f(x')"
-    assert both.promises().many_references
-    assert both.promises().baseline == "vocabulary"
-    assert NoiseAverage(inner="input_x_gradient").promises().baseline == "zero"
-    assert "sensitivity" in BaselineAverage().promises().axioms
-    assert "linearity" not in BaselineAverage(inner=IDGI()).promises().axioms
+    assert both.claims.identity == "E f(x + noise) - E f(x')"
+    assert both.claims.many_references
+    assert both.claims.baseline == "vocabulary"
+    assert NoiseAverage(inner="input_x_gradient").claims.baseline == "zero"
+    assert "sensitivity" in BaselineAverage().claims.axioms
+    assert "linearity" not in BaselineAverage(inner=IDGI()).claims.axioms
     for moved in (NoiseAverage(), both, ExpectedGradients(noise=0.1)):
-        assert moved.promises().keeps("sensitivity") == "no"
-        assert moved.promises().keeps("completeness") == "in the mean"
-    assert NoiseAverage(inner="mim").promises().keeps("sensitivity") == "n/a"
+        assert moved.claims.keeps("sensitivity") == "no"
+        assert moved.claims.keeps("completeness") == "in the mean"
+    assert NoiseAverage(inner="mim").claims.keeps("sensitivity") == "n/a"
     assert NoiseAverage(inner="mim(eps=0.5)").inner == Fundamental("mim(eps=0.5)")
-    assert ExpectedGradients(noise=0.1).promises().identity == "E f(x + noise) - E f(x')"
+    assert ExpectedGradients(noise=0.1).claims.identity == "E f(x + noise) - E f(x')"
     assert str(both).startswith("noise_average(inner=baseline_average(inner=idgi(steps=64)")

@@ -36,7 +36,7 @@ def explain(model, name, batch_size=None, **options):
 def from_the_mean(name):
     """A method that is not slow, from the mean embedding if it takes a baseline."""
     method = quick(name)
-    return {"method": method, "baseline": "mean" if method.promises().baseline else None}
+    return {"method": method, "baseline": "mean" if method.claims.baseline else None}
 
 
 @pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
@@ -99,7 +99,7 @@ def test_tokens_that_are_not_read_score_exactly_zero(models, family, name):
 
 
 @pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
-@pytest.mark.parametrize("name", [n for n, m in methods().items() if m.claims.baseline is None])
+@pytest.mark.parametrize("name", [n for n, m in methods().items() if m().claims.baseline is None])
 def test_methods_without_a_baseline_refuse_one(models, name):
     question = {"input_ids": PROMPT, "response_ids": RESPONSE, "method": name}
     for call in (Explainer(models("gpt2")).explain, Explainer(models("gpt2")).estimate):
@@ -114,8 +114,8 @@ def test_methods_without_a_baseline_refuse_one(models, name):
     "name",
     [
         name
-        for name, method in methods().items()
-        if method.claims.signed and not method.claims.stochastic and method.claims.baseline
+        for name, claims in ((name, kind().claims) for name, kind in methods().items())
+        if claims.signed and not claims.stochastic and claims.baseline
     ],
 )
 def test_inputs_that_are_the_baseline_score_zero(models, name):

@@ -31,7 +31,7 @@ def broken():
     """A method that fails in the middle of its work, registered for one test only."""
 
     class Broken(Method, name="broken"):
-        claims = Saliency.claims
+        CLAIMS = Saliency.CLAIMS
 
         def __call__(self, field, x, baseline):
             field.at(x, x)

@@ -124,7 +124,7 @@ def test_a_chat_keeps_its_template_apart(keys):
         assert set(alone) == {1}
 
 
-# Rows
+# Cost
 
 
 def test_rows_are_rows(bob):

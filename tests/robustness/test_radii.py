@@ -12,7 +12,7 @@ from helpers.reference import scale
 
 from hf_attrib import Explainer, InputError
 from hf_attrib.attacks import Attack, Objective, Walk, attack
-from hf_attrib.field import FunctionField, Rows, Table
+from hf_attrib.field import Cost, FunctionField, Table
 from hf_attrib.robustness import RadiusSearch
 from hf_attrib.robustness.search import GRID
 
@@ -111,8 +111,8 @@ class Straight(Attack):
         eps = torch.full(start.shape[:2], self.length)
         return Walk(torch.stack([start, (start + there) / 2, there]), eps, eps)
 
-    def rows(self, walkers):
-        return Rows()
+    def cost(self, walkers):
+        return Cost()
 
     def segments(self):
         return 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -10,21 +10,22 @@ from torch import Tensor
 
 from hf_attrib.attacks import BIM, sizes
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.hyperparameters import at_least, one_of
-from hf_attrib.methods.adversarial.base import AdversarialMethod
+from hf_attrib.hyperparameters import at_least, hyperparameter
+from hf_attrib.methods.adversarial.base import WalkMethod
 from hf_attrib.methods.adversarial.lead import until_they_lead, walks_to
-from hf_attrib.methods.adversarial.replicas import VARIANTS, reanchored
-from hf_attrib.methods.base import Claims, Rows
+from hf_attrib.methods.adversarial.replicas import reanchored
+from hf_attrib.methods.base import Claims, Cost
 
 __all__ = ["AGI"]
 
 
 @dataclass(frozen=True)
-class AGI(AdversarialMethod, name="agi"):
+class AGI(WalkMethod, name="agi"):
     r"""Gradient of f integrated along walks to the likeliest other tokens, averaged over these.
 
     .. math:: x_c^{k+1} = \Pi_\epsilon\big(x_c^k + \alpha u\,\mathrm{sign}\,
         \nabla \log p_c(x_c^k)\big), \qquad
+        \alpha = \tfrac{5 \epsilon}{4 K}, \qquad
         A_{t,n} = -\frac1C \sum_c \sum_k \sum_d \int_{x_c^k}^{x_c^{k+1}}
         \frac{\partial f_t}{\partial x_{nd}}\,dx_{nd}
 
@@ -39,10 +40,6 @@ class AGI(AdversarialMethod, name="agi"):
 
     Args:
         classes: C.
-        eps: :math:`\epsilon`, or "auto", as attacks have it.
-        steps: of each walk, K; :math:`\alpha = 5 \epsilon / 4 K`.
-        objective: "shared", walks for all targets, or "per_token", some for each.
-        variant: "corrected" or "released".
 
     Returns:
         scores [B, T, N], summing to f(x) less the mean of f(x_c^K) (units of f).
@@ -54,68 +51,41 @@ class AGI(AdversarialMethod, name="agi"):
     integration", IJCAI 2021, with the direction apart from the integrand.
     """
 
-    claims: ClassVar = Claims(
-        signed=True,
+    CLAIMS: ClassVar[Claims] = replace(
+        WalkMethod.CLAIMS,
         identity="f(x) - mean f(x_adv)",
-        stochastic=False,
         cost="C walks: K + 4 forward, K + 1 backward rows each, 5 * K, 5 * K * T to integrate",
-        axioms=frozenset({"completeness", "dummy", "implementation_invariance"}),
-        additive=True,
-        baseline=None,
     )
-    classes: int = field(default=5, metadata={"help": "Other tokens that walks lead to."})
-    eps: float | str = field(
-        default="auto", metadata={"help": "Radius in embedding scales, or auto."}
-    )
-    steps: int = field(default=10, metadata={"help": "Steps of the walk."})
-    objective: str = field(default="shared", metadata={"help": "Whose walks: shared, per_token."})
-    variant: str = field(default="corrected", metadata={"help": f"{', '.join(VARIANTS)}."})
+    classes: int = hyperparameter(5, "Other tokens that walks lead to.", at_least(1))
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least(1, classes=self.classes)
-        one_of(("shared", "per_token"), objective=self.objective)
-        one_of(VARIANTS, variant=self.variant)
-        object.__setattr__(self, "eps", BIM(self.eps, self.steps).eps)  # checked, and a number
-
-    def promises(self) -> Claims:
-        """Return what the variant claims."""
-        claims = self.claims_of(self._shared, self.steps)
-        if self.variant == "corrected":
-            return claims
-        return replace(claims, identity=None, additive=False)
-
-    @property
-    def _shared(self) -> bool:
-        return self.objective == "shared" and self.variant == "corrected"
-
-    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+    def cost(self, targets: int, inputs: int) -> tuple[Cost, Cost]:
         """Return the rows run at least and at most."""
-        walk = BIM(self.eps, self.steps).rows(None if self._shared else targets)
-        if self.variant == "released":
-            asked = Rows(own=targets, own_values=targets).times(self.steps)
-            least, most = Rows(own_values=targets), walk + asked
+        walk = self._rule().cost(None if self.shared else targets)
+        if self.released:
+            asked = Cost(own=targets, own_values=targets).times(self.steps)
+            least, most = Cost(own_values=targets), walk + asked
         else:
-            few, many = self.rows_along(targets, self._shared, self.steps)
+            few, many = self.cost_along(targets, self.shared, self.steps)
             least, most = walk + few, walk + many
-        values = Rows(values=1)
-        return values + least.times(self.classes), values + most.times(self.classes)
+        ids = Cost(values=1)
+        return ids + least.times(self.classes), ids + most.times(self.classes)
 
-    def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
-        """Walk to each of the other tokens; there is no baseline."""
-        start, rule = x[:, :1], BIM(self.eps, self.steps)
-        ids = field.rivals(start, self.classes)
-        if self.variant == "released":
-            return self._program(field, start, ids, rule)
-        objectives = walks_to(field, ids, not self._shared)
-        return Decomposition.mean([self.along(field, rule.walk(o, start)) for o in objectives])
+    def integral(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
+        """Walk to each of the other tokens."""
+        objectives = walks_to(field, field.rivals(x, self.classes), not self.shared)
+        walks = (self._rule().walk(objective, x) for objective in objectives)
+        return Decomposition.mean([self.along(field, walk) for walk in walks])
 
-    def _program(self, field: Field, x: Tensor, ids: Tensor, rule: BIM) -> Decomposition:
-        total, eps = torch.zeros(()).to(x), []
+    def program(self, field: Field, x: Tensor) -> Decomposition:
+        """Add up steps from x to each of the other tokens, as long as they do not lead."""
+        total, eps, ids = torch.zeros(()).to(x), [], field.rivals(x, self.classes)
         for objective, one in zip(walks_to(field, ids, True), ids.unbind(-1), strict=True):
-            climb = rule.climb(objective, x)
+            climb = self._rule().climb(objective, x)
             reach, goes_on = climb.eps * climb.scale, until_they_lead(field, one)
             total = total + reanchored(field, objective, x, reach, self.steps, goes_on)
             eps.append(climb.eps[..., 0, 0])
         size = torch.stack(eps).mean(0)  # a step is as long as the radius
         return Decomposition(total, None, sizes=sizes(field, size, size))
+
+    def _rule(self) -> BIM:
+        return BIM(self.eps, self.steps)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from hf_attrib.attacks import SSA, Objective
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.hyperparameters import one_of
-from hf_attrib.methods.adversarial.base import AdversarialMethod
-from hf_attrib.methods.adversarial.replicas import VARIANTS, own_products
-from hf_attrib.methods.base import Claims, Rows
+from hf_attrib.hyperparameters import at_least, hyperparameter
+from hf_attrib.methods.adversarial.base import WalkMethod
+from hf_attrib.methods.adversarial.replicas import own_products
+from hf_attrib.methods.base import Claims, Cost
 
 __all__ = ["AttEXplore"]
 
 
 @dataclass(frozen=True)
-class AttEXplore(AdversarialMethod, name="attexplore"):
+class AttEXplore(WalkMethod, name="attexplore"):
     r"""Gradient of f integrated along a walk that momentum of noisy gradients leads.
 
     .. math:: x^{k+1} = \Pi_\epsilon\big(x^k + \tfrac{5 \epsilon}{4 K} u\,\mathrm{sign}\,d^k\big),
@@ -34,10 +35,6 @@ class AttEXplore(AdversarialMethod, name="attexplore"):
 
     Args:
         copies: of each point.
-        eps: :math:`\epsilon`, or "auto", as attacks have it.
-        steps: K.
-        objective: "shared", a walk for all targets, or "per_token", one for each.
-        variant: "corrected" or "released".
         seed: of the copies.
 
     Returns:
@@ -50,56 +47,31 @@ class AttEXplore(AdversarialMethod, name="attexplore"):
     exploration", ICLR 2024, with the direction apart from the integrand.
     """
 
-    claims: ClassVar = Claims(
-        signed=True,
-        identity="f(x) - f(x_adv)",
+    CLAIMS: ClassVar[Claims] = replace(
+        WalkMethod.CLAIMS,
         stochastic=True,
         cost="S * K + 4 forward, S * K + 1 backward rows to walk; 5 * K, 5 * K * T to integrate",
-        axioms=frozenset({"completeness", "dummy", "implementation_invariance"}),
-        additive=True,
-        baseline=None,
     )
-    copies: int = field(default=20, metadata={"help": "Copies of each point."})
-    eps: float | str = field(
-        default="auto", metadata={"help": "Radius in embedding scales, or auto."}
-    )
-    steps: int = field(default=10, metadata={"help": "Steps of the walk."})
-    objective: str = field(default="shared", metadata={"help": "Whose walks: shared, per_token."})
-    variant: str = field(default="corrected", metadata={"help": f"{', '.join(VARIANTS)}."})
-    seed: int = field(default=0, metadata={"help": "Seed of all random numbers."})
+    RELEASED: ClassVar[Mapping[str, Any]] = {**WalkMethod.RELEASED, "signed": False}
+    copies: int = hyperparameter(20, "Copies of each point.", at_least(1))
+    _: KW_ONLY
+    seed: int = hyperparameter(0, "Seed of all random numbers.", at_least(0))
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        one_of(("shared", "per_token"), objective=self.objective)
-        one_of(VARIANTS, variant=self.variant)
-        object.__setattr__(self, "eps", self._rule().eps)  # checked, and a number
-
-    def promises(self) -> Claims:
-        """Return what the variant claims."""
-        claims = self.claims_of(self._shared, self.steps)
-        if self.variant == "corrected":
-            return claims
-        return replace(claims, signed=False, identity=None, additive=False)
-
-    @property
-    def _shared(self) -> bool:
-        return self.objective == "shared" and self.variant == "corrected"
-
-    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+    def cost(self, targets: int, inputs: int) -> tuple[Cost, Cost]:
         """Return the rows run at least and at most."""
-        walk = self._rule().rows(None if self._shared else targets)
-        if self.variant == "released":
+        walk = self._rule().cost(None if self.shared else targets)
+        if self.released:
             return walk.exactly()
-        least, most = self.rows_along(targets, self._shared, self.steps)
+        least, most = self.cost_along(targets, self.shared, self.steps)
         return walk + least, walk + most
 
-    def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
-        """Walk away from x, and attribute what that changes; there is no baseline."""
-        start = x[:, :1]
-        if self.variant == "released":
-            return own_products(field, self._rule(), Objective.of_each(field, 1.0), start)
-        objective = Objective.shared(field) if self._shared else Objective.of_each(field)
-        return self.along(field, self._rule().walk(objective, start))
+    def integral(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
+        """Walk away from x, and attribute what that changes."""
+        return self.along(field, self._rule().walk(self.lowered(field), x))
+
+    def program(self, field: Field, x: Tensor) -> Decomposition:
+        """Multiply steps that raise f by their directions."""
+        return own_products(field, self._rule(), Objective.of_each(field, 1.0), x)
 
     def _rule(self) -> SSA:
         return SSA(self.eps, self.steps, copies=self.copies, seed=self.seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -10,12 +10,11 @@ from torch import Tensor
 
 from hf_attrib.attacks import Walk, sizes
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.hyperparameters import at_least, one_of
+from hf_attrib.hyperparameters import at_least, hyperparameter, one_of
 from hf_attrib.integration import Rule, line_integral, straight
-from hf_attrib.methods.adversarial.base import AdversarialMethod
-from hf_attrib.methods.adversarial.boundary import boundary, boundary_rows
-from hf_attrib.methods.adversarial.replicas import VARIANTS
-from hf_attrib.methods.base import Claims, Rows
+from hf_attrib.methods.adversarial.base import VARIANTS, AdversarialMethod
+from hf_attrib.methods.adversarial.boundary import Boundary, boundary, boundary_cost
+from hf_attrib.methods.base import Claims, Cost
 
 __all__ = ["BIG"]
 
@@ -57,52 +56,44 @@ class BIG(AdversarialMethod, name="big"):
     Source: arXiv:2103.11257.
     """
 
-    claims: ClassVar = Claims(
-        signed=True,
+    CLAIMS: ClassVar[Claims] = replace(
+        AdversarialMethod.CLAIMS,
         identity="f(x) - f(x_bd)",
-        stochastic=False,
         cost="up to (5 * K + 12) * T forward, 4 * K * T backward rows to search; about 17 * T each "
         "to integrate",
-        axioms=frozenset({"completeness", "dummy", "implementation_invariance"}),
-        additive=True,
-        baseline=None,
         whole_gradients=12,
     )
-    steps: int = field(default=10, metadata={"help": "Steps of the walk."})
-    bisections: int = field(default=8, metadata={"help": "Halvings of the way to the boundary."})
-    variant: str = field(default="corrected", metadata={"help": f"{', '.join(VARIANTS)}."})
+    steps: int = hyperparameter(10, "Steps of the walk.", at_least(1))
+    bisections: int = hyperparameter(8, "Halvings of the way to the boundary.", at_least(1))
+    variant: str = hyperparameter("corrected", f"{', '.join(VARIANTS)}.", one_of(VARIANTS))
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least(1, steps=self.steps, bisections=self.bisections)
-        one_of(VARIANTS, variant=self.variant)
+    @property
+    def claims(self) -> Claims:
+        """What the variant claims."""
+        return self.CLAIMS if self.variant == "corrected" else replace(self.CLAIMS, identity=None)
 
-    def promises(self) -> Claims:
-        """Return what the variant claims."""
-        if self.variant == "corrected":
-            return self.claims
-        return replace(self.claims, identity=None)
-
-    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+    def cost(self, targets: int, inputs: int) -> tuple[Cost, Cost]:
         """Return the rows run at least and at most."""
-        least, most = boundary_rows(targets, self.steps, self.bisections)
+        least, most = boundary_cost(targets, self.steps, self.bisections)
         if self.variant == "released":
-            nodes = Rows(own_values=targets, own=targets * (_STEPS + 1))
+            nodes = Cost(own_values=targets, own=targets * (_STEPS + 1))
             return least + nodes, most + nodes
-        few, many = self.rows_along(targets, False, 1)
+        few, many = self.cost_along(targets, False, 1)
         return least + few, most + many
 
-    def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
-        """Find the boundary, and attribute from there; no baseline is given."""
-        start = x[:, :1]
-        found = boundary(field, start, self.steps, self.bisections)
+    def from_start(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
+        """Find the boundary, and attribute from there."""
+        found = boundary(field, x, self.steps, self.bisections)
         if self.variant == "released":
-            zero = torch.where(field.movable.to(x.device)[:, None, :, None], 0, start)
-            nodes = torch.arange(_STEPS + 1, dtype=torch.float64) / _STEPS
-            rule = Rule(nodes, torch.full_like(nodes, 1 / _STEPS))
-            scores = line_integral(field, straight(zero, found.points), rule).scores
-            lengths = sizes(field, found.distance, found.distance)
-            return Decomposition(scores, None, sizes=lengths, notes=found.notes)
-        points = torch.stack([start.expand_as(found.points), found.points])
+            return self._program(field, x, found)
+        points = torch.stack([x.expand_as(found.points), found.points])
         done = self.along(field, Walk(points, found.distance, found.distance))
         return replace(done, notes=found.notes)
+
+    def _program(self, field: Field, x: Tensor, found: Boundary) -> Decomposition:
+        zero = torch.where(field.movable.to(x.device)[:, None, :, None], 0, x)
+        nodes = torch.arange(_STEPS + 1, dtype=torch.float64) / _STEPS
+        rule = Rule(nodes, torch.full_like(nodes, 1 / _STEPS))
+        scores = line_integral(field, straight(zero, found.points), rule).scores
+        lengths = sizes(field, found.distance, found.distance)
+        return Decomposition(scores, None, sizes=lengths, notes=found.notes)

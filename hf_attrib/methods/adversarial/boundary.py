@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from hf_attrib.attacks import Objective
-from hf_attrib.field import Field, Rows
-from hf_attrib.methods.adversarial.gradient_steps import Uncut
+from hf_attrib.field import Cost, Field
+from hf_attrib.methods.adversarial.gradient_steps import GradientSteps
 
-__all__ = ["Boundary", "boundary", "boundary_rows"]
+__all__ = ["Boundary", "boundary", "boundary_cost"]
 
 #: Radii that are searched one after another, in embedding scales.
 _RADII = (0.1, 0.25, 0.5, 1.0)
@@ -38,17 +38,17 @@ class Boundary:
     notes: dict[str, Tensor]
 
 
-def boundary_rows(targets: int, steps: int, bisections: int) -> tuple[Rows, Rows]:
-    """Return the rows of a search at least and at most.
+def boundary_cost(targets: int, steps: int, bisections: int) -> tuple[Cost, Cost]:
+    """Return the cost of a search at least and at most.
 
     Args:
         targets: T.
         steps: of each walk.
         bisections: of the segment that the lead changes on.
     """
-    each = Rows(values=1, own_values=targets * bisections)
-    least = Rows(own=targets * min(2, steps), own_values=targets)
-    whole = Rows(own=targets * steps, own_values=targets)
+    each = Cost(values=1, own_values=targets * bisections)
+    least = Cost(own=targets * min(2, steps), own_values=targets)
+    whole = Cost(own=targets * steps, own_values=targets)
     return each + least, each + whole.times(len(_RADII))
 
 
@@ -105,7 +105,7 @@ class _Search:
             radius: of the ball, in embedding scales.
             alive: which walkers set out, [B, T] bool.
         """
-        rule = Uncut(radius, self.steps, by_length=True)
+        rule = GradientSteps(radius, self.steps, by_length=True)
         climb = rule.climb(Objective.of_each(self.margin), self.start)
         for _ in range(self.steps):
             here, seen = climb.here, self.margin(climb.here[None])

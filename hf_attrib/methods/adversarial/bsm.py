@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
 from hf_attrib.attacks import sizes
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.hyperparameters import at_least
-from hf_attrib.methods.adversarial.boundary import boundary, boundary_rows
-from hf_attrib.methods.base import Claims, Method, Rows
+from hf_attrib.hyperparameters import at_least, hyperparameter
+from hf_attrib.methods.adversarial.boundary import boundary, boundary_cost
+from hf_attrib.methods.base import Claims, Cost, Method
 
 __all__ = ["BSM"]
 
@@ -23,7 +23,7 @@ class BSM(Method, name="bsm"):
     .. math:: A_{t,n} = \Big\| \frac{\partial f_t}{\partial x_n}(x^t) \Big\|_2, \qquad
         m_t(x^t) = 0
 
-    How the boundary point is found, and what stands in for one that is not, is as for ``big``.
+    The method ``big`` says how the boundary point is found, and what stands in for one that is not.
 
     Args:
         steps: of the walk in each ball.
@@ -38,25 +38,20 @@ class BSM(Method, name="bsm"):
     Source: arXiv:2103.11257.
     """
 
-    claims: ClassVar = Claims(
+    CLAIMS: ClassVar[Claims] = Claims(
         signed=False,
-        identity=None,
-        stochastic=False,
         cost="up to (5 * K + 12) * T forward, (4 * K + 1) * T backward rows",
         axioms=frozenset({"dummy", "implementation_invariance"}),
         baseline=None,
         whole_gradients=12,
     )
-    steps: int = field(default=10, metadata={"help": "Steps of the walk."})
-    bisections: int = field(default=8, metadata={"help": "Halvings of the way to the boundary."})
+    steps: int = hyperparameter(10, "Steps of the walk.", at_least(1))
+    bisections: int = hyperparameter(8, "Halvings of the way to the boundary.", at_least(1))
 
-    def __post_init__(self) -> None:
-        at_least(1, steps=self.steps, bisections=self.bisections)
-
-    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+    def cost(self, targets: int, inputs: int) -> tuple[Cost, Cost]:
         """Return the rows run at least and at most."""
-        least, most = boundary_rows(targets, self.steps, self.bisections)
-        return least + Rows(own=targets), most + Rows(own=targets)
+        least, most = boundary_cost(targets, self.steps, self.bisections)
+        return least + Cost(own=targets), most + Cost(own=targets)
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Take the gradient at the boundary; no baseline is given."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.attacks import Climb, Objective
-from hf_attrib.methods.adversarial.gradient_steps import Uncut
+from hf_attrib.methods.adversarial.gradient_steps import GradientSteps
 
 __all__ = ["elimination", "rank_code"]
 
@@ -19,7 +19,7 @@ _FACTOR = 1.1
 
 
 def elimination(
-    objective: Objective, x: Tensor, end: Tensor, rounds: int, rule: Uncut
+    objective: Objective, x: Tensor, end: Tensor, rounds: int, rule: GradientSteps
 ) -> list[Tensor]:
     """Return points from x to the end, at each of which more inputs are at their end.
 
@@ -29,7 +29,7 @@ def elimination(
     Args:
         objective: J, with W walkers for each sequence.
         x: embeddings, [B, 1, N, D].
-        end: what inputs go to, likewise.
+        end: what inputs go to, [B, 1, N, D].
         rounds: in how many steps they go.
         rule: of the walks.
 
@@ -53,7 +53,7 @@ def elimination(
     return points
 
 
-def _shares(objective: Objective, x: Tensor, rule: Uncut, stays: Tensor) -> Tensor:
+def _shares(objective: Objective, x: Tensor, rule: GradientSteps, stays: Tensor) -> Tensor:
     """Return each coordinate's share of the changes of J on walks up and down, [B, W, N, D]."""
     total = torch.zeros_like(x)
     for sign in (objective.sign, -objective.sign):
@@ -70,7 +70,11 @@ def _shares(objective: Objective, x: Tensor, rule: Uncut, stays: Tensor) -> Tens
 
 
 def rank_code(
-    objective: Objective, x: Tensor, rounds: int, rule: Uncut, noise: tuple[float, float, int]
+    objective: Objective,
+    x: Tensor,
+    rounds: int,
+    rule: GradientSteps,
+    noise: tuple[float, float, int],
 ) -> Tensor:
     r"""Return the round in which each coordinate goes, and its rank there, summed over D.
 
@@ -117,7 +121,7 @@ def rank_code(
 
 
 def _noisy_shares(
-    objective: Objective, z: Tensor, rule: Uncut, noise: tuple[float, float, int], done: int
+    objective: Objective, z: Tensor, rule: GradientSteps, noise: tuple[float, float, int], done: int
 ) -> Tensor:
     """Return t of :func:`rank_code` from z in one of its rounds, [B, W, N, D]."""
     sigma, penalty, seed = noise

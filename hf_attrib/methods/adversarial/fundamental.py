@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
 from hf_attrib.attacks import Attack, Objective, held_attack
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.hyperparameters import one_of
+from hf_attrib.hyperparameters import hyperparameter, one_of
 from hf_attrib.methods.adversarial.base import AdversarialMethod
-from hf_attrib.methods.base import Claims, Method, Rows
+from hf_attrib.methods.base import Claims, Cost, Method
 
 __all__ = ["Fundamental"]
 
@@ -48,64 +48,52 @@ class Fundamental(AdversarialMethod, name="fundamental"):
     Source: arXiv:2505.03636, with the direction apart from the integrand.
     """
 
-    claims: ClassVar = Claims(
-        signed=True,
-        identity="f(x) - f(x_adv)",
-        stochastic=False,
-        cost="K + 4 forward, K + 1 backward rows to walk; about 5 * K, 5 * K * T to integrate",
-        axioms=frozenset({"completeness", "dummy", "implementation_invariance"}),
-        additive=True,
-        baseline=None,
+    update: str | Attack = hyperparameter(
+        "bim", "The attack, as NAME or 'NAME(FIELD=VALUE)'.", lambda name, of: held_attack(of, name)
     )
-    update: str | Attack = field(
-        default="bim", metadata={"help": "The attack, as NAME or 'NAME(FIELD=VALUE)'."}
-    )
-    objective: str = field(
-        default="shared", metadata={"help": f"What the attack raises: {', '.join(_OBJECTIVES)}."}
+    objective: str = hyperparameter(
+        "shared", f"What the attack raises: {', '.join(_OBJECTIVES)}.", one_of(_OBJECTIVES)
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        one_of(_OBJECTIVES, objective=self.objective)
-        object.__setattr__(self, "update", held_attack(self.update, "update"))
-
-    def promises(self) -> Claims:
-        """Claim what holds for the attack: its cost, its laws, the reference it may depend on."""
-        attack = held_attack(self.update, "update")
-        each = self.objective == "per_token"
-        walk, steps = attack.rows(1 if each else None), attack.segments()
+    @property
+    def claims(self) -> Claims:
+        """What holds for the attack: its cost, its laws, the reference it may depend on."""
+        attack, each = self._attack, self.objective == "per_token"
+        walk, steps = attack.cost(1 if each else None), attack.segments()
         backward, by = walk.joint + walk.own, " * T" * each
         forward = backward + walk.values + walk.own_values
         cost = f"{forward}{by} forward, {backward}{by} backward rows to walk; about {5 * steps}"
         broken = set() if attack.implementation_invariant else {"implementation_invariance"}
-        claims = self.claims_of(not each, steps + 2 * attack.samples())
         return replace(
-            claims,
-            axioms=claims.axioms - broken,
+            self.claims_of(not each, steps + 2 * attack.samples()),
+            axioms=self.CLAIMS.axioms - broken,
             stochastic=attack.stochastic,
             cost=f"{cost}{by} forward, {5 * steps} * T backward to integrate",
             baseline="mean" if attack.uses_reference else None,
         )
 
+    @property
+    def _attack(self) -> Attack:
+        return held_attack(self.update, "update")
+
     def reseeded(self, seed: int) -> Method:
         """Return the same method with random numbers of its own: those of its attack."""
-        update: Any = held_attack(self.update, "update")
+        update: Any = self._attack
         return replace(self, update=replace(update, seed=seed))
 
-    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+    def cost(self, targets: int, inputs: int) -> tuple[Cost, Cost]:
         """Return the rows run at least and at most."""
-        attack = held_attack(self.update, "update")
         shared = self.objective != "per_token"
-        walk = attack.rows(None if shared else targets)
-        walk += Rows(values=self.objective == "runner_up")
-        least, most = self.rows_along(targets, shared, attack.segments(), attack.fewest)
+        walk = self._attack.cost(None if shared else targets)
+        walk += Cost(values=self.objective == "runner_up")
+        segments, fewest = self._attack.segments(), self._attack.fewest
+        least, most = self.cost_along(targets, shared, segments, fewest)
         return walk + least, walk + most
 
-    def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
+    def from_start(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Walk away from x, and attribute what that changes; the baseline is for the attack."""
-        start = x[:, :1]  # the same for all targets
-        objective = replace(self._aim(field, start), reference=baseline[:, :1])
-        return self.along(field, held_attack(self.update, "update").walk(objective, start))
+        objective = replace(self._aim(field, x), reference=baseline)
+        return self.along(field, self._attack.walk(objective, x))
 
     def _aim(self, field: Field, x: Tensor) -> Objective:
         if self.objective == "per_token":

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from hf_attrib.attacks import Climb, UpdateRule
 
-__all__ = ["Uncut"]
+__all__ = ["GradientSteps"]
 
 
 @dataclass(frozen=True)
-class Uncut(UpdateRule):
+class GradientSteps(UpdateRule):
     r"""Steps along the gradient whose lengths add up to the radius.
 
     .. math:: x^{k+1} = x^k + \tfrac{\epsilon}{K} u\,\mathrm{sign}(d^k)

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from hf_attrib.attacks import Objective, Walk, sizes
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.hyperparameters import at_least, one_of, positive
-from hf_attrib.methods.adversarial.base import AdversarialMethod
+from hf_attrib.hyperparameters import at_least, hyperparameter, positive
+from hf_attrib.methods.adversarial.base import WalkMethod
 from hf_attrib.methods.adversarial.elimination import elimination, rank_code
-from hf_attrib.methods.adversarial.gradient_steps import Uncut
-from hf_attrib.methods.adversarial.replicas import VARIANTS
-from hf_attrib.methods.base import AXIOMS, Claims, Rows
+from hf_attrib.methods.adversarial.gradient_steps import GradientSteps
+from hf_attrib.methods.base import AXIOMS, Claims, Cost
 
 __all__ = ["ISA"]
 
 
 @dataclass(frozen=True)
-class ISA(AdversarialMethod, name="isa"):
+class ISA(WalkMethod, name="isa"):
     r"""Gradient of f integrated while inputs go to x', those first that move f least when attacked.
 
     In each round short walks set out to where f is higher and to where it is lower. Inputs have
@@ -41,8 +41,6 @@ class ISA(AdversarialMethod, name="isa"):
         rounds: R, or as many as there are inputs that may move.
         eps: length of a walk in embedding scales.
         steps: of a walk.
-        objective: "shared", an order for all targets, or "per_token", one for each.
-        variant: "corrected" or "released".
         seed: of the program's noise.
 
     Returns:
@@ -55,68 +53,52 @@ class ISA(AdversarialMethod, name="isa"):
     the order apart from the integrand.
     """
 
-    claims: ClassVar = Claims(
-        signed=True,
+    CLAIMS: ClassVar[Claims] = Claims(
         identity="f(x) - f(x')",
-        stochastic=False,
         cost="18 * R forward, 16 * R backward rows to search; about 5 * R, 5 * R * T to integrate",
         axioms=frozenset(AXIOMS) - {"linearity"},
         additive=True,
     )
-    rounds: int = field(default=10, metadata={"help": "Rounds in which inputs go."})
-    eps: float = field(default=0.15, metadata={"help": "Length of a walk in embedding scales."})
-    steps: int = field(default=8, metadata={"help": "Steps of the walk."})
-    objective: str = field(default="shared", metadata={"help": "Whose walks: shared, per_token."})
-    variant: str = field(default="corrected", metadata={"help": f"{', '.join(VARIANTS)}."})
-    seed: int = field(default=0, metadata={"help": "Seed of variant=released."})
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least(1, rounds=self.rounds)
-        at_least(0, seed=self.seed)
-        one_of(("shared", "per_token"), objective=self.objective)
-        one_of(VARIANTS, variant=self.variant)
-        positive(eps=self.eps)
-        object.__setattr__(self, "eps", float(self.eps))
-        Uncut(self.eps, self.steps)  # which refuses what is out of range
-
-    def promises(self) -> Claims:
-        """Return what the variant claims."""
-        claims = self.claims_of(self._shared, self.rounds)
-        if self.variant == "corrected":
-            return claims
-        program = replace(claims, signed=False, identity=None, stochastic=True)
-        return replace(program, axioms=frozenset(), additive=False, baseline=None)
+    RELEASED: ClassVar[Mapping[str, Any]] = {
+        **WalkMethod.RELEASED,
+        **{"signed": False, "stochastic": True, "axioms": frozenset(), "baseline": None},
+    }
+    rounds: int = hyperparameter(10, "Rounds in which inputs go.", at_least(1))
+    _: KW_ONLY
+    eps: float = hyperparameter(0.15, "Length of a walk in embedding scales.", positive)
+    steps: int = hyperparameter(8, "Steps of the walk.", at_least(1))
+    seed: int = hyperparameter(0, "Seed of variant=released.", at_least(0))
 
     @property
-    def _shared(self) -> bool:
-        return self.objective == "shared" and self.variant == "corrected"
+    def segments(self) -> int:
+        """How many segments a walk has at the most."""
+        return self.rounds
 
-    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+    def cost(self, targets: int, inputs: int) -> tuple[Cost, Cost]:
         """Return the rows run at least and at most."""
-        if self.variant == "released":
-            walk = Rows(own=targets * self.steps, own_values=2 * targets)
-            return walk.times(2 * self.rounds).exactly()
+        own = Cost(own=targets * self.steps, own_values=targets)
+        if self.released:
+            return (own + Cost(own_values=targets)).times(2 * self.rounds).exactly()
         rounds = min(self.rounds, inputs)
-        own = Rows(own=targets * self.steps, own_values=targets)
-        walk = Rows(joint=self.steps, values=1) if self._shared else own
+        walk = Cost(joint=self.steps, values=1) if self.shared else own
         search = walk.times(2 * (rounds - 1))
-        few, many = self.rows_along(targets, self._shared, rounds, fewest=1)
+        few, many = self.cost_along(targets, self.shared, rounds, fewest=1)
         return search + few, search + many
 
-    def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
+    def integral(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Find the order in which inputs go, and attribute along it."""
-        start, rule = x[:, :1], Uncut(self.eps, self.steps)
-        size = torch.full((field.sequences, field.targets), self.eps)
-        step = size / self.steps
-        if self.variant == "released":
-            given = Objective.of_each(field), start, self.rounds, rule
-            code = rank_code(*given, (_SIGMA, _PENALTY, self.seed))
-            return Decomposition(code, None, sizes=sizes(field, size, step))
-        objective = Objective.shared(field) if self._shared else Objective.of_each(field)
+        objective, rule = self.lowered(field), GradientSteps(self.eps, self.steps)
         rounds = min(self.rounds, int(field.movable.sum(1).max()))
-        points = torch.stack(elimination(objective, start, baseline[:, :1], rounds, rule))
-        return self.along(field, Walk(points, size[:, : points.shape[2]], step[:, :1]))
+        points = torch.stack(elimination(objective, x, baseline, rounds, rule))
+        size = torch.full(points.shape[1:3], float(self.eps))
+        return self.along(field, Walk(points, size, size / self.steps))
+
+    def program(self, field: Field, x: Tensor) -> Decomposition:
+        """Return in which round coordinates go, and their ranks there."""
+        objective, rule = Objective.of_each(field), GradientSteps(self.eps, self.steps)
+        code = rank_code(objective, x, self.rounds, rule, (_SIGMA, _PENALTY, self.seed))
+        size = torch.full(code.shape[:2], float(self.eps))
+        return Decomposition(code, None, sizes=sizes(field, size, size / self.steps))
 
 
 #: Of the program: noise, in embedding scales as its 0.05 is in those of pixels, and the weight of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -10,18 +10,18 @@ from torch import Tensor
 
 from hf_attrib.attacks import Objective, sizes
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.hyperparameters import at_least, one_of
-from hf_attrib.methods.adversarial.base import AdversarialMethod
-from hf_attrib.methods.adversarial.gradient_steps import Uncut
+from hf_attrib.hyperparameters import at_least, hyperparameter
+from hf_attrib.methods.adversarial.base import WalkMethod
+from hf_attrib.methods.adversarial.gradient_steps import GradientSteps
 from hf_attrib.methods.adversarial.lead import walks_to
-from hf_attrib.methods.adversarial.replicas import VARIANTS, reanchored
-from hf_attrib.methods.base import Claims, Rows
+from hf_attrib.methods.adversarial.replicas import reanchored
+from hf_attrib.methods.base import Claims, Cost
 
 __all__ = ["LA"]
 
 
 @dataclass(frozen=True)
-class LA(AdversarialMethod, name="la"):
+class LA(WalkMethod, name="la"):
     r"""Gradient of f integrated along walks to other tokens and one away from the token itself.
 
     .. math:: x_c^{k+1} = x_c^k + \tfrac{\epsilon}{K} u\,\mathrm{sign}\,\nabla J_c(x_c^k),
@@ -39,9 +39,6 @@ class LA(AdversarialMethod, name="la"):
     Args:
         classes: C.
         eps: :math:`\epsilon`, or "auto", as attacks have it; 0.1 for the program.
-        steps: of each walk, K.
-        objective: "shared", walks for all targets, or "per_token", some for each.
-        variant: "corrected" or "released".
 
     Returns:
         scores [B, T, N], summing to f(x) less the mean of f(x_c^K) (units of f).
@@ -52,59 +49,36 @@ class LA(AdversarialMethod, name="la"):
     Source: arXiv:2408.07736, with the direction apart from the integrand.
     """
 
-    claims: ClassVar = Claims(
-        signed=True,
+    CLAIMS: ClassVar[Claims] = replace(
+        WalkMethod.CLAIMS,
         identity="f(x) - mean f(x_adv)",
-        stochastic=False,
         cost="C + 1 walks: K + 4 forward, K + 1 backward rows each, 5 * K, 5 * K * T to integrate",
-        axioms=frozenset({"completeness", "dummy", "implementation_invariance"}),
-        additive=True,
-        baseline=None,
     )
-    classes: int = field(default=5, metadata={"help": "Other tokens that walks lead to."})
-    eps: float | str = field(
-        default="auto", metadata={"help": "Radius in embedding scales, or auto."}
-    )
-    steps: int = field(default=10, metadata={"help": "Steps of the walk."})
-    objective: str = field(default="shared", metadata={"help": "Whose walks: shared, per_token."})
-    variant: str = field(default="corrected", metadata={"help": f"{', '.join(VARIANTS)}."})
+    classes: int = hyperparameter(5, "Other tokens that walks lead to.", at_least(1))
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least(1, classes=self.classes)
-        one_of(("shared", "per_token"), objective=self.objective)
-        one_of(VARIANTS, variant=self.variant)
-        object.__setattr__(self, "eps", Uncut(self.eps, self.steps).eps)  # checked, and a number
-
-    def promises(self) -> Claims:
-        """Return what the variant claims."""
-        claims = self.claims_of(self._shared, self.steps)
-        if self.variant == "corrected":
-            return claims
-        return replace(claims, identity=None, additive=False)
-
-    @property
-    def _shared(self) -> bool:
-        return self.objective == "shared" and self.variant == "corrected"
-
-    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+    def cost(self, targets: int, inputs: int) -> tuple[Cost, Cost]:
         """Return the rows run at least and at most."""
-        ids, walks = Rows(values=1), self.classes + 1
-        if self.variant == "released":
-            return (ids + Rows(own=2 * targets * self.steps).times(walks)).exactly()
-        walk = Uncut(self.eps, self.steps).rows(None if self._shared else targets)
-        least, most = self.rows_along(targets, self._shared, self.steps)
+        ids, walks = Cost(values=1), self.classes + 1
+        if self.released:
+            return (ids + Cost(own=2 * targets * self.steps).times(walks)).exactly()
+        walk = GradientSteps(self.eps, self.steps).cost(None if self.shared else targets)
+        least, most = self.cost_along(targets, self.shared, self.steps)
         return ids + (walk + least).times(walks), ids + (walk + most).times(walks)
 
-    def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
-        """Walk to other tokens and away from the token; there is no baseline."""
-        start, rule = x[:, :1], Uncut(self.eps, self.steps)
-        away = Objective.shared(field) if self._shared else Objective.of_each(field)
-        objectives = [away, *walks_to(field, field.rivals(start, self.classes), not self._shared)]
-        if self.variant == "corrected":
-            walks = (rule.walk(objective, start) for objective in objectives)
-            return Decomposition.mean([self.along(field, walk) for walk in walks])
+    def integral(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
+        """Walk away from the token and to each of the others."""
+        rule = GradientSteps(self.eps, self.steps)
+        walks = (rule.walk(objective, x) for objective in self._objectives(field, x))
+        return Decomposition.mean([self.along(field, walk) for walk in walks])
+
+    def program(self, field: Field, x: Tensor) -> Decomposition:
+        """Add up steps from x, each as long as a share of its coordinates."""
         share = 0.1 if self.eps == "auto" else float(self.eps)
-        parts = [reanchored(field, o, start, share * start, self.steps) for o in objectives]
+        objectives = self._objectives(field, x)
+        parts = [reanchored(field, o, x, share * x, self.steps) for o in objectives]
         size = torch.full((field.sequences, field.targets), share)
         return Decomposition(torch.stack(parts).sum(0), None, sizes=sizes(field, size, size))
+
+    def _objectives(self, field: Field, x: Tensor) -> list[Objective]:
+        others = walks_to(field, field.rivals(x, self.classes), not self.shared)
+        return [self.lowered(field), *others]

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from hf_attrib.attacks import BIM, Objective, UpdateRule
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.hyperparameters import one_of
-from hf_attrib.methods.adversarial.base import AdversarialMethod
-from hf_attrib.methods.adversarial.gradient_steps import Uncut
+from hf_attrib.hyperparameters import at_least, hyperparameter, one_of
+from hf_attrib.methods.adversarial.base import WalkMethod
+from hf_attrib.methods.adversarial.gradient_steps import GradientSteps
 from hf_attrib.methods.adversarial.lead import WhileLeading
-from hf_attrib.methods.adversarial.replicas import VARIANTS, own_products
-from hf_attrib.methods.base import Claims, Rows
+from hf_attrib.methods.adversarial.replicas import own_products
+from hf_attrib.methods.base import Claims, Cost
 
 __all__ = ["MFABA"]
 
 
 @dataclass(frozen=True)
-class MFABA(AdversarialMethod, name="mfaba"):
+class MFABA(WalkMethod, name="mfaba"):
     r"""Gradient of f integrated along a walk that lowers f until other tokens lead.
 
     .. math:: x^{k+1} = x^k - \tfrac{\epsilon}{K} u \sqrt{n D}\,\frac{g^k}{\|g^k\|_2}
@@ -37,11 +38,8 @@ class MFABA(AdversarialMethod, name="mfaba"):
 
     Args:
         kind: "sharp", steps along the gradient, or "smooth", along its signs.
-        eps: :math:`\epsilon`, or "auto", as attacks have it.
-        steps: K.
         objective: "shared", a walk for all targets that stops when all have lost the lead, or
             "per_token", one for each.
-        variant: "corrected" or "released".
 
     Returns:
         scores [B, T, N], summing to f(x) - f(x^K) (units of f).
@@ -52,62 +50,38 @@ class MFABA(AdversarialMethod, name="mfaba"):
     Source: arXiv:2312.13630.
     """
 
-    claims: ClassVar = Claims(
-        signed=True,
-        identity="f(x) - f(x_adv)",
-        stochastic=False,
+    CLAIMS: ClassVar[Claims] = replace(
+        WalkMethod.CLAIMS,
         cost="2 * K + 4 forward, K + 1 backward rows to walk; about 5 * K, 5 * K * T to integrate",
-        axioms=frozenset({"completeness", "dummy", "implementation_invariance"}),
-        additive=True,
-        baseline=None,
     )
-    kind: str = field(default="sharp", metadata={"help": "sharp or smooth."})
-    eps: float | str = field(
-        default="auto", metadata={"help": "Radius in embedding scales, or auto."}
-    )
-    steps: int = field(default=20, metadata={"help": "Steps of the walk."})
-    objective: str = field(default="shared", metadata={"help": "Whose walks: shared, per_token."})
-    variant: str = field(default="corrected", metadata={"help": f"{', '.join(VARIANTS)}."})
+    RELEASED: ClassVar[Mapping[str, Any]] = {**WalkMethod.RELEASED, "signed": False}
+    kind: str = hyperparameter("sharp", "sharp or smooth.", one_of(("sharp", "smooth")))
+    _: KW_ONLY
+    steps: int = hyperparameter(20, "Steps of the walk.", at_least(1))
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        one_of(("sharp", "smooth"), kind=self.kind)
-        one_of(("shared", "per_token"), objective=self.objective)
-        one_of(VARIANTS, variant=self.variant)
-        object.__setattr__(self, "eps", self._rule().eps)  # checked, and a number
-
-    def promises(self) -> Claims:
-        """Return what the variant claims."""
-        claims = self.claims_of(self._shared, self.steps)
-        if self.variant == "corrected":
-            return claims
-        return replace(claims, signed=False, identity=None, additive=False)
-
-    @property
-    def _shared(self) -> bool:
-        return self.objective == "shared" and self.variant == "corrected"
-
-    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+    def cost(self, targets: int, inputs: int) -> tuple[Cost, Cost]:
         """Return the rows run at least and at most."""
-        asked = Rows(values=1) if self._shared else Rows(own_values=targets)
-        short = replace(self._rule(), steps=1).rows(None if self._shared else targets)
-        least = short + asked.times(min(2, self.steps))
-        most = self._rule().rows(None if self._shared else targets) + asked.times(self.steps)
-        if self.variant == "released":
+        walkers, rule = None if self.shared else targets, self._rule()
+        asked = Cost(values=1) if self.shared else Cost(own_values=targets)
+        least = replace(rule, steps=1).cost(walkers) + asked.times(min(2, self.steps))
+        most = rule.cost(walkers) + asked.times(self.steps)
+        if self.released:
             return least, most
-        few, many = self.rows_along(targets, self._shared, self.steps, fewest=1)
+        few, many = self.cost_along(targets, self.shared, self.steps, fewest=1)
         return least + few, most + many
 
-    def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
-        """Walk away from x, and attribute what that changes; there is no baseline."""
-        start, each = x[:, :1], Objective.of_each(field)
-        if self.variant == "released":
-            return own_products(field, self._rule(), each, start, WhileLeading(field))
-        objective = Objective.shared(field) if self._shared else each
-        return self.along(field, self._rule().walk(objective, start, WhileLeading(field)))
+    def integral(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
+        """Walk away from x until other tokens lead, and attribute what that changes."""
+        walk = self._rule().walk(self.lowered(field), x, WhileLeading(field))
+        return self.along(field, walk)
+
+    def program(self, field: Field, x: Tensor) -> Decomposition:
+        """Multiply steps by the sums of gradients that they follow."""
+        objective, goes_on = Objective.of_each(field), WhileLeading(field)
+        return own_products(field, self._rule(), objective, x, goes_on)
 
     def _rule(self) -> UpdateRule:
-        if self.kind == "smooth" and self.variant == "corrected":
+        sharp, sums = self.kind == "sharp", self.released
+        if not sharp and not sums:
             return BIM(self.eps, self.steps)
-        sums = self.variant == "released"
-        return Uncut(self.eps, self.steps, by_length=self.kind == "sharp", sums=sums)
+        return GradientSteps(self.eps, self.steps, by_length=sharp, sums=sums)

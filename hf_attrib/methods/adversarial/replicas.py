@@ -8,9 +8,7 @@ from torch import Tensor
 from hf_attrib.attacks import GoesOn, Objective, UpdateRule, sizes
 from hf_attrib.field import Decomposition, Field
 
-__all__ = ["VARIANTS", "own_products", "reanchored"]
-
-VARIANTS = ("corrected", "released")
+__all__ = ["own_products", "reanchored"]
 
 
 def own_products(

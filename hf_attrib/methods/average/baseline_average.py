@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from hf_attrib.errors import InputError
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.hyperparameters import at_least
+from hf_attrib.hyperparameters import at_least, hyperparameter
 from hf_attrib.integration import Average
-from hf_attrib.methods.base import AXIOMS, Claims, Method, Rows, held, of_sample
+from hf_attrib.methods.base import Claims, Cost, Method, held, of_sample
 
 __all__ = ["BaselineAverage"]
 
@@ -42,27 +41,17 @@ class BaselineAverage(Method, name="baseline_average"):
     Source: arXiv:1906.10670.
     """
 
-    claims: ClassVar = Claims(
-        signed=True,
-        identity="f(x) - E f(x')",
-        stochastic=True,
-        cost="S * (K + 1) + 1 forward rows, S * K * T backward rows",
-        axioms=frozenset(AXIOMS),
-        many_references=True,
-        baseline="vocabulary",
+    inner: str | Method = hyperparameter(
+        "integrated_gradients(steps=64)",
+        "The method to average, as NAME or 'NAME(FIELD=VALUE)'.",
+        lambda _, inner: held(inner),
     )
-    inner: str | Method = field(
-        default="integrated_gradients(steps=64)",
-        metadata={"help": "The method to average, as NAME or 'NAME(FIELD=VALUE)'."},
-    )
-    samples: int = field(default=10, metadata={"help": "Samples S."})
-    seed: int = field(default=0, metadata={"help": "Seed of all random numbers."})
+    samples: int = hyperparameter(10, "Samples S.", at_least(2))
+    seed: int = hyperparameter(0, "Seed of all random numbers.", at_least(0))
 
     def __post_init__(self) -> None:
-        at_least(2, samples=self.samples)
-        at_least(0, seed=self.seed)
-        object.__setattr__(self, "inner", held(self.inner))
-        name, claims = held(self.inner).name, held(self.inner).promises()
+        super().__post_init__()
+        name, claims = held(self.inner).name, held(self.inner).claims
         if claims.baseline is None:
             raise InputError(f"inner is {name}, which has no baseline; take it alone.")
         if claims.many_references:
@@ -70,22 +59,22 @@ class BaselineAverage(Method, name="baseline_average"):
                 f"inner is {name}, which averages over references itself; take it alone."
             )
 
-    def promises(self) -> Claims:
-        """Claim what the inner method does, in the mean."""
-        inner = held(self.inner).promises()
-        identity = inner.identity and inner.identity.replace("- f(x')", "- E f(x')", 1)
+    @property
+    def claims(self) -> Claims:
+        """What the inner method claims, in the mean."""
+        inner = held(self.inner).claims
         return replace(
             inner,
-            identity=identity,
+            identity=inner.identity and inner.identity.replace("- f(x')", "- E f(x')", 1),
             stochastic=True,
-            cost=f"S times {inner.cost}",
+            cost=inner.cost_of_samples(" - S + 1"),
             many_references=True,
-            baseline=self.claims.baseline,
+            baseline="vocabulary",
         )
 
-    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+    def cost(self, targets: int, inputs: int) -> tuple[Cost, Cost]:
         """Return the rows run at least and at most."""
-        least, most = held(self.inner).rows(targets, inputs)
+        least, most = held(self.inner).cost(targets, inputs)
         return least.times(self.samples), most.times(self.samples)
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:

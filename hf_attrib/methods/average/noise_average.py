@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.hyperparameters import at_least, positive
+from hf_attrib.hyperparameters import at_least, hyperparameter, positive
 from hf_attrib.integration import Average, noise
-from hf_attrib.methods.base import AXIOMS, Claims, Method, Rows, held, of_sample
+from hf_attrib.methods.base import Claims, Cost, Method, held, of_sample
 
 __all__ = ["NoiseAverage"]
 
@@ -39,35 +38,24 @@ class NoiseAverage(Method, name="noise_average"):
     Source: arXiv:1706.03825.
     """
 
-    claims: ClassVar = Claims(
-        signed=True,
-        identity="E f(x + noise) - f(x')",
-        stochastic=True,
-        cost="S * (K + 2) + 1 forward rows, S * K * T backward rows",
-        axioms=frozenset(AXIOMS) - {"sensitivity"},
+    inner: str | Method = hyperparameter(
+        "integrated_gradients(steps=64)",
+        "The method to average, as NAME or 'NAME(FIELD=VALUE)'.",
+        lambda _, inner: held(inner),
     )
-    inner: str | Method = field(
-        default="integrated_gradients(steps=64)",
-        metadata={"help": "The method to average, as NAME or 'NAME(FIELD=VALUE)'."},
-    )
-    samples: int = field(default=10, metadata={"help": "Samples S."})
-    sigma: float = field(default=0.15, metadata={"help": "Noise, in embedding scales."})
-    seed: int = field(default=0, metadata={"help": "Seed of all random numbers."})
+    samples: int = hyperparameter(10, "Samples S.", at_least(2))
+    sigma: float = hyperparameter(0.15, "Noise, in embedding scales.", positive)
+    seed: int = hyperparameter(0, "Seed of all random numbers.", at_least(0))
 
-    def __post_init__(self) -> None:
-        at_least(2, samples=self.samples)
-        at_least(0, seed=self.seed)
-        positive(sigma=self.sigma)
-        object.__setattr__(self, "inner", held(self.inner))
+    @property
+    def claims(self) -> Claims:
+        """What the inner method claims, in the mean."""
+        inner = held(self.inner).claims
+        return inner.over_noise(inner.cost_of_samples(" + 1"))
 
-    def promises(self) -> Claims:
-        """Claim what the inner method does, in the mean."""
-        inner = held(self.inner).promises()
-        return inner.over_noise(cost=f"S times {inner.cost}")
-
-    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+    def cost(self, targets: int, inputs: int) -> tuple[Cost, Cost]:
         """Return the rows run at least and at most."""
-        least, most = held(self.inner).rows(targets, inputs)
+        least, most = held(self.inner).cost(targets, inputs)
         # Where the inner method has a reference, f of the noisy input is found as well.
         more = replace(most, values=most.values + 1)
         return least.times(self.samples), more.times(self.samples)
@@ -78,7 +66,7 @@ class NoiseAverage(Method, name="noise_average"):
         for j in range(self.samples):
             noisy = x + self.sigma * noise(field, x, self.seed, j)
             found = of_sample(inner, self.seed, j)(field, noisy, baseline)
-            if found.reference is not None and found.value is None:
-                found = replace(found, value=field.value(noisy[None])[0])
+            if found.start_value is not None and found.end_value is None:
+                found = replace(found, end_value=field.value(noisy[None])[0])
             average.add(found)
         return average.result()

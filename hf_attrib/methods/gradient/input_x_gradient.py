@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method, Rows
+from hf_attrib.methods.base import Claims, Cost, Method
 
 __all__ = ["InputXGradient"]
 
@@ -35,19 +35,16 @@ class InputXGradient(Method, name="input_x_gradient"):
     tensor([[[6., 6.]]])
     """
 
-    claims: ClassVar = Claims(
-        signed=True,
-        identity=None,
-        stochastic=False,
+    CLAIMS: ClassVar[Claims] = Claims(
         cost="3 forward rows, T backward rows",
         axioms=frozenset({"dummy", "implementation_invariance", "linearity"}),
         baseline="zero",
         additive=True,
     )
 
-    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+    def cost(self, targets: int, inputs: int) -> tuple[Cost, Cost]:
         """Return the rows run at least and at most."""
-        return Rows(values=1, gradients=1).exactly()
+        return Cost(values=1, gradients=1).exactly()
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Attribute at the input."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
 
 from hf_attrib.field import Field
-from hf_attrib.hyperparameters import at_least, positive
+from hf_attrib.hyperparameters import at_least, hyperparameter, positive
 from hf_attrib.integration import cloud
-from hf_attrib.methods.base import Method, Rows
+from hf_attrib.methods.base import Claims, Cost, Method
 
 __all__ = ["NoisyGradients"]
 
@@ -33,18 +33,20 @@ class NoisyGradients(Method):
         InputError: ``samples`` is below 2 or ``sigma`` is not positive.
     """
 
-    samples: int = field(default=50, metadata={"help": "Samples S."})
-    sigma: float = field(default=0.15, metadata={"help": "Noise, in embedding scales."})
-    seed: int = field(default=0, metadata={"help": "Seed of all random numbers."})
+    CLAIMS: ClassVar[Claims] = Claims(
+        signed=False,
+        stochastic=True,
+        cost="S + 1 forward rows, S * T backward rows",
+        axioms=frozenset({"dummy", "implementation_invariance"}),
+        baseline=None,
+    )
+    samples: int = hyperparameter(50, "Samples S.", at_least(2))
+    sigma: float = hyperparameter(0.15, "Noise, in embedding scales.", positive)
+    seed: int = hyperparameter(0, "Seed of all random numbers.", at_least(0))
 
-    def __post_init__(self) -> None:
-        at_least(2, samples=self.samples)
-        at_least(0, seed=self.seed)
-        positive(sigma=self.sigma)
-
-    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+    def cost(self, targets: int, inputs: int) -> tuple[Cost, Cost]:
         """Return the rows run at least and at most."""
-        return Rows(gradients=self.samples).exactly()
+        return Cost(gradients=self.samples).exactly()
 
     def gradients(self, field: Field, x: Tensor, contract: Contraction) -> Iterator[Tensor]:
         """Yield gradients at S noisy inputs, chunk by chunk, [k, B, T, N, ...].

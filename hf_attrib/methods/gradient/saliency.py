@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.methods.base import Claims, Method, Rows
+from hf_attrib.methods.base import Claims, Cost, Method
 
 __all__ = ["Saliency"]
 
@@ -32,22 +32,20 @@ class Saliency(Method, name="saliency"):
     tensor([[[5.]]])
     """
 
-    claims: ClassVar = Claims(
+    CLAIMS: ClassVar[Claims] = Claims(
         signed=False,
-        identity=None,
-        stochastic=False,
         cost="2 forward rows, T backward rows",
         axioms=frozenset({"dummy", "implementation_invariance"}),
         baseline=None,
     )
 
-    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+    def cost(self, targets: int, inputs: int) -> tuple[Cost, Cost]:
         """Return the rows run at least and at most."""
-        return Rows(gradients=1).exactly()
+        return Cost(gradients=1).exactly()
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Measure the gradient at the input; there is no baseline."""
-        return Decomposition(field.at(x, x, contract=_length).gradient[0], reference=None)
+        return Decomposition(field.at(x, x, contract=_length).gradient[0], start_value=None)
 
 
 def _length(gradient: Tensor, _: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from torch import Tensor
@@ -33,15 +33,7 @@ class SmoothGrad(NoisyGradients, name="smooth_grad"):
     Source: arXiv:1706.03825.
     """
 
-    claims: ClassVar = Claims(
-        signed=False,
-        identity=None,
-        stochastic=True,
-        cost="S + 1 forward rows, S * T backward rows",
-        axioms=frozenset({"dummy", "implementation_invariance"}),
-        baseline=None,
-        whole_gradients=4,
-    )
+    CLAIMS: ClassVar[Claims] = replace(NoisyGradients.CLAIMS, whole_gradients=4)
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Average the gradient around the input; there is no baseline."""
@@ -49,4 +41,4 @@ class SmoothGrad(NoisyGradients, name="smooth_grad"):
         for drawn in self.gradients(field, x, lambda whole, _: whole):
             gradient.add(drawn)
         error = (gradient.variance.sum(-1) / self.samples).sqrt()
-        return Decomposition(gradient.mean.norm(dim=-1), reference=None, standard_error=error)
+        return Decomposition(gradient.mean.norm(dim=-1), start_value=None, standard_error=error)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor
 
 from hf_attrib.field import Decomposition, Field
 from hf_attrib.integration import Running
-from hf_attrib.methods.base import Claims
 from hf_attrib.methods.gradient.noisy_gradients import NoisyGradients
 
 __all__ = ["SquareGrad"]
@@ -28,15 +26,6 @@ class SquareGrad(NoisyGradients, name="square_grad"):
 
     Source: arXiv:1806.10758.
     """
-
-    claims: ClassVar = Claims(
-        signed=False,
-        identity=None,
-        stochastic=True,
-        cost="S + 1 forward rows, S * T backward rows",
-        axioms=frozenset({"dummy", "implementation_invariance"}),
-        baseline=None,
-    )
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Average the squared gradient around the input; there is no baseline."""

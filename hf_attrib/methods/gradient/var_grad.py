@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -34,15 +34,7 @@ class VarGrad(NoisyGradients, name="var_grad"):
     Source: arXiv:1810.03307.
     """
 
-    claims: ClassVar = Claims(
-        signed=False,
-        identity=None,
-        stochastic=True,
-        cost="S + 1 forward rows, S * T backward rows",
-        axioms=frozenset({"dummy", "implementation_invariance"}),
-        baseline=None,
-        whole_gradients=4,
-    )
+    CLAIMS: ClassVar[Claims] = replace(NoisyGradients.CLAIMS, whole_gradients=4)
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Measure the spread of the gradient around the input; there is no baseline."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from hf_attrib.errors import InputError
 from hf_attrib.field import Decomposition, Field, Table
-from hf_attrib.hyperparameters import at_least
+from hf_attrib.hyperparameters import at_least, hyperparameter
 from hf_attrib.integration import (
     MOST_GAUSS_NODES,
     composite,
@@ -19,7 +18,7 @@ from hf_attrib.integration import (
     monotone,
     polyline,
 )
-from hf_attrib.methods.base import AXIOMS, Claims, Method, Rows
+from hf_attrib.methods.base import AXIOMS, Claims, Cost, Method
 
 __all__ = ["DiscretizedIG"]
 
@@ -55,26 +54,19 @@ class DiscretizedIG(Method, name="discretized_ig"):
     Source: arXiv:2108.13654, strategy "greedy".
     """
 
-    claims: ClassVar = Claims(
-        signed=True,
+    CLAIMS: ClassVar[Claims] = Claims(
         identity="f(x) - f(x')",
-        stochastic=False,
         cost="nodes * (words + 1) + 2 forward rows, nodes * (words + 1) * T backward rows",
         axioms=frozenset(AXIOMS),
         additive=True,
     )
-    words: int = field(default=30, metadata={"help": "Anchor words of a path."})
-    neighbours: int = field(default=500, metadata={"help": "Candidates for the next word."})
-    nodes: int = field(default=3, metadata={"help": "Nodes between two words."})
+    words: int = hyperparameter(30, "Anchor words of a path.", at_least(1))
+    neighbours: int = hyperparameter(500, "Candidates for the next word.", at_least(1))
+    nodes: int = hyperparameter(3, "Nodes between two words.", at_least(1, MOST_GAUSS_NODES))
 
-    def __post_init__(self) -> None:
-        at_least(1, words=self.words, neighbours=self.neighbours, nodes=self.nodes)
-        if self.nodes > MOST_GAUSS_NODES:
-            raise InputError(f"nodes is {self.nodes}; expected at most {MOST_GAUSS_NODES}.")
-
-    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+    def cost(self, targets: int, inputs: int) -> tuple[Cost, Cost]:
         """Return the rows run at least and at most."""
-        return Rows(values=1, gradients=self.nodes * (self.words + 1)).exactly()
+        return Cost(values=1, gradients=self.nodes * (self.words + 1)).exactly()
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Attribute along the chains of words."""

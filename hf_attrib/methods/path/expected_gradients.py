@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from hf_attrib.field import Decomposition, Field, Path
-from hf_attrib.hyperparameters import at_least, positive
+from hf_attrib.hyperparameters import at_least, hyperparameter, positive
 from hf_attrib.integration import Running, generator, noise
-from hf_attrib.methods.base import AXIOMS, Claims, Method, Rows
+from hf_attrib.methods.base import AXIOMS, Claims, Cost, Method
 
 __all__ = ["ExpectedGradients"]
+
+
+def _noise(name: str, value: Any) -> float:
+    """Refuse what is neither 0, for no noise, nor the size of some."""
+    return value if value == 0 else positive(name, value)
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,7 @@ class ExpectedGradients(Method, name="expected_gradients"):
     Source: arXiv:1906.10670; GradientSHAP: arXiv:1705.07874.
     """
 
-    claims: ClassVar = Claims(
-        signed=True,
+    CLAIMS: ClassVar[Claims] = Claims(
         identity="f(x) - E f(x')",
         stochastic=True,
         cost="2 * S + 1 forward rows, S * T backward rows",
@@ -51,25 +55,20 @@ class ExpectedGradients(Method, name="expected_gradients"):
         baseline="vocabulary",
         additive=True,
     )
-    samples: int = field(default=200, metadata={"help": "Samples S."})
-    noise: float = field(default=0.0, metadata={"help": "Noise on x, in embedding scales."})
-    seed: int = field(default=0, metadata={"help": "Seed of all random numbers."})
+    samples: int = hyperparameter(200, "Samples S.", at_least(2))
+    noise: float = hyperparameter(0.0, "Noise on x, in embedding scales.", _noise)
+    seed: int = hyperparameter(0, "Seed of all random numbers.", at_least(0))
 
-    def __post_init__(self) -> None:
-        at_least(2, samples=self.samples)
-        at_least(0, seed=self.seed)
-        if self.noise != 0:
-            positive(noise=self.noise)
-
-    def promises(self) -> Claims:
-        """Claim the mean over noisy inputs, where there is noise."""
+    @property
+    def claims(self) -> Claims:
+        """What holds, in the mean over noisy inputs if there is noise."""
         if not self.noise:
-            return self.claims
-        return self.claims.over_noise("3 * S + 1 forward rows, S * T backward rows")
+            return self.CLAIMS
+        return self.CLAIMS.over_noise("3 * S + 1 forward rows, S * T backward rows")
 
-    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+    def cost(self, targets: int, inputs: int) -> tuple[Cost, Cost]:
         """Return the rows run at least and at most."""
-        return Rows(values=2 if self.noise else 1, gradients=1).times(self.samples).exactly()
+        return Cost(values=2 if self.noise else 1, gradients=1).times(self.samples).exactly()
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Attribute along straight lines from drawn references."""
@@ -87,9 +86,9 @@ class ExpectedGradients(Method, name="expected_gradients"):
         if self.noise:
             end = field.values(self._lines(field, x, torch.ones_like(alpha)), numbers)
         residual.add(torch.cat(sums) - (end - start))
-        value = end.mean(0) if self.noise else None
+        end_value = end.mean(0) if self.noise else None
         return Decomposition(
-            scores.mean, start.mean(0), value, scores.standard_error, residual.standard_error
+            scores.mean, start.mean(0), end_value, scores.standard_error, residual.standard_error
         )
 
     def _lines(self, field: Field, x: Tensor, alpha: Tensor) -> Path:

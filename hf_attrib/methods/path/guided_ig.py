@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from hf_attrib.errors import InputError
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.hyperparameters import at_least, positive
-from hf_attrib.methods.base import AXIOMS, Claims, Method, Rows
+from hf_attrib.hyperparameters import at_least, hyperparameter, positive
+from hf_attrib.methods.base import AXIOMS, Claims, Cost, Method
 
 __all__ = ["GuidedIG"]
 
@@ -46,41 +46,37 @@ class GuidedIG(Method, name="guided_ig"):
     Source: arXiv:2106.09788.
     """
 
-    claims: ClassVar = Claims(
-        signed=True,
+    CLAIMS: ClassVar[Claims] = Claims(
         identity="f(x) - f(x')",
-        stochastic=False,
         cost="T * (K + 1) + 1 forward rows, T * (K + 1) backward rows",
         axioms=frozenset(AXIOMS) - {"linearity"},
         whole_gradients=14,
     )
-    steps: int = field(default=200, metadata={"help": "Steps of the walk."})
-    fraction: float = field(default=0.25, metadata={"help": "Coordinates moved together."})
-    distance: float = field(default=0.02, metadata={"help": "Largest distance from the line."})
+    steps: int = hyperparameter(200, "Steps of the walk.", at_least(1))
+    fraction: float = hyperparameter(0.25, "Coordinates moved together.", positive)
+    distance: float = hyperparameter(0.02, "Largest distance from the line.", positive)
 
     def __post_init__(self) -> None:
-        at_least(1, steps=self.steps)
-        positive(fraction=self.fraction, distance=self.distance)
+        super().__post_init__()
         if max(self.fraction, self.distance) > 1:
             raise InputError("fraction and distance are shares; expected at most 1.")
 
-    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+    def cost(self, targets: int, inputs: int) -> tuple[Cost, Cost]:
         """Return the rows run at least and at most."""
-        return Rows(own=targets * (self.steps + 1)).exactly()
+        return Cost(own=targets * (self.steps + 1)).exactly()
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Walk all targets side by side."""
         start = baseline.expand(field.sequences, field.targets, *x.shape[2:])
         z, total = start, torch.zeros_like(start[..., 0])
-        here = field(z[None])
-        reference = here.value[0]
+        here = first = field(z[None])
         for step in range(1, self.steps + 1):
             ahead = self._advance(z, here.gradient[0], start, x, step / self.steps)
             there = field(ahead[None])
             total = total + ((ahead - z) * (here.gradient[0] + there.gradient[0]) / 2).sum(-1)
             z, here = ahead, there
             field.progress(step, self.steps)
-        return Decomposition(total, reference)
+        return Decomposition(total, first.value[0])
 
     def _advance(self, z: Tensor, g: Tensor, start: Tensor, x: Tensor, alpha: float) -> Tensor:
         """Return the next point of the walk, which has covered the share alpha of the distance."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.hyperparameters import at_least
+from hf_attrib.hyperparameters import at_least, hyperparameter
 from hf_attrib.integration import straight
-from hf_attrib.methods.base import AXIOMS, Claims, Method, Rows
+from hf_attrib.methods.base import AXIOMS, Claims, Cost, Method
 
 __all__ = ["IDGI"]
 
@@ -40,21 +40,16 @@ class IDGI(Method, name="idgi"):
     Source: arXiv:2303.14242.
     """
 
-    claims: ClassVar = Claims(
-        signed=True,
+    CLAIMS: ClassVar[Claims] = Claims(
         identity="f(x) - f(x')",
-        stochastic=False,
         cost="K + 2 forward rows, K * T backward rows",
         axioms=frozenset(AXIOMS) - {"linearity"},
     )
-    steps: int = field(default=64, metadata={"help": "Segments of the path."})
+    steps: int = hyperparameter(64, "Segments of the path.", at_least(1))
 
-    def __post_init__(self) -> None:
-        at_least(1, steps=self.steps)
-
-    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+    def cost(self, targets: int, inputs: int) -> tuple[Cost, Cost]:
         """Return the rows run at least and at most."""
-        return Rows(values=1, gradients=self.steps).exactly()
+        return Cost(values=1, gradients=self.steps).exactly()
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Attribute along the straight line; inputs that do not move have no gradient."""
@@ -68,7 +63,7 @@ class IDGI(Method, name="idgi"):
         even = even / even.sum(-1, keepdim=True).clamp_min(1)
         share = torch.where(whole > 0, share / whole, even)
         scores = (value.diff(dim=0)[..., None] * share).sum(0)
-        return Decomposition(scores, reference=value[0])
+        return Decomposition(scores, start_value=value[0])
 
 
 def _squares(gradient: Tensor, velocity: Tensor) -> Tensor:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
 from hf_attrib.errors import InputError
 from hf_attrib.field import Decomposition, Field
-from hf_attrib.hyperparameters import at_least, positive
+from hf_attrib.hyperparameters import at_least, hyperparameter, one_of, positive
 from hf_attrib.integration import (
     MOST_GAUSS_NODES,
     RULES,
@@ -20,15 +20,15 @@ from hf_attrib.integration import (
     line_integral,
     straight,
 )
-from hf_attrib.methods.base import AXIOMS, Claims, Method, Rows
+from hf_attrib.methods.base import AXIOMS, Claims, Cost, Method
 
 __all__ = ["IntegratedGradients"]
 
 #: Exponent of the path from the zero embedding, where f changes over orders of magnitude.
 _GRADING = 4
 #: Relative error, and gradients for each target, unless the caller says so.
-_TOLERANCE, _POINTS = 0.02, 400
-_ADAPTIVE, _FIXED = {"tolerance": _TOLERANCE, "max_points": _POINTS}, {"rule": "auto"}
+_TOLERANCE, _NODES = 0.02, 400
+_ADAPTIVE, _FIXED = {"tolerance": _TOLERANCE, "max_nodes": _NODES}, {"rule": "auto"}
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class IntegratedGradients(Method, name="integrated_gradients"):
         rule: of :data:`hf_attrib.integration.rules.RULES`, or ``"auto"``: Gauss–Legendre, graded
             towards the start if the path starts at the zero embedding.
         tolerance: relative error to reach without ``steps``.
-        max_points: nodes to spend on each target without ``steps``, at most.
+        max_nodes: nodes to spend on each target without ``steps``, at most.
 
     Returns:
         scores [B, T, N], summing to f(x) - f(x') within the tolerance, or as K grows (units of
@@ -65,57 +65,54 @@ class IntegratedGradients(Method, name="integrated_gradients"):
     tensor([[[3., 3.]]])
     """
 
-    claims: ClassVar = Claims(
-        signed=True,
+    CLAIMS: ClassVar[Claims] = Claims(
         identity="f(x) - f(x')",
-        stochastic=False,
         cost="K + 2 forward rows, K * T backward rows; K as needed, mostly 20 to 60, if not given",
         axioms=frozenset(AXIOMS),
         additive=True,
     )
-    steps: int | None = field(default=None, metadata={"help": "Nodes of a fixed rule."})
-    rule: str | None = field(
-        default=None, metadata={"help": f"With steps: auto, {', '.join(RULES)}."}
+    steps: int | None = hyperparameter(None, "Nodes of a fixed rule.", at_least(1))
+    rule: str | None = hyperparameter(
+        None, f"With steps: auto, {', '.join(RULES)}.", one_of(("auto", *RULES))
     )
-    tolerance: float | None = field(
-        default=None, metadata={"help": f"Without steps: relative error, {_TOLERANCE}."}
+    tolerance: float | None = hyperparameter(
+        None, f"Without steps: relative error, {_TOLERANCE}.", positive
     )
-    max_points: int | None = field(
-        default=None, metadata={"help": f"Without steps: nodes at most, {_POINTS}."}
+    max_nodes: int | None = hyperparameter(
+        None,
+        f"Without steps: nodes at most, {_NODES}.",
+        at_least(first_nodes()),
+        formerly="max_points",
     )
 
     def __post_init__(self) -> None:
-        if self.rule not in (None, "auto", *RULES):
-            raise InputError(f"rule {self.rule!r} is unknown; expected auto, {', '.join(RULES)}.")
+        super().__post_init__()
         adaptive = self.steps is None
-        for name in ["rule"] if adaptive else ["tolerance", "max_points"]:
+        for name in _FIXED if adaptive else _ADAPTIVE:
             if getattr(self, name) is not None:
                 raise InputError(
                     f"{name} goes {'with' if adaptive else 'without'} steps: a fixed rule has "
-                    "steps and a rule, an adaptive one a tolerance and max_points."
+                    "steps and a rule, an adaptive one a tolerance and max_nodes."
                 )
         for name, value in (_ADAPTIVE if adaptive else _FIXED).items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
-        if self.steps is None:
-            positive(tolerance=self.tolerance or 0)
-            at_least(first_nodes(), max_points=self.max_points or 0)
-            return
-        at_least(2 if self.rule == "trapezoid" else 1, steps=self.steps)
-        if self.steps > MOST_GAUSS_NODES and self.rule not in ("midpoint", "trapezoid"):
+        if self.rule == "trapezoid":
+            at_least(2)("steps", self.steps)
+        elif self.rule != "midpoint" and (self.steps or 0) > MOST_GAUSS_NODES:
             raise InputError(
                 f"steps is {self.steps}; Gauss–Legendre rules have at most {MOST_GAUSS_NODES}. "
                 "Take rule='midpoint' for more."
             )
 
-    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+    def cost(self, targets: int, inputs: int) -> tuple[Cost, Cost]:
         """Return the rows run at least and at most."""
         if self.steps is None:
-            return self._budget().rows(targets)
-        return Rows(values=1, gradients=self.steps).exactly()
+            return self._budget().cost(targets)
+        return Cost(values=1, gradients=self.steps).exactly()
 
     def _budget(self) -> Budget:
-        return Budget(self.tolerance or _TOLERANCE, self.max_points or _POINTS)
+        return Budget(self.tolerance or _TOLERANCE, self.max_nodes or _NODES)
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Attribute along the straight line."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.field import Decomposition, Field, Path
-from hf_attrib.methods.base import AXIOMS, Claims, Method, Rows
+from hf_attrib.methods.base import AXIOMS, Claims, Cost, Method
 
 __all__ = ["SequentialIG"]
 
@@ -39,18 +39,15 @@ class SequentialIG(Method, name="sequential_ig"):
     tensor([[[6., 6.]]])
     """
 
-    claims: ClassVar = Claims(
-        signed=True,
-        identity=None,
-        stochastic=False,
+    CLAIMS: ClassVar[Claims] = Claims(
         cost="N + 2 forward rows, 0 backward rows",
         axioms=frozenset(AXIOMS) - {"completeness"},
     )
 
-    def rows(self, targets: int, inputs: int) -> tuple[Rows, Rows]:
+    def cost(self, targets: int, inputs: int) -> tuple[Cost, Cost]:
         """Return the rows run at least and at most."""
         # Inputs that are at the baseline as they stand are left out.
-        return Rows(values=1), Rows(values=1 + inputs)
+        return Cost(values=1), Cost(values=1 + inputs)
 
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Put each input that moves to its baseline, by turns."""
@@ -63,7 +60,7 @@ class SequentialIG(Method, name="sequential_ig"):
             scores[..., moving] = (value - without).movedim(0, -1)
         # Rounding must not give a score to what does not move, or is not read.
         read = moves & field.reads().to(moves.device)
-        return Decomposition(scores.masked_fill(~read, 0), reference=None)
+        return Decomposition(scores.masked_fill(~read, 0), start_value=None)
 
 
 def _without(x: Tensor, baseline: Tensor) -> Path:

@@ -187,7 +187,8 @@ class Engine:
         with Meter() as meter:  # the mean embedding takes the whole table, part by part
             ready.reference()
         need = self.memory.need(field, x, question.demand)
-        inputs = int(ready.batch.movable.sum())
+        players = question.method.claims.groups == "players"
+        inputs = int((field.groups.moving if players else ready.batch.movable).sum())
         _, most = question.method.cost(field.targets, inputs)
         least, _ = question.method.cost(1 if at_most else field.targets, inputs)
         passes, before = (1 if field.each.together else field.each.passes), meter.peak.total()

@@ -113,15 +113,15 @@ class Question:
 
     @property
     def joins(self) -> bool:
-        """Whether each group is explained as one input, and not the sum of its tokens."""
-        return self.groups is not None and self.method.claims.additive
+        """Whether the method sees groups of inputs, and not their tokens one by one."""
+        return self.groups is not None and self.method.claims.groups != "summed"
 
     @property
     def demand(self) -> Demand:
         """What of the question decides over the memory of a row."""
         kind = self.target.name, self.contrast is None, self.spans is None
         claims = self.method.claims
-        return Demand(kind, claims.whole_gradients, claims.additive)
+        return Demand(kind, claims.whole_gradients, claims.groups == "joined")
 
     def recorded(self) -> dict[str, Any]:
         """Return what a result keeps of the question, by the names that it has there."""

@@ -227,15 +227,17 @@ class Field(ABC):
 
         (value,) = self.runner.map(len(rows), compute)
         self.forward_rows += len(rows) // self.sequences * self._passes_of_a_row
-        return self._by_target(value, points)
+        return value.reshape(len(points), self.sequences, self.targets)
 
     def __call__(self, points: Tensor) -> Sample:
         """Return F and its whole gradient at points [K, B, T or 1, N, D]."""
-        return self._sample(points, torch.zeros_like(points[:1]), lambda gradient, _: gradient)
+        query = self._query(points, torch.zeros_like(points[:1]))
+        return self._sample(*self.gradients(query, lambda gradient, _: gradient), len(points))
 
     def at(self, points: Tensor, velocity: Tensor, contract: Contraction = dot) -> Sample:
         """Return F, [1, B, T], and its contracted gradient, [1, B, T, N], at [B, T or 1, N, D]."""
-        return self._sample(points[None], velocity[None], contract)
+        query = self._query(points[None], velocity[None])
+        return self._sample(*self.gradients(query, contract), 1)
 
     def along(self, path: Path, nodes: Tensor, contract: Contraction = dot) -> Iterator[Sample]:
         """Yield F and its contracted gradient at successive nodes of a path, chunk by chunk.
@@ -250,7 +252,8 @@ class Field(ABC):
         """
         done = 0
         for chunk in self._chunks(nodes):
-            yield self._sample(*path(chunk), contract)
+            found = self.gradients(self._query(*path(chunk)), contract)
+            yield self._sample(*found, len(chunk))
             done += len(chunk)
             self.progress(done, len(nodes))
 
@@ -376,8 +379,8 @@ class Field(ABC):
         chunks: tuple[Tensor, ...] = nodes.split(max(1, self.runner.window // self.sequences))
         return chunks
 
-    def _sample(self, points: Tensor, velocity: Tensor, contract: Contraction) -> Sample:
-        """Sample points [k, B, T or 1, N, D], whatever their number, within the row budget."""
+    def _query(self, points: Tensor, velocity: Tensor) -> Query:
+        """Ask for all targets at points [k, B, T or 1, N, D], whatever their number."""
         points = self._own(points)
         rows, sequence, target = flattened(points, self.sequences, self.targets)
         velocity = velocity.expand(points.shape).flatten(0, 2)
@@ -387,10 +390,9 @@ class Field(ABC):
             here = part.to(rows.device)
             return rows[here], velocity[here]
 
-        query = Query(points_of, sequence, target, torch.ones_like(valid), valid)
-        value, gradient = self.gradients(query, contract)
-        return Sample(self._by_target(value, points), self._by_target(gradient, points))
+        return Query(points_of, sequence, target, torch.ones_like(valid), valid)
 
-    def _by_target(self, by_row: Tensor, points: Tensor) -> Tensor:
-        """Bring [K * B * (T or 1), T or 1, ...] to [K, B, T, ...]."""
-        return by_row.reshape(*points.shape[:2], self.targets, *by_row.shape[2:])
+    def _sample(self, value: Tensor, gradient: Tensor, count: int) -> Sample:
+        """Bring what rows found at so many points, [k * B * (T or 1), T or 1], to [k, B, T]."""
+        shape = count, self.sequences, self.targets
+        return Sample(value.reshape(shape), gradient.reshape(*shape, *gradient.shape[2:]))

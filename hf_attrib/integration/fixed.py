@@ -11,7 +11,9 @@ from hf_attrib.integration.rules import Rule
 __all__ = ["line_integral", "polyline_integral"]
 
 
-def line_integral(field: Field, path: Path, rule: Rule) -> Decomposition:
+def line_integral(
+    field: Field, path: Path, rule: Rule, start: Tensor | None = None
+) -> Decomposition:
     r"""Return :math:`\sum_k w_k \langle \nabla F(z(\alpha_k)), z'(\alpha_k) \rangle_D`.
 
     The scores decompose F(path end) - F(path start), exactly in the limit of fine rules.
@@ -20,9 +22,15 @@ def line_integral(field: Field, path: Path, rule: Rule) -> Decomposition:
         field: F and its gradient.
         path: the curve.
         rule: K nodes and weights.
+        start: where it starts, [B, T or 1, N, D], if that is not at 0.
     """
-    start, _ = path(torch.zeros(1, dtype=torch.float64))
-    return Decomposition(_weighted(field, path, rule), field.value(start)[0])
+    total, done = torch.zeros(()), 0
+    for sample in field.along(path, rule.nodes):
+        weights = rule.weights[done : done + len(sample.gradient)].to(sample.gradient)
+        total = total.to(weights) + torch.einsum("k,kbtn->btn", weights, sample.gradient)
+        done += len(weights)
+    first = path(torch.zeros(1, dtype=torch.float64))[0] if start is None else start[None]
+    return Decomposition(total, field.value(first)[0])
 
 
 def polyline_integral(field: Field, points: Tensor, rule: Rule) -> Decomposition:
@@ -46,14 +54,4 @@ def polyline_integral(field: Field, points: Tensor, rule: Rule) -> Decomposition
         return (1 - share) * start + share * end, end - start
 
     every = Rule(torch.arange(segments * nodes), rule.weights.repeat(segments))
-    return Decomposition(_weighted(field, place, every), field.value(points[:1])[0])
-
-
-def _weighted(field: Field, path: Path, rule: Rule) -> Tensor:
-    """Return the weighted sum of contracted gradients, [B, T, N]."""
-    total, done = torch.zeros(()), 0
-    for sample in field.along(path, rule.nodes):
-        weights = rule.weights[done : done + len(sample.gradient)].to(sample.gradient)
-        total = total.to(weights) + torch.einsum("k,kbtn->btn", weights, sample.gradient)
-        done += len(weights)
-    return total
+    return line_integral(field, place, every, points[0])

@@ -54,8 +54,11 @@ class Claims:
         stochastic: whether scores depend on a seed, and come with standard errors.
         many_references: whether the method draws references from a distribution.
         baseline: the reference when the caller names none; ``None`` if the method takes none.
-        additive: whether each input's score is linear in its products of gradient and velocity, so
-            that a group of inputs can be explained as one.
+        groups: what the method does where inputs are grouped. ``"summed"``: it scores each input,
+            and scores of a group are added up. ``"joined"``: each score is linear in its products
+            of gradient and velocity, so that a group is explained as one input, at less cost and
+            with the same sum. ``"players"``: it plays the G groups, as Shapley values do, and its
+            scores are [B, T, G]; each input is a group where none are named.
         whole_gradients: how many gradients of all targets, [T, N, D], are held whole at the most,
             those of the rows that run aside; 0 where gradients are contracted at once.
     """
@@ -67,7 +70,7 @@ class Claims:
     stochastic: bool = False
     many_references: bool = False
     baseline: str | None = "mean"
-    additive: bool = False
+    groups: str = "summed"
     whole_gradients: int = 0
 
     def keeps(self, axiom: str) -> str:

@@ -7,8 +7,11 @@ import torch
 from helpers import tiny
 
 from hf_attrib import Explainer
-from hf_attrib.model import sites_of
+from hf_attrib.methods import IntegratedGradients
+from hf_attrib.model import EmbeddingField, collate, isolated, sites_of
 from hf_attrib.model.forward import Prefix
+from hf_attrib.model.sites import Sites, states_of, with_states
+from hf_attrib.targets import TARGETS
 
 #: Full and sliding attention, positions added and rotated, and states that are no keys and values.
 FAMILIES = ("llama", "gpt2", "gemma3_text", "mistral", "mamba")
@@ -155,3 +158,34 @@ def test_long_answers_run_in_blocks(family, steps, monkeypatch):
 def test_short_answers_run_whole():
     found, _ = explain(tiny.model("llama"), prompt=16, response=4, frozen=0)
     assert found.forward_rows == 6 + 2  # nodes, the start of the path, and the input itself
+
+
+def test_a_decoder_layer_can_be_where_paths_run():
+    """Its output, a tuple or a tensor, is read and replaced as that of an embedding module is."""
+    model = tiny.model("llama", dtype=torch.float64)
+    sequence = tiny.sequence(model, input_ids=[260, 70, 280, 90], response_ids=[81, 82])
+    moves = torch.ones(len(sequence.inputs), dtype=torch.bool)
+    batch, found = collate([sequence], [moves], None, 0), []
+    usual = sites_of(model)
+    expected = None
+    for layer in (usual.modules["decoder"], *model.model.layers):
+        sites = Sites({"decoder": layer}, None, usual.head)
+        with isolated(model):
+            field = EmbeddingField(model, sites, batch, TARGETS["log_prob"])
+            seen = field.observe()
+            expected = seen.value if expected is None else expected
+            torch.testing.assert_close(seen.value, expected)
+            assert torch.equal(field.value(seen.x[None])[0], seen.value)
+            scores = IntegratedGradients(steps=64)(field, seen.x, torch.zeros_like(seen.x) + 0.1)
+        change = seen.value - scores.start_value
+        torch.testing.assert_close(scores.scores.sum(-1), change, rtol=1e-4, atol=1e-6)
+        found.append(scores.scores)
+    assert not torch.allclose(found[0], found[1])
+
+
+def test_states_within_a_tuple_are_replaced_there():
+    states, rest = torch.zeros(2, 3), object()
+    assert states_of((states, rest)) is states
+    assert with_states((states, rest), states + 1)[1] is rest
+    assert torch.equal(states_of(with_states([states, rest], states + 1)), states + 1)
+    assert with_states(states, states + 1) is not states

@@ -55,7 +55,7 @@ class AdversarialMethod(Method):
         identity="f(x) - f(x_adv)",
         cost="K + 4 forward, K + 1 backward rows to walk; about 5 * K, 5 * K * T to integrate",
         axioms=frozenset({"completeness", "dummy", "implementation_invariance"}),
-        additive=True,
+        groups="joined",
         baseline=None,
     )
     rule: str = hyperparameter(
@@ -140,7 +140,7 @@ class WalkMethod(AdversarialMethod):
     """
 
     #: Which claims the program does not keep, and what it claims instead.
-    RELEASED: ClassVar[Mapping[str, Any]] = {"identity": None, "additive": False}
+    RELEASED: ClassVar[Mapping[str, Any]] = {"identity": None, "groups": "summed"}
 
     eps: float | str = hyperparameter(
         "auto", "Radius in embedding scales, or auto.", number_or_auto

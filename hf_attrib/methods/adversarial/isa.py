@@ -57,7 +57,7 @@ class ISA(WalkMethod, name="isa"):
         identity="f(x) - f(x')",
         cost="18 * R forward, 16 * R backward rows to search; about 5 * R, 5 * R * T to integrate",
         axioms=frozenset(AXIOMS) - {"linearity"},
-        additive=True,
+        groups="joined",
     )
     RELEASED: ClassVar[Mapping[str, Any]] = {
         **WalkMethod.RELEASED,

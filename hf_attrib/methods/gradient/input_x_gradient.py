@@ -39,7 +39,7 @@ class InputXGradient(Method, name="input_x_gradient"):
         cost="3 forward rows, T backward rows",
         axioms=frozenset({"dummy", "implementation_invariance", "linearity"}),
         baseline="zero",
-        additive=True,
+        groups="joined",
     )
 
     def cost(self, targets: int, inputs: int) -> tuple[Cost, Cost]:

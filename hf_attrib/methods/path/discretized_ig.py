@@ -58,7 +58,7 @@ class DiscretizedIG(Method, name="discretized_ig"):
         identity="f(x) - f(x')",
         cost="nodes * (words + 1) + 2 forward rows, nodes * (words + 1) * T backward rows",
         axioms=frozenset(AXIOMS),
-        additive=True,
+        groups="joined",
     )
     words: int = hyperparameter(30, "Anchor words of a path.", at_least(1))
     neighbours: int = hyperparameter(500, "Candidates for the next word.", at_least(1))

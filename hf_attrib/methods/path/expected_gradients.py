@@ -53,7 +53,7 @@ class ExpectedGradients(Method, name="expected_gradients"):
         axioms=frozenset(AXIOMS),
         many_references=True,
         baseline="vocabulary",
-        additive=True,
+        groups="joined",
     )
     samples: int = hyperparameter(200, "Samples S.", at_least(2))
     noise: float = hyperparameter(0.0, "Noise on x, in embedding scales.", _noise)

@@ -69,7 +69,7 @@ class IntegratedGradients(Method, name="integrated_gradients"):
         identity="f(x) - f(x')",
         cost="K + 2 forward rows, K * T backward rows; K as needed, mostly 20 to 60, if not given",
         axioms=frozenset(AXIOMS),
-        additive=True,
+        groups="joined",
     )
     steps: int | None = hyperparameter(None, "Nodes of a fixed rule.", at_least(1))
     rule: str | None = hyperparameter(

@@ -82,3 +82,27 @@ def test_generated_pages_are_up_to_date():
 def test_links_of_the_readme_lead_somewhere():
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)|src=\"(?!https?:)([^\"]+)\"", README):
         assert (ROOT / (target[0] or target[1])).exists(), target
+
+
+def test_the_drawing_of_the_layers_is_that_of_their_rules():
+    spec = importlib.util.spec_from_file_location("draw_layers", ROOT / "docs" / "draw_layers.py")
+    draw = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(draw)
+    assert draw.PICTURE.read_text(encoding="utf-8") == draw.drawing()
+    assert {room for layer in draw.layers() for room in layer} == {
+        path.stem
+        for path in (ROOT / "hf_attrib").iterdir()
+        if (path.is_dir() or path.suffix == ".py") and not path.name.startswith("_")
+    }
+
+
+def test_the_page_on_architecture_names_what_is_there():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:[a-z_]+/)*[a-z_]+(?:\.py|/))`", page)
+    assert len(set(named)) > 20
+    for name in named:
+        assert (ROOT / "hf_attrib" / name).exists() or list(
+            (ROOT / "hf_attrib").rglob(f"*/{name}")
+        ), name
+    glossary = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    assert len(glossary.splitlines()) <= 40

@@ -22,7 +22,6 @@ from torch import Tensor
 
 from hf_attrib.errors import InputError, MemoryLimitError
 from hf_attrib.execution import Progress, RowRunner, silent
-from hf_attrib.field.ablation import MODES
 from hf_attrib.field.decomposition import Linearisation, Pushforward, Sample
 from hf_attrib.field.directions import NEVER, DirectionCost, cheaper, either, follow
 from hf_attrib.field.gradients import (
@@ -35,7 +34,7 @@ from hf_attrib.field.gradients import (
     flattened,
     one_target_each,
 )
-from hf_attrib.field.groups import Groups, Targets
+from hf_attrib.field.groups import MODES, Groups, Targets
 from hf_attrib.field.hidden import Layered
 from hf_attrib.field.space import Space
 from hf_attrib.targets import Target

@@ -199,7 +199,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     lines = [
         f"# Adversarial walks on {report['model']}",
         "",
-        f"{report['prompts']} prompts, up to {report['new_tokens']} generated tokens each. Cost "
+        f"{report['prompts']} prompts, up to {report['new_tokens']} generated tokens each. Rows "
         "and seconds are for one generated token.",
         "",
         "| method | " + " | ".join(heads) + " |",

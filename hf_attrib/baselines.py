@@ -141,7 +141,7 @@ def _named(spec: str, tokenizer: Any) -> Baseline:
     if spec == "mean":
         return Baseline("mean embedding", lambda table, draw: table.mean)
     if spec == "zero":
-        return Baseline("zero embedding", lambda table, draw: torch.zeros_like(table.mean))
+        return Baseline("zero embedding", lambda table, draw: torch.zeros(table.width))
     if spec == "noise":
         return Baseline("noise around the mean embedding", _noise, distribution=True)
     if spec == "vocabulary":

@@ -13,6 +13,11 @@ Every message says what came, what was expected and what to do. A warning of cla
 :class:`AttributionWarning` marks a result that stands but whose reader must know something.
 """
 
+import os
+import sys
+import warnings
+from pathlib import Path
+
 __all__ = [
     "AttributionWarning",
     "HFAttribError",
@@ -21,7 +26,10 @@ __all__ = [
     "ProcessError",
     "ResultFileError",
     "UnsupportedModelError",
+    "warn",
 ]
+
+_PACKAGE = f"{Path(__file__).parent}{os.sep}"
 
 
 class HFAttribError(Exception):
@@ -50,3 +58,11 @@ class ResultFileError(HFAttribError, ValueError):
 
 class AttributionWarning(UserWarning):
     """The result stands, with a reservation that it also carries: a note, or a gap too large."""
+
+
+def warn(message: str) -> None:
+    """Warn of something a reader must know, at the line of the caller outside of this package."""
+    level, frame = 1, sys._getframe(0)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, AttributionWarning, stacklevel=level)

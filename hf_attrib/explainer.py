@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias, cast, overload
@@ -26,7 +25,7 @@ from hf_attrib.engine import (
     size_of,
 )
 from hf_attrib.engine.record import warning_of
-from hf_attrib.errors import AttributionWarning, InputError
+from hf_attrib.errors import InputError, warn
 from hf_attrib.execution import ALONE, Progress, connected, silent
 from hf_attrib.model import Transcriber, isolated
 from hf_attrib.results import Attribution
@@ -58,7 +57,8 @@ class Explainer:
             ``"500MB"`` or in bytes; by default a share of what is free. It does not bound
             generation, the mean of the embedding table, what a method prepares, nor the keys and
             values of a prefix that is run once.
-        progress: called with (path nodes done, nodes in all) during attribution.
+        progress: called with (done, in all) during attribution: of path nodes, or of targets
+            where each places its own nodes.
         distributed: share the work with the other processes that ``accelerate launch`` or
             ``torchrun`` started. All of them must then make the same calls, and all get the
             same results; with one process nothing changes.
@@ -115,7 +115,7 @@ class Explainer:
             **options: see :class:`hf_attrib.engine.ExplainOptions`.
 
         Returns:
-            scores [T, N] with their completeness gap.
+            an :class:`Attribution`, scores [T, N] with their completeness gap; or a list of them.
 
         Raises:
             InputError: an argument cannot be used; the message says what to do.
@@ -123,10 +123,10 @@ class Explainer:
         """
         requests, given = self._given(prompt, options, ExplainOptions, "explain")
         question, generation = Question.of(given)
-        results = self.answer(requests, question, generation)
+        results = self.explain_requests(requests, question, generation)
         return results if requests.many else results[0]
 
-    def answer(
+    def explain_requests(
         self, requests: Requests, question: Question, generation: Mapping[str, Any]
     ) -> list[Attribution]:
         """Return what :meth:`explain` does, for a question that is made already.
@@ -140,7 +140,7 @@ class Explainer:
             own: list[Attribution] = []
             for result in self._engine.attribute(plan, sharing.of_rows):
                 if message := warning_of(result):
-                    warnings.warn(message, AttributionWarning, stacklevel=3)
+                    warn(message)
                 own.append(result)
             return sharing.joined(own)
 
@@ -154,9 +154,7 @@ class Explainer:
         self, prompt: Prompts, **options: Unpack[RobustnessOptions]
     ) -> list[Robustness]: ...
 
-    @documented_by(
-        RobustnessOptions, _ATTACK | {n: DEFAULTS[n] for n in ("attribute_to", "movable")}
-    )
+    @documented_by(RobustnessOptions, _ATTACK | _INPUTS)
     def robustness(
         self, prompt: _Prompt = None, **options: Unpack[RobustnessOptions]
     ) -> Robustness | list[Robustness]:
@@ -208,10 +206,10 @@ class Explainer:
         """
         requests, given = self._given(prompt, options, ExplainOptions, "estimate")
         question, generation = Question.of(given)
-        found = self.cost(requests, question, generation)
+        found = self.estimate_requests(requests, question, generation)
         return found if requests.many else found[0]
 
-    def cost(
+    def estimate_requests(
         self, requests: Requests, question: Question, generation: Mapping[str, Any]
     ) -> list[Estimate]:
         """Return what :meth:`estimate` does, for a question that is made already.

@@ -46,12 +46,12 @@ class Objective:
     def shared(cls, field: Field, sign: float = -1.0) -> Objective:
         """Return the sum over all targets of a sequence, by one walk for all of them."""
         summed = SpanField(field, field.valid()[:, None])
-        return cls(summed, sign, field.each.tokens.sum(1, keepdim=True))
+        return cls(summed, sign, field.target_table.tokens.sum(1, keepdim=True))
 
     @classmethod
     def of_each(cls, field: Field, sign: float = -1.0) -> Objective:
         """Return each target for itself, by a walk of its own."""
-        return cls(field, sign, field.each.tokens)
+        return cls(field, sign, field.target_table.tokens)
 
     def value(self, points: Tensor) -> Tensor:
         """Return J at points [K, B, W, N, D], [K, B, W]."""

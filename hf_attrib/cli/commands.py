@@ -56,8 +56,9 @@ def explain(
         question = replace(question, groups=view.group)
     generating = answer.response is None and not save.dry_run
     with _prepared(prompt, model, answer, "Explaining", generating) as (explainer, text):
-        asked = Requests.of(text, response=answer.response), question, answer.generation()
-        result: Any = (explainer.cost if save.dry_run else explainer.answer)(*asked)[0]
+        answered = explainer.estimate_requests if save.dry_run else explainer.explain_requests
+        requests = Requests.of(text, response=answer.response)
+        result: Any = answered(requests, question, answer.generation())[0]
     if save.dry_run:
         put(f"{result}\n")
     else:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from hf_attrib.engine.estimation import Estimate, Measured, estimated
+from hf_attrib.engine.estimation import Estimate, Measurement, estimated
 from hf_attrib.engine.memory import Memory
 from hf_attrib.engine.question import Plan, Question
 from hf_attrib.engine.ready import ReadyBatch, agreed
 from hf_attrib.engine.record import attributions
-from hf_attrib.errors import AttributionWarning, InputError, MemoryLimitError
+from hf_attrib.errors import InputError, MemoryLimitError, warn
 from hf_attrib.execution import ALONE, Meter, Processes, Progress
 from hf_attrib.field import Field, Groups, SpanField, Table
 from hf_attrib.model import (
@@ -45,7 +44,7 @@ class Engine:
         model: the model, isolated whenever a method of the engine is called.
         tokenizer: for baselines and contrasts given as text.
         memory: decides how many sequences run at once.
-        progress: called with (path nodes done, nodes in all).
+        progress: called with (done, in all) while a method runs.
     """
 
     def __init__(self, model: Any, tokenizer: Any, memory: Memory, progress: Progress) -> None:
@@ -109,7 +108,7 @@ class Engine:
             UnsupportedModelError: the model cannot be explained faithfully.
             MemoryLimitError: one sequence alone takes too much memory.
         """
-        verdict = self._check_model(plan.cases[0].sequence)
+        verdict, tables = self._check_model(plan.cases[0].sequence), self._tables()
         # Where each token takes a pass of its own, sequences have nothing to share.
         together, done = 1 if verdict.looks_ahead else _TOGETHER, 0
         while done < len(plan.cases):
@@ -117,7 +116,7 @@ class Engine:
             # Processes that share rows must stay together, whichever of them has no memory.
             divisible = len(part.cases) > 1 and processes.count == 1
             try:
-                ready = self._ready(part, verdict, processes, divisible)
+                ready = self._ready(part, verdict, tables, processes, divisible)
                 yield ready
                 too_large = ready.too_large
                 del ready
@@ -131,41 +130,54 @@ class Engine:
                 done += len(part.cases)
 
     def _ready(
-        self, plan: Plan, verdict: Verdict, processes: Processes, divisible: bool
+        self,
+        plan: Plan,
+        verdict: Verdict,
+        tables: tuple[Table, ...],
+        processes: Processes,
+        divisible: bool,
     ) -> ReadyBatch:
-        """Run a batch as it is, and find out how many rows fit into memory."""
+        """Make the field of a batch, which is run once as it is, and fit its rows into memory.
+
+        Args:
+            plan: what is asked of sequences that run together.
+            verdict: how the model can be explained.
+            tables: that embed its tokens; each finds its mean once.
+            processes: those that share the rows to run.
+            divisible: whether fewer sequences at once may be tried where memory ends.
+        """
         started = time.perf_counter()
         cases, question, sites = plan.cases, plan.question, verdict.sites
+        if question.spans is not None and verdict.looks_ahead:
+            raise InputError(
+                f"{type(self.model).__name__} looks ahead, so each token takes a pass of its own; "
+                "leave spans out and group the rows of the result."
+            )
         contrasts = [case.contrast for case in cases if case.contrast is not None]
-        pad = int(cases[0].sequence.prompt.ids[0])
+        pad = int(cases[0].sequence.prompt.ids[0])  # any id will do: what pads is masked
         sequences = [case.sequence for case in cases]
         batch = collate(sequences, [case.moves for case in cases], contrasts or None, pad)
         runner = self.memory.runner(
             batch.movable.shape[1], torch.device(device_of(sites.modules["decoder"]))
         )
         kind = StepwiseField if verdict.looks_ahead else EmbeddingField
-        alone = kind(self.model, sites, batch, question.target, runner)
-        seen = agreed(alone.observe(), alone, processes, plan)
+        # Where references lie is known once the batch has run: by a field without a space.
+        bare = kind(self.model, sites, batch, question.target, runner)
+        seen = agreed(bare.observe(), bare, processes, plan)
         runner.share(processes)
-        tables = self._tables()
         dtype, token = self.model.dtype, plan.stand_in
         space = space_of(dtype, tables, batch, plan.baseline, seen.x, token)
         joined = Groups(batch.owners([case.groups for case in cases]), batch.movable)
         groups = joined if question.joins else None
-        field: Field
-        field = alone = kind(
+        by_token = kind(
             self.model, sites, batch, question.target, runner, self.progress,
-            space=space, groups=groups, spent=int(alone.forward_rows[0]),
+            space=space, groups=groups, spent=int(bare.forward_rows[0]),
         )  # fmt: skip
-        alone.reuse_prefix(seen)
+        by_token.reuse_prefix(seen)
+        field: Field = by_token
         if question.spans is not None:
-            if verdict.looks_ahead:
-                raise InputError(
-                    f"{type(self.model).__name__} looks ahead, so each token takes a pass of its "
-                    "own; leave spans out and group the rows of the result."
-                )
             members = batch.members([case.targets for case in cases])
-            field, seen = SpanField(alone, members, groups=groups), seen.of_spans(members)
+            field, seen = SpanField(by_token, members, groups=groups), seen.of_spans(members)
         self.memory.fit(field, seen.x, question.demand)
         return ReadyBatch(plan, batch, field, seen, verdict.notes, divisible, started)
 
@@ -182,7 +194,8 @@ class Engine:
             singles = [(t, t + 1) for t in range(len(sequence.response))]
             question = replace(question, spans=singles)
         verdict = self._check_model(sequence)
-        ready = self._ready(self.plan(question, [sequence]), verdict, ALONE, divisible=False)
+        plan, tables = self.plan(question, [sequence]), self._tables()
+        ready = self._ready(plan, verdict, tables, ALONE, divisible=False)
         field, x, spent = ready.field, ready.seen.x, int(ready.field.forward_rows[0])
         with Meter() as meter:  # the mean embedding takes the whole table, part by part
             ready.reference()
@@ -191,10 +204,10 @@ class Engine:
         inputs = int((field.groups.moving if players else ready.batch.movable).sum())
         _, most = question.method.cost(field.targets, inputs)
         least, _ = question.method.cost(1 if at_most else field.targets, inputs)
-        passes, before = (1 if field.each.together else field.each.passes), meter.peak.total()
+        passes, before = field.target_table.passes, meter.peak.total()
         linear = question.demand.linear
         return estimated(
-            Measured(field, x, spent, passes, linear, need, before), least, most, at_most
+            Measurement(field, x, spent, passes, linear, need, before), least, most, at_most
         )
 
     def _tables(self) -> tuple[Table, ...]:
@@ -212,5 +225,5 @@ class Engine:
             self._checked_state = state
             self.memory.forget()
             for note in self._checked.notes:
-                warnings.warn(note, AttributionWarning, stacklevel=6)
+                warn(note)
         return self._checked

@@ -17,7 +17,7 @@ from hf_attrib.engine.probe import heaviest_row, heaviest_row_along
 from hf_attrib.execution.rows import default_rows
 from hf_attrib.field import Cost, Field
 
-__all__ = ["Estimate", "Measured", "estimated"]
+__all__ = ["Estimate", "Measurement", "estimated"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Estimate:
         rows_at_once: how many rows would run together.
         forward_rows: sequences run forward.
         backward_rows: (sequence, target) pairs run backward.
-        directional_rows: (sequence, column) pairs run forward with their derivative.
+        directional_rows: (sequence, group) pairs run forward with their derivative.
         seconds: time of these rows, from the quickest and the slowest way they were measured.
         peak_memory: bytes that rows, or before them the baseline, take at once beyond the model.
     """
@@ -73,7 +73,7 @@ def _range(ends: tuple[int, int], at_most: bool) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class Measurement:
     """A field that stands ready, and what is known of it.
 
     Args:
@@ -96,14 +96,14 @@ class Measured:
 
 
 class _Counts(NamedTuple):
-    """Cost of each kind, f(x) included."""
+    """Rows of each kind, f(x) included."""
 
     forward: int
     backward: int
     directional: int
 
 
-def estimated(measured: Measured, least: Cost, most: Cost, at_most: bool) -> Estimate:
+def estimated(measured: Measurement, least: Cost, most: Cost, at_most: bool) -> Estimate:
     """Return what rows of a field would cost.
 
     Args:
@@ -131,7 +131,7 @@ def estimated(measured: Measured, least: Cost, most: Cost, at_most: bool) -> Est
     ways = [_seconds_of_a_row(measured, count) for count in (min(at_once, usual), 1)]
     at_once = min(at_once, field.runner.limit)  # memory may have ended
     quick, slow = ([end(way) for way in zip(*ways, strict=True)] for end in (min, max))
-    reads = field.each.reach[0].double()
+    reads = field.target_table.reach[0].double()
     direction = float(field.direction_cost.of(reads.max())) if largest.directional else 0
     shorter = _shorter(reads, [every.target[0]] if along else blocks, at_most)
     return Estimate(
@@ -152,7 +152,7 @@ def estimated(measured: Measured, least: Cost, most: Cost, at_most: bool) -> Est
     )
 
 
-def _counts(rows: Cost, least: Cost, measured: Measured, blocks: int, along: bool) -> _Counts:
+def _counts(rows: Cost, least: Cost, measured: Measurement, blocks: int, along: bool) -> _Counts:
     """Return how many rows of each kind a method runs.
 
     Args:
@@ -166,7 +166,7 @@ def _counts(rows: Cost, least: Cost, measured: Measured, blocks: int, along: boo
     whole, single = rows.values + rows.joint, rows.own + rows.own_values
     forward = whole * measured.passes + rows.gradients * blocks + single
     backward = rows.joint + rows.own + (0 if along else rows.gradients * field.targets)
-    # Cost that ask for some targets take directions where these are fewer; never those for one,
+    # Rows that ask for some targets take directions where these are fewer; never those for one,
     # which a method that asks for rows of single targets has at least.
     directed = measured.linear and math.isfinite(field.direction_cost.linear)
     some = rows.own - least.own if directed else 0
@@ -183,9 +183,9 @@ def _counts_of_one_target(least: Cost, along: bool) -> _Counts:
     return _Counts(forward, single + (0 if along else least.gradients), 0)
 
 
-def _targets_left_to_pullbacks(measured: Measured) -> int:
+def _targets_left_to_pullbacks(measured: Measurement) -> int:
     """Return how many targets an answer has at most before directions cost less for all."""
-    reads = measured.field.each.reach[0].double()
+    reads = measured.field.target_table.reach[0].double()
     groups, furthest = int(measured.field.groups.moving.sum()), reads.max()
     pullbacks = groups * measured.field.direction_cost.of(furthest) * furthest / reads.min()
     return min(measured.field.targets, math.ceil(pullbacks))
@@ -206,7 +206,7 @@ def _shorter(reads: Tensor, blocks: Sequence[Tensor], at_most: bool) -> tuple[fl
     return sum(spans) / len(spans), back / len(reads)
 
 
-def _seconds_of_a_row(measured: Measured, count: int) -> tuple[float, float]:
+def _seconds_of_a_row(measured: Measurement, count: int) -> tuple[float, float]:
     """Return the seconds that a row takes forward and in one pullback, of so many together."""
     field, query = measured.field, heaviest_row(measured.field, measured.x)
     (block,) = [b for b in field.blocks(query) if query.needed[:, b].any()]

@@ -24,7 +24,7 @@ __all__ = ["Demand", "Memory", "Need", "size_of", "written"]
 
 #: Of the memory that is free, what rows may take: allocators round up, and others need some.
 _SHARE = 0.7
-#: Cost are measured anew for so many lengths between one and its double, since attention may take
+#: Rows are measured anew for so many lengths between one and its double, since attention may take
 #: memory that grows faster than length.
 _FINENESS = 4
 
@@ -132,7 +132,7 @@ class Memory:
     def need(self, field: Field, x: Tensor, demand: Demand) -> Need:
         """Return what rows take, measured or remembered.
 
-        Cost of about the same length and number of targets take about the same for each token.
+        Rows of about the same length and number of targets take about the same for each token.
 
         Args:
             field: F and its gradient; where its directions cannot be run, it is told so.

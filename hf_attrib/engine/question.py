@@ -98,16 +98,16 @@ class Question:
         """
         asked = {f.name: given[f.name] for f in fields(cls) if f.name in given}
         rest = {name: value for name, value in given.items() if name not in asked}
-        known, chosen = field_names(), asked.pop("method", DEFAULTS["method"])
-        if not isinstance(chosen, str | Method):
+        known, given_method = field_names(), asked.pop("method", DEFAULTS["method"])
+        if not isinstance(given_method, str | Method):
             raise InputError(
-                f"method is {chosen!r:.80}; expected a name or an instance of a method."
+                f"method is {given_method!r:.80}; expected a name or an instance of a method."
             )
         own = {name: rest.pop(name) for name in list(rest) if name in known}
-        if own and isinstance(chosen, Method):
+        if own and isinstance(given_method, Method):
             names = ", ".join(sorted(own))
-            raise InputError(f"{names} came next to {chosen!r}; set them when you make the method.")
-        made = method_named(chosen, own) if isinstance(chosen, str) else chosen
+            raise InputError(f"{names} came next to {given_method!r}; set them when you make it.")
+        made = method_named(given_method, own) if isinstance(given_method, str) else given_method
         scalar = target_named(asked.pop("target", DEFAULTS["target"]))
         return cls(made, scalar, **asked), rest
 

@@ -131,7 +131,7 @@ def _attribution(ready: ReadyBatch, found: Decomposition, index: int, run: Run) 
     def cut(by_target: Tensor) -> Tensor:
         return by_target[index, :rows].cpu()
 
-    tokens = ready.batch.columns(index)[: len(case.inputs)]
+    tokens = ready.batch.places(index)[: len(case.inputs)]
     columns = torch.arange(len(case.groups)) if question.joins else tokens
     scores = cut(found.scores)[:, columns]
     error, sum_error = found.standard_error, found.sum_standard_error

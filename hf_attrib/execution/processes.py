@@ -63,7 +63,7 @@ class Processes:
     def own(self, count: int) -> Tensor:
         """Return which of ``count`` rows this process runs; every process runs some row.
 
-        Cost go round: neighbours, which often take equally long, end up in different processes.
+        Rows go round: neighbours, which often take equally long, end up in different processes.
         """
         # One without rows of its own runs one for nothing, to know what results look like.
         return torch.arange(self.index % count, count, self.count)

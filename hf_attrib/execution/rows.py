@@ -43,7 +43,7 @@ class RowRunner:
         """Run another number of rows at once from now on, each process as many as it can."""
         self.limit = limit
         least = min(int(text) for text in self._processes.texts(str(limit)))
-        #: Cost for which callers may prepare points at once, the same in all processes. It stays,
+        #: Rows for which callers may prepare points at once, the same in all processes. It stays,
         #: whatever memory allows.
         self.window = least * self._processes.count
 

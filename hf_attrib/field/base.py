@@ -5,8 +5,9 @@ A method sees a field and nothing else of the model. Axes: K path points, B sequ
 sequence run forward; a **backward row** is one (sequence, target) pair run backward; a
 **directional row** is one (sequence, group) pair run forward with its derivative.
 
-What methods call is implemented once, here. What computes F (:meth:`Field.evaluate`,
-:meth:`Field.linearise` and what stands beside them) is abstract and works on single rows.
+What methods call is implemented once, here. What knows how F is computed is abstract:
+:meth:`Field.evaluate`, :meth:`Field.linearise` and others work on rows, :meth:`Field.aimed` and
+:meth:`Field.rivals` on the logits behind F.
 """
 
 from __future__ import annotations
@@ -51,9 +52,10 @@ class Field(ABC):
 
     Args:
         movable: where the input may move, [B, N] bool; the gradient is 0 elsewhere.
-        each: the targets.
+        target_table: which targets there are, and what they read.
         runner: runs rows, some at once.
-        progress: called with (nodes done, nodes in all) along a path.
+        progress: called with (done, in all): of path nodes, or of targets where each places its
+            own nodes.
         space: the embedding space around the inputs, for methods that draw from it.
         groups: what scores that are linear in gradients are added up to; by default each input.
         direction_cost: of a pass along a direction.
@@ -64,13 +66,14 @@ class Field(ABC):
     Attributes:
         sequences: B.
         targets: T.
-        forward_rows: rows run so far, [B]; and so for the other two kinds.
+        forward_rows: rows run so far, [B], added to in place, since fields may share them; and so
+            for the other two kinds.
     """
 
     def __init__(
         self,
         movable: Tensor,
-        each: Targets,
+        target_table: Targets,
         runner: RowRunner,
         progress: Progress = silent,
         *,
@@ -82,8 +85,8 @@ class Field(ABC):
         spent: int = 0,
     ) -> None:
         self.movable = movable
-        self.each = each
-        self.sequences, self.targets = each.valid.shape
+        self.target_table = target_table
+        self.sequences, self.targets = target_table.valid.shape
         self.runner = runner
         self.progress = progress
         self._space = space
@@ -187,19 +190,19 @@ class Field(ABC):
 
     def valid(self) -> Tensor:
         """Return which targets are no padding of the batch, [B, T] bool."""
-        return self.each.valid
+        return self.target_table.valid
 
     def reads(self) -> Tensor:
         """Return which inputs each target can depend on, [B, T, N] bool."""
-        return torch.arange(self.movable.shape[1]) < self.each.reach[..., None]
+        return torch.arange(self.movable.shape[1]) < self.target_table.reach[..., None]
 
     def effort(self, sequence: Tensor, target: Tensor) -> Tensor:
         """Return what a pass costs for each target, up to a factor, [R, C]."""
-        return self.each.reach[sequence].gather(1, target)
+        return self.target_table.reach[sequence].gather(1, target)
 
     def blocks(self, rows: Query | RowBatch) -> tuple[Tensor, ...]:
         """Return target entries of rows that share a forward pass; together, all of them."""
-        if not self.each.together:
+        if not self.target_table.together:
             return tuple(torch.arange(rows.target.shape[1])[:, None])
         return cheapest_blocks(self.effort(rows.sequence, rows.target).amax(0), rows.wanted)
 
@@ -234,7 +237,7 @@ class Field(ABC):
         return self._sample(*self.gradients(query, lambda gradient, _: gradient), len(points))
 
     def at(self, points: Tensor, velocity: Tensor, contract: Contraction = dot) -> Sample:
-        """Return F, [1, B, T], and its contracted gradient, [1, B, T, N], at [B, T or 1, N, D]."""
+        """Return F, [1, B, T], and its contracted gradient, [1, B, T, G], at [B, T or 1, N, D]."""
         query = self._query(points[None], velocity[None])
         return self._sample(*self.gradients(query, contract), 1)
 
@@ -247,7 +250,7 @@ class Field(ABC):
             contract: what to keep of the gradient.
 
         Yields:
-            value [k, B, T] and gradient [k, B, T, N], with the k adding up to K.
+            value [k, B, T] and gradient [k, B, T, G], with the k adding up to K.
         """
         done = 0
         for chunk in self._chunks(nodes):
@@ -275,18 +278,17 @@ class Field(ABC):
         if mode not in MODES:
             raise InputError(f"mode {mode!r:.80} is unknown; expected {', '.join(MODES)}.")
         keep = keep.cpu().expand(-1, self.sequences, -1)
-        count, own = len(keep), 1 if self.each.together else self.targets
+        count, own = len(keep), 1 if self.target_table.together else self.targets
         sequence = torch.arange(self.sequences)[:, None].expand(count, -1, own).flatten()
         subset = torch.arange(count)[:, None, None].expand(-1, self.sequences, own).flatten()
         target = torch.arange(self.targets).reshape(own, -1).repeat(count * self.sequences, 1)
-        fixed = ~self.movable.cpu()
         stand_in = self.space.stand_in if mode == "token" else None
         x = self.space.x[:, 0] if mode == "embed" else None
         gone = self.space.reference(0, 0)[:, 0] if mode == "embed" else None
 
         def compute(rows: Tensor) -> tuple[Tensor, ...]:
             of = sequence[rows]
-            kept = keep[subset[rows], of].gather(1, self.groups.owner[of]) | fixed[of]
+            kept = keep[subset[rows], of].gather(1, self.groups.owner[of]) | ~self.movable[of].cpu()
             if x is None or gone is None:
                 return (self.evaluate_without(kept, of, target[rows], mode, stand_in),)
             here = of.to(x.device)
@@ -300,7 +302,7 @@ class Field(ABC):
     def gradients(self, query: Query, contract: Contraction = dot) -> tuple[Tensor, Tensor]:
         """Return F [R, C] and contracted gradients of rows, and count what was run.
 
-        Cost for which derivatives along groups of inputs cost less than pullbacks take those.
+        Rows for which derivatives along groups of inputs cost less than pullbacks take those.
 
         Args:
             query: what is asked for.
@@ -311,6 +313,7 @@ class Field(ABC):
             were asked for.
         """
         way = torch.zeros(len(query), dtype=torch.bool)
+        # Only the inner product is linear along groups: another contraction keeps the N inputs.
         if contract is dot:
             effort = self.effort(query.sequence, query.target)
             way = cheaper(query, effort, self.groups, self.direction_cost)
@@ -367,11 +370,11 @@ class Field(ABC):
     @property
     def _passes_of_a_row(self) -> int:
         """Forward passes of a row: where each target has its own, a row is for one of them."""
-        return self.each.passes if self.each.together else 1
+        return self.target_table.passes if self.target_table.together else 1
 
     def _own(self, points: Tensor) -> Tensor:
         """Return points [K, B, T or 1, N, D], one for each target where none share a pass."""
-        shared = self.each.together or points.shape[2] > 1
+        shared = self.target_table.together or points.shape[2] > 1
         return points if shared else points.expand(-1, -1, self.targets, -1, -1)
 
     def _chunks(self, nodes: Tensor) -> Iterable[Tensor]:

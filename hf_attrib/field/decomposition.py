@@ -17,7 +17,7 @@ class Sample:
 
     Args:
         value: F, [K, B, T].
-        gradient: the contracted gradient, [K, B, T, N] (or [K, B, T, N, D] if kept whole).
+        gradient: the contracted gradient, [K, B, T, G] (or [K, B, T, N, D] if kept whole).
     """
 
     value: Tensor

@@ -103,7 +103,7 @@ class FunctionField(Field):
         self.hidden, self._after = hidden, function
 
     def evaluate(self, points: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
-        """Return the function's columns."""
+        """Return the function's targets."""
         with torch.no_grad():
             return self.function(points).gather(1, target)
 
@@ -125,7 +125,7 @@ class FunctionField(Field):
         )
 
     def linearise(self, points: Tensor, sequence: Tensor, target: Tensor) -> Linearisation:
-        """Return the function's columns and their gradients."""
+        """Return the function's targets and their gradients."""
         with torch.enable_grad():
             leaf = points.detach().clone().requires_grad_()
             value = self.function(leaf).gather(1, target)
@@ -151,7 +151,7 @@ class FunctionField(Field):
         return points
 
     def pushforward(self, points: Tensor, sequence: Tensor, target: Tensor) -> Pushforward:
-        """Return the function's columns and their derivatives along directions."""
+        """Return the function's targets and their derivatives along directions."""
 
         def along(rows: Tensor, direction: Tensor) -> Tensor:
             here = rows.to(points.device)

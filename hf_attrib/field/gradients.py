@@ -38,7 +38,7 @@ def dot(gradient: Tensor, velocity: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class RowBatch:
-    """Cost that run together, with their points.
+    """Rows that run together, with their points.
 
     Args:
         points: embeddings, [R, N, D].
@@ -130,7 +130,7 @@ def flattened(points: Tensor, sequences: int, targets: int) -> tuple[Tensor, Ten
 def one_target_each(wanted: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield rows, one wanted target of each, and both as weights [R, C], until none is left.
 
-    Cost take turns together, so that as many pullbacks are run as the busiest row has targets.
+    Rows take turns together, so that as many pullbacks are run as the busiest row has targets.
 
     Args:
         wanted: where gradients are asked for, [R, C] bool.

@@ -17,7 +17,7 @@ from hf_attrib.errors import InputError
 
 __all__ = ["Space", "Table"]
 
-#: Cost of a table looked up at once.
+#: Rows of a table looked up at once.
 _ROWS = 8192
 
 

@@ -35,8 +35,8 @@ class SpanField(Field):
         space: Space | None = None,
         groups: Groups | None = None,
     ) -> None:
-        reach = (members * tokens.each.reach[:, None]).amax(-1)  # that of the last token
-        spans = Targets(members.any(-1), reach, members.sum(-1), passes=tokens.each.passes)
+        reach = (members * tokens.target_table.reach[:, None]).amax(-1)  # that of the last token
+        spans = Targets(members.any(-1), reach, members.sum(-1), passes=tokens.target_table.passes)
         super().__init__(
             tokens.movable,
             spans,

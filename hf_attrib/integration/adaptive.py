@@ -99,7 +99,7 @@ def integrate(field: Field, pieces: Sequence[Path], budget: Budget) -> Decomposi
     nodes = Nodes(field, pieces)
     shape = field.sequences, field.targets, field.groups.moving.shape[1]
     scores = torch.zeros(shape, dtype=torch.float64)
-    bound, reference = torch.zeros_like(scores[..., 0]), torch.zeros_like(scores[..., 0])
+    bound, start_value = torch.zeros_like(scores[..., 0]), torch.zeros_like(scores[..., 0])
     meshes, residuals = _first_meshes(nodes), Residuals(nodes)
     while meshes:
         nodes.run(meshes)
@@ -113,12 +113,12 @@ def integrate(field: Field, pieces: Sequence[Path], budget: Budget) -> Decomposi
             place = nodes.sequence(mesh.walk), mesh.target
             scores[place] = _integral(mesh, nodes)
             bound[place] = _SAFETY * residuals.pop(mesh)
-            reference[place] = nodes.values(mesh.nodes()[:1], [mesh.target])
+            start_value[place] = nodes.values(mesh.nodes()[:1], [mesh.target])
         total = field.sequences * field.targets
         field.progress(total - len(finer), total)
         meshes = finer
     like = nodes.like
-    return Decomposition(scores.to(like), reference.to(like), bound=bound.to(like))
+    return Decomposition(scores.to(like), start_value.to(like), bound=bound.to(like))
 
 
 def _first_meshes(nodes: Nodes) -> list[Mesh]:
@@ -143,6 +143,7 @@ def _halved(mesh: Mesh, nodes: Nodes, residuals: Residuals, budget: Budget) -> M
     limit = budget.tolerance * max(abs(end - start), nodes.field.resolution)
     excess = residuals.excess(mesh)
     total = excess.sum()
+    # Not "<=": what is not a number ends, too.
     if not total > limit or residuals.stuck(mesh, limit):
         return None
     worst, order = excess.sort(descending=True)

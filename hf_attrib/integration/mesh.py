@@ -190,7 +190,7 @@ class Nodes:
                 if (node, mesh.target) not in self._values:
                     lacking.setdefault(node, []).append(mesh.target)
 
-        # Cost that run together cost as many pullbacks as the one with the most targets, so their
+        # Rows that run together cost as many pullbacks as the one with the most targets, so their
         # numbers of targets differ by less than a factor of two.
         def busy(node: Node) -> int:
             return len(lacking[node]).bit_length()

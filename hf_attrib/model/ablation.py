@@ -1,4 +1,4 @@
-"""Cost of a batch with some inputs taken away: what the model is asked instead."""
+"""Rows of a batch with some inputs taken away: what the model is asked instead."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Batch:
         """How many of the N input positions each target can depend on, [B, T]: none behind it."""
         return self.encoder_ids.shape[1] + self.positions + 1
 
-    def columns(self, sequence: int) -> Tensor:
+    def places(self, sequence: int) -> Tensor:
         """Return which of the N positions hold tokens of one sequence, in order."""
         return torch.cat([self.encoder_mask[sequence], self.decoder_mask[sequence]]).nonzero()[:, 0]
 
@@ -65,7 +65,7 @@ class Batch:
         owners = torch.zeros(self.movable.shape, dtype=torch.int64)
         for b, own in enumerate(spans):
             sizes = torch.tensor([span.stop - span.start for span in own])
-            places = self.columns(b)[: int(sizes.sum())]
+            places = self.places(b)[: int(sizes.sum())]
             owners[b, places] = torch.arange(len(own)).repeat_interleave(sizes)
         return owners
 

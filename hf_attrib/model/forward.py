@@ -57,7 +57,7 @@ class Forward:
             self.prefix = Prefix.of(self.model, (self._prefix(b, length) for b in every))
 
     def reach(self, sequence: Tensor, target: Tensor) -> Tensor:
-        """Return how many decoder positions must run for each column of targets [R, C], [C]."""
+        """Return how many decoder positions must run for each entry of targets [R, C], [C]."""
         return self.batch.positions[sequence].gather(1, target).amax(0) + 1
 
     def _prefix(self, sequence: Tensor, length: int) -> dict[str, Any]:

@@ -197,7 +197,7 @@ def _check_slope(field: _Field, x: Tensor, gradient: Tensor) -> None:
 
 def _looking_ahead(field: _Field) -> str | None:
     """Note that tokens did not share a pass."""
-    if field.each.together:
+    if field.target_table.together:
         return None
     return (
         f"{_names(field)} looks ahead, so each generated token was explained by a pass of its own "

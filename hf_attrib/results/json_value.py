@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Any, TypeVar
 
-__all__ = ["Value", "encoded", "parse"]
+__all__ = ["LATER", "Value", "encoded", "parse", "record"]
+
+#: Metadata of a record's field that was added when there were files without it.
+LATER: Mapping[str, Any] = MappingProxyType({"later": True})
 
 _Read = TypeVar("_Read")
+_Record = TypeVar("_Record")
 
 #: What JSON has no number for. NaN is null.
 _WORDS = {"inf": math.inf, "-inf": -math.inf}
@@ -134,6 +139,42 @@ class Value:
         if type(self.content) is not dict:
             raise self.wrong("an object")
         return self.content
+
+
+#: How a field of a record is read, by how its type is written.
+_READERS: Mapping[str, Callable[[Value], Any]] = MappingProxyType(
+    {
+        "bool": Value.flag,
+        "float": Value.number,
+        "int": Value.whole,
+        "str": Value.text,
+        "str | None": lambda value: value.optional(Value.text),
+        "tuple[str, ...]": lambda value: value.list_of(Value.text),
+        "tuple[int, ...] | None": lambda v: v.optional(lambda ids: ids.list_of(Value.whole)),
+        "tuple[str, ...] | None": lambda v: v.optional(lambda texts: texts.list_of(Value.text)),
+        "Mapping[str, Any]": Value.mapping,
+        "Mapping[str, str]": lambda v: {name: v.field(name).text() for name in v.mapping()},
+        "Mapping[str, tuple[float, ...]]": lambda v: {
+            name: v.field(name).list_of(Value.number) for name in v.mapping()
+        },
+    }
+)
+
+
+def record(value: Value, kind: type[_Record]) -> _Record:
+    """Read a dataclass of plain fields, each by its type.
+
+    A field that is marked :data:`LATER` may be missing, as in a file from before there was any.
+
+    Args:
+        value: an object with an entry for each field.
+        kind: the dataclass.
+    """
+    content, found = value.mapping(), {}
+    for f in fields(kind):  # type: ignore[arg-type]
+        if f.name in content or f.metadata != LATER:
+            found[f.name] = _READERS[str(f.type)](value.field(f.name))
+    return kind(**found)
 
 
 def _brief(content: Any) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hf_attrib.results.json_value import LATER
+
 __all__ = ["Run"]
 
 
@@ -35,7 +37,7 @@ class Run:
         forward_rows: sequences run forward.
         backward_rows: (sequence, target) pairs run backward.
         notes: what a reader must know before relying on the scores.
-        directional_rows: (sequence, column) pairs run forward with their derivative.
+        directional_rows: (sequence, group) pairs run forward with their derivative.
         sizes: of a walk through embedding space, by name, for each target that was explained:
             its radius ``eps`` and its ``step`` in units of ``scale``, a typical coordinate.
     """
@@ -60,8 +62,8 @@ class Run:
     forward_rows: int
     backward_rows: int
     notes: tuple[str, ...] = ()
-    directional_rows: int = 0
-    sizes: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    directional_rows: int = field(default=0, metadata=LATER)
+    sizes: Mapping[str, tuple[float, ...]] = field(default_factory=dict, metadata=LATER)
 
     def __post_init__(self) -> None:
         for name, least in (("resolution", math.ulp(0.0)), ("tolerance", 0.0), ("seconds", 0.0)):

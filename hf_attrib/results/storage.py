@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hf_attrib.results.attribution import Attribution
 from hf_attrib.results.formats import FORMATS, Format
-from hf_attrib.results.json_value import Value, encoded
+from hf_attrib.results.json_value import Value, encoded, record
 from hf_attrib.results.run import Run
 from hf_attrib.text import Segment, Span, Tokens, TokenSequence
 
@@ -85,7 +85,7 @@ def _read(file: Value, version: int) -> Attribution:
     dtype = _DTYPES.get(file.field("scores_dtype").text())
     if dtype is None:
         raise file.field("scores_dtype").wrong(" or ".join(_DTYPES))
-    run = _run(file.field("run"))
+    run = record(file.field("run"), Run)
     read = tokens_read(file, version, run.attribute_to)
     rows, columns = (file.field(name).list_of(_span) for name in ("rows", "columns"))
     for name, spans, of in (("rows", rows, read["response"]), ("columns", columns, read["inputs"])):
@@ -146,36 +146,6 @@ def _vector(value: Value, count: int, dtype: torch.dtype) -> Tensor:
 
 def _matrix(value: Value, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
     return torch.stack([_vector(row, shape[1], dtype) for row in value.entries(shape[0])])
-
-
-def _run(value: Value) -> Run:
-    texts = partial(Value.list_of, read=Value.text)
-    versions, sizes = value.field("versions"), value.field("sizes", {})
-    return Run(
-        method=value.field("method").text(),
-        method_fields=value.field("method_fields").mapping(),
-        target=value.field("target").text(),
-        contrast_ids=value.field("contrast_ids").optional(partial(Value.list_of, read=Value.whole)),
-        contrast_pieces=value.field("contrast_pieces").optional(texts),
-        attribute_to=value.field("attribute_to").text(),
-        movable=value.field("movable").text(),
-        baseline=value.field("baseline").optional(Value.text),
-        signed=value.field("signed").flag(),
-        identity=value.field("identity").optional(Value.text),
-        resolution=value.field("resolution").number(),
-        tolerance=value.field("tolerance").number(),
-        model=value.field("model").text(),
-        model_revision=value.field("model_revision").optional(Value.text),
-        dtype=value.field("dtype").text(),
-        versions={name: versions.field(name).text() for name in versions.mapping()},
-        seconds=value.field("seconds").number(),
-        forward_rows=value.field("forward_rows").whole(),
-        backward_rows=value.field("backward_rows").whole(),
-        notes=texts(value.field("notes")),
-        # Files from before there were any lack it.
-        directional_rows=value.field("directional_rows", 0).whole(),
-        sizes={name: sizes.field(name).list_of(Value.number) for name in sizes.mapping()},
-    )
 
 
 FORMATS[Attribution] = Format("hf_attrib.attribution", "attribution", 2, _written, _read)

@@ -31,7 +31,7 @@ _COMPARED = 512
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
+class _Findings:
     """What was found for a batch: [B, T] or [B, T, N] each."""
 
     flips: Flips
@@ -93,7 +93,7 @@ def _measured(ready: ReadyBatch, search: RadiusSearch, engine: Engine) -> list[R
     share = square / square.sum(-1, keepdim=True).clamp_min(torch.finfo(square.dtype).tiny)
     each = range(field.targets)
     to = torch.stack([field.rivals(flips.points[:, t : t + 1], 1)[:, t, 0] for t in each], 1)
-    found = _Found(flips, to, drop, share, *_read(field, x, flips.points))
+    found = _Findings(flips, to, drop, share, *_read(field, x, flips.points))
     runs = [_run(engine, search, ready, flips, index) for index in range(len(ready.plan.cases))]
     return [_cut(found, ready, index, engine.tokenizer, run) for index, run in enumerate(runs)]
 
@@ -160,12 +160,12 @@ def _run(
 
 
 def _cut(
-    found: _Found, ready: ReadyBatch, index: int, tokenizer: Any, run: AttackRun
+    found: _Findings, ready: ReadyBatch, index: int, tokenizer: Any, run: AttackRun
 ) -> Robustness:
     """Cut one answer out of a batch and bring it to the CPU."""
     case = ready.plan.cases[index]
     count = len(case.sequence.response)
-    columns = ready.batch.columns(index)[: len(case.inputs)]
+    columns = ready.batch.places(index)[: len(case.inputs)]
 
     def cut(by_target: Tensor) -> Tensor:
         own = by_target[index, :count].detach().cpu()

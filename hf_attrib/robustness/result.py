@@ -44,7 +44,7 @@ class AttackRun:
         seconds: wall time, without generation.
         forward_rows: sequences run forward.
         backward_rows: (sequence, target) pairs run backward.
-        directional_rows: (sequence, column) pairs run forward with their derivative.
+        directional_rows: (sequence, group) pairs run forward with their derivative.
         notes: what a reader must know before relying on the radii.
     """
 

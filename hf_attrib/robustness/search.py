@@ -167,7 +167,7 @@ class _State:
         Args:
             points: where they led, [S, B, T, N, D].
             size: how far that is, [S, B, T].
-            margin: there, likewise.
+            margin: of each target at these points, [S, B, T].
             asked: within which radius, [B, T].
             active: which walks count, [B, T] bool.
         """

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.results import FORMATS, Format, tokens_read, tokens_written
-from hf_attrib.results.json_value import Value, encoded
+from hf_attrib.results.json_value import Value, encoded, record
 from hf_attrib.robustness.result import AttackRun, Robustness
 
 _VECTORS = ("probability", "margin", "radius", "failed", "attacked_margin")
@@ -32,7 +32,7 @@ def _written(result: Robustness) -> dict[str, Any]:
 
 
 def _read(file: Value, version: int) -> Robustness:
-    run = _run(file.field("run"))
+    run = record(file.field("run"), AttackRun)
     read = tokens_read(file, version, run.attribute_to)
     targets, inputs = len(read["response"]), len(read["inputs"])
     vector = partial(_numbers, count=targets)
@@ -65,31 +65,6 @@ def _ids(value: Value, count: int) -> Tensor:
 def _name(value: Value) -> tuple[int, str]:
     token, name = value.entries(2)
     return token.whole(), name.text()
-
-
-def _run(value: Value) -> AttackRun:
-    versions = value.field("versions")
-    return AttackRun(
-        attack=value.field("attack").text(),
-        attack_fields=value.field("attack_fields").mapping(),
-        norm=value.field("norm").text(),
-        eps=value.field("eps").number(),
-        bisections=value.field("bisections").whole(),
-        baseline=value.field("baseline").optional(Value.text),
-        scale=value.field("scale").number(),
-        attribute_to=value.field("attribute_to").text(),
-        movable=value.field("movable").text(),
-        tolerance=value.field("tolerance").number(),
-        model=value.field("model").text(),
-        model_revision=value.field("model_revision").optional(Value.text),
-        dtype=value.field("dtype").text(),
-        versions={name: versions.field(name).text() for name in versions.mapping()},
-        seconds=value.field("seconds").number(),
-        forward_rows=value.field("forward_rows").whole(),
-        backward_rows=value.field("backward_rows").whole(),
-        directional_rows=value.field("directional_rows").whole(),
-        notes=value.field("notes").list_of(Value.text),
-    )
 
 
 FORMATS[Robustness] = Format("hf_attrib.robustness", "robustness result", 2, _written, _read)

@@ -124,7 +124,7 @@ def test_a_chat_keeps_its_template_apart(keys):
         assert set(alone) == {1}
 
 
-# Cost
+# Rows
 
 
 def test_rows_are_rows(bob):

@@ -23,7 +23,7 @@ __all__ = ["SideBySide"]
 _NARROW = 80
 #: Cells below which tables that need more columns are stacked.
 _STACKED = 60
-#: Cost shown at most: those that differ most.
+#: Rows shown at most: those that differ most.
 _ROWS = 12
 _LABEL_CELLS = 14
 

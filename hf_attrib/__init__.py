@@ -84,17 +84,17 @@ if not TYPE_CHECKING:  # a type checker would believe that there is any name
 
     def __getattr__(name: str) -> Any:
         """Import a public name or a module of the package when it is first used (PEP 562)."""
-        import sys
         from importlib import import_module, metadata, util
 
         if name == "__version__":
             value: Any = metadata.version(__name__)
         elif name in _HOMES:
             value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-            if f"{__name__}.results" in sys.modules:
-                # Results do not know how they look: importing their views registers these.
-                import_module(f"{__name__}.render")
-        elif not name.startswith("_") and util.find_spec(f"{__name__}.{name}") is not None:
+        elif (
+            name.isidentifier()
+            and not name.startswith("_")
+            and util.find_spec(f"{__name__}.{name}") is not None
+        ):
             return import_module(f"{__name__}.{name}")  # which makes itself an attribute
         else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -60,9 +60,14 @@ class AttributionWarning(UserWarning):
     """The result stands, with a reservation that it also carries: a note, or a gap too large."""
 
 
-def warn(message: str) -> None:
-    """Warn of something a reader must know, at the line of the caller outside of this package."""
+def warn(message: str, kind: type[Warning] = AttributionWarning) -> None:
+    """Warn of something a reader must know, at the line of the caller outside of this package.
+
+    Args:
+        message: what to say.
+        kind: the class of the warning.
+    """
     level, frame = 1, sys._getframe(0)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, AttributionWarning, stacklevel=level)
+    warnings.warn(message, kind, stacklevel=level)

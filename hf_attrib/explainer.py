@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast, overload
 from torch import nn
 from typing_extensions import Unpack
 
-from hf_attrib import render as render  # results look as it registers
 from hf_attrib.engine import (
     DEFAULTS,
     Engine,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ast
-import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
-from hf_attrib.errors import InputError
+from hf_attrib.errors import InputError, warn
 
 __all__ = [
     "Check",
@@ -188,10 +187,9 @@ def renamed(kind: type[Hyperparameters], arguments: Mapping[str, Any]) -> dict[s
         new = former[old]
         if new in found:
             raise InputError(f"{old} is the former name of {new}; give {new} alone.")
-        warnings.warn(
+        warn(
             f"{old} of {kind.name} is called {new} now; the old name goes with the next release.",
             FutureWarning,
-            stacklevel=2,
         )
         found[new] = found.pop(old)
     return found

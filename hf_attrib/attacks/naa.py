@@ -80,6 +80,5 @@ def _run(climb: Climb, points: Tensor, weights: Tensor | None) -> Tensor:
         return (found.weigh(torch.ones(len(part), 1)) if own is None else found.pull(own[here]),)
 
     (gradient,) = field.runner.map(len(rows), compute)
-    field.forward_rows += len(rows) // field.sequences
-    field.backward_rows += len(rows) // field.sequences
+    field.count(len(rows) // field.sequences, len(rows) // field.sequences)
     return gradient.reshape(*points.shape[:3], *gradient.shape[1:])

@@ -244,8 +244,8 @@ def check_names(given: Mapping[str, Any], options: Any, call: str, model: Any) -
     taken = {p for f in functions for p in inspect.signature(f).parameters}
     own = set(options.__annotations__)
     for name in sorted(set(given) - own - field_names() - set(config) - taken):
-        near = get_close_matches(name, own | field_names(), 1)
-        hint = f"; did you mean {near[0]!r}?" if near else " that a method or generate would take."
+        near = get_close_matches(name, own | field_names(), 1, cutoff=0.7)
+        hint = f"; did you mean {near[0]!r}?" if near else ", nor has any method or generate."
         raise InputError(f"{call} has no argument {name!r}{hint}")
 
 

@@ -76,7 +76,7 @@ def bytes_backward(field: Field, x: Tensor, whole: bool) -> Taken:
             return (field.pulled_back(query, contract, rows).gradient,)
 
     (kept,) = RowRunner(1).map(1, compute)
-    return _total(meter, x[:1], kept)
+    return _total(meter, 2 * x[:1].nbytes, kept)
 
 
 def bytes_along(field: Field, query: Query) -> Taken:
@@ -99,13 +99,13 @@ def bytes_along(field: Field, query: Query) -> Taken:
             return (push().gradient,)
 
     (kept,) = RowRunner(1).map(1, compute)
-    return _total(meter, batch.points, kept)
+    return _total(meter, 4 * batch.points.nbytes, kept)
 
 
-def _total(meter: Meter, points: Tensor, kept: Tensor) -> Taken:
-    """Return the bytes that were seen, with those of points and results that are copied."""
-    peak, device = meter.peak, points.device
+def _total(meter: Meter, copied: int, kept: Tensor) -> Taken:
+    """Return the bytes that were seen, with those of points and results that are copied unseen."""
+    peak, device = meter.peak, kept.device
     # Points and velocities are copied on their way. Gradients are copied where they are joined, and
     # those of the rows before are in use until the next have come.
-    peak[device] = max(peak[device] + 4 * points.nbytes + kept.nbytes, 3 * kept.nbytes)
+    peak[device] = max(peak[device] + copied + kept.nbytes, 3 * kept.nbytes)
     return {device: float(taken) for device, taken in peak.items() if taken}

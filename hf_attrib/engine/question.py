@@ -144,11 +144,16 @@ class Question:
         """
         own = self.attribute_to == "prompt"  # or else what is generated counts, too
         self._baseline(tokenizer).check(tables, [len(p) for p in prompts] if own else None)
-        if self.contrast is not None and not isinstance(self.contrast, list | tuple | Tensor):
-            self._contrast(1, tokenizer, tables[-1].size)
-        for prompt in prompts if own else ():
-            self._moves(prompt, len(prompt))
-            self._groups(prompt)
+        several = isinstance(self.contrast, list | tuple | Tensor)  # one for each token to come
+        count = len(as_ids(self.contrast, "contrast")) if several else 1  # type: ignore[arg-type]
+        self._contrast(count, tokenizer, tables[-1].size)
+        for prompt in prompts:
+            if isinstance(self.spans, str):
+                self._targets(prompt)  # where the rule is known, it fits any tokens
+            if own or isinstance(self.groups, str):
+                self._groups(prompt)
+            if own:
+                self._moves(prompt, len(prompt))
 
     def plan(
         self, sequences: Sequence[TokenSequence], tokenizer: Any, tables: Sequence[Table]

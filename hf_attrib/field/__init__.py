@@ -6,11 +6,11 @@ is a field as well (:class:`FunctionField`), so that methods are tested and trie
 This folder is mathematics on tensors and knows no transformers.
 """
 
-from hf_attrib.field.base import Field, Path
+from hf_attrib.field.base import Field
 from hf_attrib.field.decomposition import Cost, Decomposition, Linearisation, Pushforward, Sample
 from hf_attrib.field.directions import NEVER, DirectionCost
 from hf_attrib.field.function import FunctionField
-from hf_attrib.field.gradients import Contraction, Query, dot
+from hf_attrib.field.gradients import Contraction, Path, Query, dot
 from hf_attrib.field.groups import MODES, Groups, Targets
 from hf_attrib.field.hidden import Layered
 from hf_attrib.field.space import Space, Table

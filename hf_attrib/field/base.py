@@ -13,10 +13,9 @@ What methods call is implemented once, here. What knows how F is computed is abs
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -28,6 +27,7 @@ from hf_attrib.field.directions import NEVER, DirectionCost, cheaper, either, fo
 from hf_attrib.field.gradients import (
     Answer,
     Contraction,
+    Path,
     Query,
     RowBatch,
     cheapest_blocks,
@@ -40,11 +40,7 @@ from hf_attrib.field.hidden import Layered
 from hf_attrib.field.space import Space
 from hf_attrib.targets import Target
 
-__all__ = ["Field", "Path"]
-
-#: Maps k positions in [0, 1] to points, [k, B, T or 1, N, D], and to the velocity there, of a
-#: shape that broadcasts to the points'. A T axis of size 1: all targets share the path.
-Path: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
+__all__ = ["Field"]
 
 
 class Field(ABC):
@@ -64,8 +60,7 @@ class Field(ABC):
         spent: forward rows of each sequence that were run before the field was made.
 
     Attributes:
-        sequences: B.
-        targets: T.
+        sequences: B; and targets: T.
         forward_rows: rows run so far, [B], added to in place, since fields may share them; and so
             for the other two kinds.
     """
@@ -219,6 +214,11 @@ class Field(ABC):
         finally:
             self.progress = before
 
+    def count(self, forward: int, backward: int) -> None:
+        """Count rows of each sequence that were run for the field by another."""
+        self.forward_rows += forward
+        self.backward_rows += backward
+
     def value(self, points: Tensor) -> Tensor:
         """Return F at points [K, B, T or 1, N, D], [K, B, T]."""
         points = self._own(points)
@@ -242,15 +242,12 @@ class Field(ABC):
         return self._sample(*self.gradients(query, contract), 1)
 
     def along(self, path: Path, nodes: Tensor, contract: Contraction = dot) -> Iterator[Sample]:
-        """Yield F and its contracted gradient at successive nodes of a path, chunk by chunk.
+        """Yield F [k, B, T] and its contracted gradient [k, B, T, G] along a path, chunk by chunk.
 
         Args:
             path: the curve.
             nodes: positions on it, [K].
             contract: what to keep of the gradient.
-
-        Yields:
-            value [k, B, T] and gradient [k, B, T, G], with the k adding up to K.
         """
         done = 0
         for chunk in self._chunks(nodes):
@@ -273,11 +270,11 @@ class Field(ABC):
             mode: how the others are taken away, of :data:`hf_attrib.field.MODES`.
 
         Raises:
-            InputError: there is no such mode, or not here.
+            InputError: there is no such mode, or not here; or ``keep`` has another shape or type.
         """
         if mode not in MODES:
             raise InputError(f"mode {mode!r:.80} is unknown; expected {', '.join(MODES)}.")
-        keep = keep.cpu().expand(-1, self.sequences, -1)
+        keep = self.groups.checked(keep)
         count, own = len(keep), 1 if self.target_table.together else self.targets
         sequence = torch.arange(self.sequences)[:, None].expand(count, -1, own).flatten()
         subset = torch.arange(count)[:, None, None].expand(-1, self.sequences, own).flatten()
@@ -295,7 +292,7 @@ class Field(ABC):
             points = torch.where(kept[..., None].to(x.device), x[here], gone[here])
             return (self.evaluate(points, of, target[rows]),)
 
-        (value,) = self.runner.map(len(sequence), compute)
+        (value,) = self.runner.map(len(sequence), compute) if count else (torch.zeros(0),)
         self.forward_rows += count * own * self._passes_of_a_row
         return value.reshape(count, self.sequences, self.targets)
 
@@ -328,10 +325,11 @@ class Field(ABC):
                 self.forgo_directions()  # an operation lacks them, or one is too large alone
                 return self.gradients(query, contract)
         value, gradient, forward = found
-        groups = self.groups.moving.sum(1)
         self.forward_rows.index_add_(0, query.sequence, forward * self._passes_of_a_row)
         self.backward_rows.index_add_(0, query.sequence, query.wanted.sum(1) * ~way)
-        self.directional_rows.index_add_(0, query.sequence, groups[query.sequence] * way)
+        self.directional_rows.index_add_(
+            0, query.sequence, self.groups.moving.sum(1)[query.sequence] * way
+        )
         return value, gradient
 
     def pulled_back(self, query: Query, contract: Contraction, rows: Tensor) -> Answer:

@@ -12,6 +12,7 @@ from torch import Tensor
 __all__ = [
     "Answer",
     "Contraction",
+    "Path",
     "PointsOf",
     "Query",
     "RowBatch",
@@ -26,6 +27,10 @@ __all__ = [
 Contraction: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 #: Maps numbers of rows, [r], to their points and velocities, [r, N, D] each.
 PointsOf: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+#: Maps k positions in [0, 1] to points, [k, B, T or 1, N, D], and to the velocity there, of a
+#: shape that broadcasts to the points'. A T axis of size 1: all targets share the path.
+Path: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 #: Blocks of targets must save a tenth by the model of their cost, which is only a model.
 _WORTH = 0.9

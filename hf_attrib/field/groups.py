@@ -10,6 +10,8 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
+from hf_attrib.errors import InputError
+
 __all__ = ["MODES", "Groups", "Targets"]
 
 #: Ways to take inputs away, by name. Only ``embed`` lies on a path of embeddings; the others are
@@ -74,6 +76,27 @@ class Groups:
     def apart(self) -> bool:
         """Whether each input is a group of its own."""
         return torch.equal(self.owner, torch.arange(self.owner.shape[1]).expand_as(self.owner))
+
+    def checked(self, keep: Tensor) -> Tensor:
+        """Return which groups stay, [K, B, G] on the CPU, of flags [K, B or 1, G].
+
+        Raises:
+            InputError: they are none.
+        """
+        shape = self.moving.shape
+        if (
+            not isinstance(keep, Tensor)
+            or keep.dtype != torch.bool
+            or keep.dim() != 3
+            or keep.shape[1] not in (1, shape[0])
+            or keep.shape[2] != shape[1]
+        ):
+            got = f"{tuple(keep.shape)} {keep.dtype}" if isinstance(keep, Tensor) else type(keep)
+            raise InputError(
+                f"keep is {got}; expected bool [K, B or 1, G] with B = {shape[0]} and "
+                f"G = {shape[1]}."
+            )
+        return keep.cpu().expand(-1, shape[0], -1)
 
     def add_up(self, by_input: Tensor, sequence: Tensor) -> Tensor:
         """Add up what inputs have, [R, C, N], to what groups have, [R, C, G].

@@ -35,6 +35,8 @@ def without(batch: Batch, kept: Tensor, sequence: Tensor, mode: str, stand_in: i
     """
     rows = batch.rows(sequence)
     encoder, decoder = kept.split([rows.encoder_ids.shape[1], rows.decoder_ids.shape[1]], 1)
+    if mode != "token":
+        _check_left(rows, encoder & rows.encoder_mask.bool(), decoder & rows.decoder_mask.bool())
     if mode == "attention":
         masks = rows.encoder_mask * encoder, rows.decoder_mask * decoder
         return replace(rows, encoder_mask=masks[0], decoder_mask=masks[1])
@@ -68,7 +70,10 @@ def check_mask(model: Any, sites: Sites, batch: Batch) -> None:
     one = torch.zeros(1, dtype=torch.int64)
     every = torch.arange(batch.targets.shape[1])[None]
     said = []
-    for kept in (torch.ones_like(batch.movable[:1]), ~batch.movable[:1]):
+    # All that may move but its last input, as something has to be left.
+    some = ~batch.movable[:1]
+    some[0, batch.movable[0].nonzero()[-1]] = True
+    for kept in (torch.ones_like(some), some):
         rows = without(batch, kept, one, "attention", None)
         forward = Forward(model, sites, rows)
         with torch.no_grad():
@@ -81,16 +86,20 @@ def check_mask(model: Any, sites: Sites, batch: Batch) -> None:
     _MASKED.add(model)
 
 
+def _check_left(rows: Batch, encoder: Tensor, decoder: Tensor) -> None:
+    """Refuse to take away all that a target is predicted from: what is left would be padding."""
+    read = encoder.shape[1] == 0 or bool(encoder.any(1).all())
+    if not read or not bool((decoder.cumsum(1).gather(1, rows.positions) > 0)[rows.valid].all()):
+        raise InputError(
+            "taking these inputs away leaves nothing to predict from; hold a token "
+            "(movable='content' holds the start of the sequence), or take mode 'embed' or 'token'."
+        )
+
+
 def _cut(rows: Batch, encoder: Tensor, decoder: Tensor) -> Batch:
     """Return rows of the tokens that stay alone, [R, S] and [R, L] bool."""
     # A target is predicted at the last of those tokens up to its position that are left.
     left = decoder.cumsum(1).gather(1, rows.positions)
-    read = encoder.shape[1] == 0 or bool(encoder.any(1).all())
-    if not read or not bool((left > 0)[rows.valid].all()):
-        raise InputError(
-            "dropping these inputs leaves nothing to predict from; hold a token (movable='content' "
-            "holds the start of the sequence), or take another mode."
-        )
     sides = {}
     for name, ids, stays in (
         ("encoder", rows.encoder_ids, encoder),

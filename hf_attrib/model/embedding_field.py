@@ -1,4 +1,4 @@
-"""The field of a transformers model. Together with :mod:`inject`, all that touches one."""
+"""The field of a transformers model. With ``sites`` and ``forward``, what runs one."""
 
 from __future__ import annotations
 

@@ -11,13 +11,14 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from importlib.metadata import version as version_of
 from typing import Any, TypeVar, cast
 
 from hf_attrib.errors import InputError, ResultFileError
 from hf_attrib.results.json_value import Value, parse
 
-__all__ = ["FORMATS", "Format", "from_json", "to_json"]
+__all__ = ["FORMATS", "Format", "from_json", "register", "to_json"]
 
 _Kind = TypeVar("_Kind")
 
@@ -44,6 +45,17 @@ class Format:
 #: The format of each kind of result that can be saved; modules that know one put it here.
 FORMATS: dict[type, Format] = {}
 
+#: Who registers the views and formats of this package. Results know none of them, and import them
+#: by name when one is first asked for, wherever the result came from: a pickle, another process.
+_REGISTRARS = ("hf_attrib.robustness", "hf_attrib.render")
+
+
+@cache
+def register() -> None:
+    """Let all kinds of results of this package be looked at, saved and read."""
+    for name in _REGISTRARS:
+        import_module(name)
+
 
 @cache
 def _own_version() -> str:
@@ -56,6 +68,7 @@ def to_json(result: object) -> str:
     Raises:
         InputError: files hold no results of its kind.
     """
+    register()
     form = FORMATS.get(type(result))
     if form is None:
         raise InputError(
@@ -81,6 +94,7 @@ def from_json(data: bytes, name: str, kind: type[_Kind]) -> _Kind:
         InputError: files hold no results of this kind.
         ResultFileError: the file holds no such result, is damaged, or has a newer version.
     """
+    register()
     wanted = [form for of, form in FORMATS.items() if issubclass(of, kind)]
     if not wanted:
         raise InputError(f"no file holds a {kind.__name__}.")

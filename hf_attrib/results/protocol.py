@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hf_attrib.results.files import write_atomically
-from hf_attrib.results.formats import from_json, to_json
+from hf_attrib.results.formats import from_json, register, to_json
 
 __all__ = ["Result", "frame", "load", "page", "text", "view"]
 
@@ -71,33 +71,34 @@ def load(path: str | os.PathLike[str]) -> Any:
     return Result.load(path)
 
 
-def _unregistered(what: str, result: Result) -> NotImplementedError:
-    kind = type(result).__name__
-    return NotImplementedError(
-        f"no {what} is registered for {kind}; those of this package are by importing "
-        "hf_attrib.render."
-    )
+def _registered(way: Any, what: str, result: Result) -> Any:
+    """Look at a result in a way that is registered, once all that are have been."""
+    register()
+    found, unknown = way.dispatch(type(result)), way.dispatch(object)
+    if found is unknown:
+        raise NotImplementedError(f"no {what} is registered for {type(result).__name__}")
+    return found(result)
 
 
 @singledispatch
 def view(result: Result) -> Any:
     """Return what rich prints of a result."""
-    raise _unregistered("view", result)
+    return _registered(view, "view", result)
 
 
 @singledispatch
 def text(result: Result) -> str:
     """Return a result as plain text, without colours."""
-    raise _unregistered("text", result)
+    return str(_registered(text, "text", result))
 
 
 @singledispatch
 def page(result: Result) -> str:
     """Return a result as an HTML document that needs no network."""
-    raise _unregistered("page", result)
+    return str(_registered(page, "page", result))
 
 
 @singledispatch
 def frame(result: Result) -> str:
     """Return what a notebook shows of a result: HTML that cannot disturb it."""
-    raise _unregistered("frame", result)
+    return str(_registered(frame, "frame", result))

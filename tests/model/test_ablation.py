@@ -122,8 +122,13 @@ def test_what_cannot_be_taken_away_is_refused():
     with isolated(model):
         field = opened(model)
         nothing = torch.zeros(1, 1, field.movable.shape[1], dtype=torch.bool)
-        with pytest.raises(InputError, match="leaves nothing to predict from"):
-            field.ablated(nothing, "drop")
+        for mode in ("drop", "attention"):
+            with pytest.raises(InputError, match="leaves nothing to predict from"):
+                field.ablated(nothing, mode)
+        for keep in (nothing[0], nothing[..., :3], nothing.float(), [[True]]):
+            with pytest.raises(InputError, match="expected bool"):
+                field.ablated(keep)
+        assert field.ablated(nothing[:0]).shape == (0, 1, 3)
         with pytest.raises(InputError, match="mode 'mask' is unknown; expected embed, token"):
             field.ablated(nothing, "mask")
 
@@ -156,3 +161,14 @@ def test_a_model_that_ignores_its_mask_is_refused():
         keep[0, 0, 2] = False
         with pytest.raises(UnsupportedModelError, match="attention_mask"):
             field.ablated(keep, "attention")
+
+
+def test_an_encoder_that_has_nothing_to_read_is_refused():
+    """Attention would go to the padding of whatever is in the same batch."""
+    model = tiny.model("t5")
+    with isolated(model):
+        field = opened(model)
+        keep = torch.zeros(1, 1, field.movable.shape[1], dtype=torch.bool)
+        for mode in ("drop", "attention"):
+            with pytest.raises(InputError, match="leaves nothing to predict from"):
+                field.ablated(keep, mode)

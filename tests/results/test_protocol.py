@@ -1,6 +1,9 @@
 """A new kind of result: one class, one registered view, one registered format; then it does all."""
 
 import html
+import pickle
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -142,3 +145,19 @@ def test_a_kind_without_a_view_says_so():
 def test_values_know_their_place():
     with pytest.raises(ValueError, match=r"its counts\[0\] has 1 entries, expected 2"):
         read_tally(Value({"counts": [["a"]]}), 2)
+
+
+@pytest.mark.parametrize("load", ["hf_attrib.results", "hf_attrib", "pickle"])
+def test_a_result_looks_the_same_wherever_it_comes_from(tmp_path, load):
+    """In a fresh process, from a file or a pickle, with nothing else of the package imported."""
+    result, file = paris(), tmp_path / "r"
+    if load == "pickle":
+        file.write_bytes(pickle.dumps(result))
+        read = f"import pickle; r = pickle.load(open({str(file)!r}, 'rb'))"
+    else:
+        result.save(file)
+        read = f"from {load} import load; r = load({str(file)!r})"
+    found = subprocess.run(
+        [sys.executable, "-c", f"{read}; print(r)"], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == str(result).strip()

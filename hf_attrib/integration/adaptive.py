@@ -36,9 +36,6 @@ _INTERVALS, _FEWEST = 16, 4
 #: A round halves the worst intervals, until those that it leaves alone have no more than this share
 #: of the tolerance together. The rest is for the halves.
 _SPARE = 0.7
-#: Errors of rows were below this many times those of their intervals, summed without any sign, in
-#: all cases but one that ``benchmarks/quadrature.py`` has measured.
-_SAFETY = 1.6
 #: Intervals shorter than this are rounding, or a jump of f.
 _SHORTEST = 2.0**-22
 
@@ -112,7 +109,7 @@ def integrate(field: Field, pieces: Sequence[Path], budget: Budget) -> Decomposi
                 continue
             place = nodes.sequence(mesh.walk), mesh.target
             scores[place] = _integral(mesh, nodes)
-            bound[place] = _SAFETY * residuals.pop(mesh)
+            bound[place] = residuals.pop(mesh)
             reference[place] = nodes.values(mesh.nodes()[:1], [mesh.target])
         total = field.sequences * field.targets
         field.progress(total - len(finer), total)

@@ -367,10 +367,10 @@ def test_the_bound_covers_a_spike_in_the_first_interval():
     """No node sees how narrow it is; the residual is below the tolerance, and the row is not."""
 
     def spike(z):
-        return z.sum(1) + 0.06 * (torch.exp(-z[:, 0] / 0.012) - torch.exp(-z[:, 1] / 0.02))
+        return z.sum(1) + 0.1 * (torch.exp(-z[:, 0] / 0.01) - torch.exp(-z[:, 1] / 0.012))
 
     _, found = along(spike, positions=2)
-    exact = torch.tensor([1.0, 1.0]).double() + torch.tensor([-0.06, 0.06]).double()
+    exact = torch.tensor([1.0, 1.0]).double() + torch.tensor([-0.1, 0.1]).double()
     error = float((found.scores[0, 0] - exact).abs().sum())
     assert error <= float(found.bound)
 

@@ -196,15 +196,21 @@ def _checked(run: Run, *found: Tensor) -> Run:
 
 
 def warning_of(result: Attribution) -> str | None:
-    """Return what a caller must be warned of: scores that do not add up."""
+    """Return what a caller must be warned of: scores that miss their sum, or may be wrong."""
     for note in result.run.notes:
         if note.startswith(_NOT_FINITE):
             return note
-    if result.run.identity is None or bool(result.converged.all()):
-        return None
-    missed = int((~result.converged).sum())
-    warning = (
-        f"{missed} of {len(result.rows)} targets have not converged: their scores miss "
-        f"{result.run.identity} by up to {float(result.gap.max()):.1%}."
-    )
-    return " ".join(filter(None, (warning, result.run.remedy)))
+    identity, targets = result.run.identity, len(result.rows)
+    found = []
+    if missed := result.status.count("not converged"):
+        found.append(
+            f"{missed} of {targets} targets have not converged: their scores miss {identity} by up "
+            f"to {float(result.gap.max()):.1%}."
+        )
+    if uncertain := [t for t, status in enumerate(result.status) if status == "row uncertain"]:
+        assert result.bound is not None  # or no row would be uncertain
+        found.append(
+            f"{len(uncertain)} of {targets} targets are uncertain: their scores sum to {identity}, "
+            f"but errors that cancel may be up to {float(result.bound[uncertain].max()):.1%} of it."
+        )
+    return " ".join(filter(None, (*found, result.run.remedy))) if found else None

@@ -5,7 +5,7 @@
 as well. This folder sees a field and nothing behind it.
 """
 
-from hf_attrib.integration.adaptive import Budget, first_nodes, integrate
+from hf_attrib.integration.adaptive import ROW_TOLERANCE, Budget, first_nodes, integrate
 from hf_attrib.integration.fixed import line_integral, polyline_integral
 from hf_attrib.integration.paths import graded, monotone, polyline, straight
 from hf_attrib.integration.rules import (
@@ -22,6 +22,7 @@ from hf_attrib.integration.sampling import Average, Running, cloud, derived, gen
 
 __all__ = [
     "MOST_GAUSS_NODES",
+    "ROW_TOLERANCE",
     "RULES",
     "STEP_RULES",
     "Average",

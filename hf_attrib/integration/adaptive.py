@@ -29,16 +29,17 @@ from hf_attrib.field import Cost, Decomposition, Field, Path
 from hf_attrib.integration.mesh import Mesh, Nodes, stencils
 from hf_attrib.integration.residuals import Residuals
 
-__all__ = ["Budget", "first_nodes", "integrate"]
+__all__ = ["ROW_TOLERANCE", "Budget", "first_nodes", "integrate"]
+
+#: A row has converged if its bound is at most so many times the tolerance of its sum. Errors are
+#: mostly a tenth of their bounds.
+ROW_TOLERANCE = 8.0
 
 #: Intervals to start from on the whole path, and on each of its pieces at least.
 _INTERVALS, _FEWEST = 16, 4
 #: A round halves the worst intervals, until those that it leaves alone have no more than this share
 #: of the tolerance together. The rest is for the halves.
 _SPARE = 0.7
-#: Errors of rows were below this many times those of their intervals, summed without any sign, in
-#: all cases but one that ``benchmarks/quadrature.py`` has measured.
-_SAFETY = 1.6
 #: Intervals shorter than this are rounding, or a jump of f.
 _SHORTEST = 2.0**-22
 
@@ -112,7 +113,7 @@ def integrate(field: Field, pieces: Sequence[Path], budget: Budget) -> Decomposi
                 continue
             place = nodes.sequence(mesh.walk), mesh.target
             scores[place] = _integral(mesh, nodes)
-            bound[place] = _SAFETY * residuals.pop(mesh)
+            bound[place] = residuals.pop(mesh)
             start_value[place] = nodes.values(mesh.nodes()[:1], [mesh.target])
         total = field.sequences * field.targets
         field.progress(total - len(finer), total)
@@ -143,9 +144,12 @@ def _halved(mesh: Mesh, nodes: Nodes, residuals: Residuals, budget: Budget) -> M
     limit = budget.tolerance * max(abs(end - start), nodes.field.resolution)
     excess = residuals.excess(mesh)
     total = excess.sum()
-    # Not "<=": what is not a number ends, too.
-    if not total > limit or residuals.stuck(mesh, limit):
+    # The sum is within its tolerance, and so is the row as far as its bound can tell. What is not a
+    # number ends, too.
+    uncertain = residuals.bound(mesh) > ROW_TOLERANCE * limit and total > 0
+    if not (total > limit or uncertain) or residuals.stuck(mesh, limit):
         return None
+    limit = min(limit, float(total) / 2)  # of what is left to mend, where only the row is uncertain
     worst, order = excess.sort(descending=True)
     left = total - worst.cumsum(0) + worst  # before each is halved
     long = mesh.lengths()[order] > _SHORTEST

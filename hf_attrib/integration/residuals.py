@@ -1,9 +1,10 @@
 """How far off the integrals over the intervals of meshes are, and what of it is rounding.
 
 Whoever reads :mod:`hf_attrib.integration.adaptive` may take this file for granted:
-:class:`Residuals` gives the *error* of each interval, which is the larger of residual and
-disagreement, and its *excess*, which is what halving the interval can be hoped to mend. The two
-differ because errors of neighbours cancel and because f is rounded. ``_Measurement`` has the
+:class:`Residuals` gives the *excess* of each interval, which is what halving it can be hoped to
+mend, and a *bound* on the errors of all intervals together. Both are made of the *error* of each,
+the larger of residual and disagreement. The excess leaves out what rounding of f explains, and the
+bound does not. ``_Measurement`` has the
 formulas, and ``docs/quadrature.md`` has the reasons in words.
 """
 
@@ -39,6 +40,11 @@ _TIMES_UNSEEN = 4
 #: Rounding of f may be so many times what its type says, since logits are larger than their
 #: differences and every layer adds to it. Tests make it four times as large.
 _TIMES_ROUNDED_AT_MOST = 8
+#: So many times the error of the worst interval is added to those of all panels for the bound.
+#: Where the integrand is resolved no interval stands out. Where it is not, as a rule in one place,
+#: errors are up to four times what residual and disagreement say there: mostly in the first
+#: interval, where f can move most and both polynomials reach to the same side.
+_TIMES_THE_WORST = 3
 #: A target that rounding may keep from its tolerance ends with so many times the intervals of its
 #: best mesh. As many halve each interval once, which mends errors of an integrand that is smooth.
 _TIMES_THE_BEST_MESH = 2
@@ -49,13 +55,13 @@ class _Errors(NamedTuple):
 
     Args:
         positions: of the nodes that they were found on.
-        error: the larger of residual and disagreement, [I].
+        bound: on the error of all scores together.
         excess: what of the errors of its panel no rounding explains, shared out to intervals, [I].
         sure: excess of all intervals that is left if rounding is as large as it may be at most.
     """
 
     positions: Positions
-    error: Tensor
+    bound: float
     excess: Tensor
     sure: float
 
@@ -116,9 +122,13 @@ class Residuals:
         fewest = _TIMES_THE_BEST_MESH * self._best[mesh.walk, mesh.target].intervals
         return sure <= limit and len(self.excess(mesh)) >= fewest
 
+    def bound(self, mesh: Mesh) -> float:
+        """Return a bound on the errors of all scores of a mesh together."""
+        return sum(errors.bound for errors in self._of(mesh))
+
     def pop(self, mesh: Mesh) -> float:
-        """Return the errors of the intervals of a mesh, added up, and forget them."""
-        total = sum(float(errors.error.sum()) for errors in self._of(mesh))
+        """Return the same bound, and forget the mesh."""
+        total = self.bound(mesh)
         del self._excess[mesh.walk, mesh.target], self._best[mesh.walk, mesh.target]
         for piece in range(len(mesh.positions)):
             self._known.pop((mesh.walk, mesh.target, piece), None)
@@ -138,10 +148,10 @@ class Residuals:
             self._nodes.gradients(nodes, targets),
             self._nodes.field.precision,
         )
-        error, excess = found.error(), found.excess()
+        bound, excess = found.bound(), found.excess()
         sure = found.beyond_rounding(_TIMES_ROUNDED_AT_MOST).sum(0)
         for column, target in enumerate(targets):
-            own = error[:, column].clone(), excess[:, column].clone(), float(sure[column])
+            own = float(bound[column]), excess[:, column].clone(), float(sure[column])
             self._known[walk, target, piece] = _Errors(positions, *own)
 
 
@@ -176,6 +186,20 @@ class _Measurement(NamedTuple):
     def error(self) -> Tensor:
         """Return the larger of residual and disagreement, [I, T]."""
         return torch.maximum(self.residual.abs(), self.disagreement)
+
+    def bound(self) -> Tensor:
+        r"""Return a bound on the errors of all groups together, [T].
+
+        .. math:: \sum_P \max\Big(\Big|\sum_{i \in P} r_i\Big|, a_P,
+            \sum_{i \in P} \max(|r_i| - 4 a_i, 0)\Big) + 3 \max_i \max(|r_i|, a_i)
+
+        The third of each panel is what the polynomials have not seen, and cancels with nothing.
+        Rounding is in all of them: it is an error, be it one that no halving mends.
+        """
+        off = _added(self.residual, self.panel).abs()
+        unseen = (self.residual.abs() - _TIMES_UNSEEN * self.disagreement).clamp_min(0)
+        of_panels = torch.stack([off, self.of_panel, _added(unseen, self.panel)]).amax(0)
+        return of_panels.sum(0) + _TIMES_THE_WORST * self.error().amax(0)
 
     def excess(self) -> Tensor:
         """Return the errors of panels beyond rounding by the type, by interval, [I, T].

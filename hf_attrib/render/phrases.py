@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from hf_attrib.integration import ROW_TOLERANCE
 from hf_attrib.render.safe_text import label, visible
-from hf_attrib.results import Agreement, Attribution, Run
+from hf_attrib.results import Agreement, Attribution, Run, Status
 from hf_attrib.robustness import AttackRun, Robustness
 
 __all__ = [
@@ -19,10 +20,12 @@ __all__ = [
     "count",
     "gap",
     "line",
+    "mark",
     "meaning",
     "measures",
     "probability",
     "shared",
+    "state",
     "summary",
     "unconverged",
 ]
@@ -31,6 +34,15 @@ __all__ = [
 _LIKELIHOODS = ("log_odds", "log_prob", "prob")
 #: Targets of a token's logit or probability, which a contrast sets against those of another token.
 _OF_TOKEN = (*_LIKELIHOODS, "logit", "margin")
+#: What is known of a row, behind a mark; marks alone stand where there is no room for words.
+_STATES: Mapping[Status, str] = {
+    "converged": "✓ yes",
+    "sum converged": "✓ sum",
+    "below resolution": "~ too small",
+    "row uncertain": "? sum only",
+    "not converged": "! no",
+    "no identity": "",
+}
 
 
 def agreement(values: Agreement) -> list[str]:
@@ -192,6 +204,8 @@ def completeness(result: Attribution) -> str:
     if result.sum_standard_error is not None:
         error = float(result.sum_standard_error.double().sum())
         sums += f" (samples explain a difference of about {error:.2g})"
+    if result.error_bound is None:
+        sums += "; single scores have no bound"
     return line(sums)
 
 
@@ -206,22 +220,62 @@ def cost(run: Run | AttackRun) -> str:
     return f"{rows}, {run.seconds:.3g} s"
 
 
-def unconverged(result: Attribution) -> str | None:
-    """Return a warning if scores miss what they should sum to, else nothing.
+def state(status: Status) -> str:
+    """Write whether a row has converged: a mark, and what of it has.
+
+    Args:
+        status: what is known of the row.
+    """
+    return _STATES[status]
+
+
+def mark(status: Status) -> str:
+    """Write the mark of a row that has not converged, else nothing.
+
+    Args:
+        status: what is known of the row.
+    """
+    return "" if state(status)[:1] == "✓" else state(status)[:1]
+
+
+def unconverged(result: Attribution) -> list[str]:
+    """Return a sentence for each way in which rows have not converged, behind its mark.
 
     Args:
         result: the attribution.
     """
-    missed = int((~result.converged).sum())
-    if result.run.identity is None or not missed:
-        return None
-    has, their = ("has", "its") if missed == 1 else ("have", "their")
-    targets = count(len(result.rows), "target")
-    warning = (
-        f"! {missed} of {targets} {has} not converged: {their} scores miss "
-        f"{result.run.identity} by more than {100 * result.run.tolerance:.3g} %."
-    )
-    return line(" ".join(filter(None, (warning, result.run.remedy))))
+    run, rows = result.run, len(result.rows)
+    tolerance = 100 * run.tolerance
+
+    def said(status: Status, one: str, many: str, remedy: str | None) -> Iterator[str]:
+        number = result.status.count(status)
+        if number:
+            start = f"{mark(status)} {number} of {count(rows, 'target')}"
+            yield line(" ".join(filter(None, (start, one if number == 1 else many, remedy))))
+
+    missed = f"scores miss {run.identity} by more than {tolerance:.3g} %."
+    cancel = f"but errors that cancel may be over {ROW_TOLERANCE * tolerance:.3g} % of it."
+    small = f"{run.identity} is below {run.resolution:.3g}, and the scores are no more exact."
+    return [
+        *said(
+            "not converged",
+            f"has not converged: its {missed}",
+            f"have not converged: their {missed}",
+            run.remedy,
+        ),
+        *said(
+            "row uncertain",
+            f"is uncertain: its scores sum to {run.identity}, {cancel}",
+            f"are uncertain: their scores sum to {run.identity}, {cancel}",
+            run.remedy,
+        ),
+        *said(
+            "below resolution",
+            f"has nothing to share out: {small}",
+            f"have nothing to share out: {small}",
+            None,
+        ),
+    ]
 
 
 def count(n: int, noun: str) -> str:

@@ -8,6 +8,7 @@ kind of result. A new kind derives from :class:`Result`.
 from hf_attrib.results.agreement import Agreement, agreement
 from hf_attrib.results.attribution import Attribution
 from hf_attrib.results.comparison import Comparison, compare
+from hf_attrib.results.convergence import Status
 from hf_attrib.results.files import write_atomically
 from hf_attrib.results.formats import FORMATS, Format, from_json, to_json
 from hf_attrib.results.protocol import Result, frame, load, page, text, view
@@ -22,6 +23,7 @@ __all__ = [
     "Format",
     "Result",
     "Run",
+    "Status",
     "agreement",
     "compare",
     "frame",

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from hf_attrib.results import selection, tables
+from hf_attrib.results.convergence import Status, statuses
 from hf_attrib.results.protocol import Result
 from hf_attrib.results.run import Run
 from hf_attrib.text import Grouping, Span, Tokens, TokenSequence
@@ -148,8 +150,19 @@ class Attribution(Result):
 
     @property
     def converged(self) -> Tensor:
-        """Whether each target's gap is within tolerance, [T] bool; False without a reference."""
-        return self.gap <= self.run.tolerance
+        """Whether each target's numbers are right as far as the method can tell, [T] bool.
+
+        The sum of its scores is within the tolerance of f(x) - f(x'); so are, where the method
+        bounds their error, the scores themselves, by :data:`ROW_TOLERANCE` times the tolerance;
+        both of that very change, be it below the resolution. False without a reference.
+        """
+        good = ("converged", "sum converged")
+        return torch.tensor([status in good for status in self.status], dtype=torch.bool)
+
+    @property
+    def status(self) -> tuple[Status, ...]:
+        """What is known of each target's numbers, T words (:data:`Status`)."""
+        return statuses(self)
 
     @property
     def bound(self) -> Tensor | None:

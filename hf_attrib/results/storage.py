@@ -38,6 +38,7 @@ def _written(result: Attribution) -> dict[str, Any]:
     # Derived, for readers of the file; reading computes them anew.
     content["gap"] = encoded(result.gap.tolist())
     content["converged"] = result.converged.tolist()
+    content["status"] = list(result.status)
     return content
 
 

@@ -81,7 +81,7 @@ def top(result: Attribution, k: int) -> Ranking:
 def to_rows(result: Attribution) -> list[dict[str, Any]]:
     """Return one record for each score, as :meth:`Attribution.to_rows` says."""
     scores, gap, converged = result.scores.tolist(), result.gap.tolist(), result.converged.tolist()
-    probability = result.probability.tolist()
+    probability, status = result.probability.tolist(), result.status
     errors = None if result.standard_error is None else result.standard_error.tolist()
     inputs = list(zip(result.pieces, result.roles, result.offsets, strict=True))
     return [
@@ -91,6 +91,7 @@ def to_rows(result: Attribution) -> list[dict[str, Any]]:
             "probability": probability[t],
             "gap": gap[t],
             "converged": converged[t],
+            "status": status[t],
             "input": n,
             "input_piece": input_piece,
             "role": role,

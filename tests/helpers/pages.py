@@ -8,6 +8,7 @@ import pytest
 import hf_attrib
 from hf_attrib import embedded
 from hf_attrib.errors import AttributionWarning
+from hf_attrib.render.phrases import state
 
 PROMPT = "Ada's key is red. Bob's key is blue. Q: What color is Bob's key? A:"
 ATTACKS = (
@@ -72,7 +73,7 @@ def check_facts(page, result, first, stop):
     assert shown["gap"] == ("<0.1 %" if percent < 0.05 else f"{percent:.1f} %")
     converged = result.converged[rows].tolist()
     if stop - first == 1:
-        assert shown["converged"] == ("✓ yes" if converged[0] else "! no")
+        assert shown["converged"] == state(result.status[first])
     else:
         mark = "✓" if all(converged) else "!"
         assert shown["converged"] == f"{mark} {sum(converged)} of {len(converged)}"

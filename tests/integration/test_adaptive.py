@@ -262,7 +262,9 @@ def test_the_embedded_model_converges_by_default(keys, baseline):
     explainer = hf_attrib.Explainer(*keys)
     prompt = "Ada's key is red. Bob's key is blue. Q: What color is Bob's key? A:"
     found = explainer.explain(prompt, baseline=baseline)
-    assert found.converged.all()
+    small = (found.value - found.reference_value).abs() < found.run.resolution
+    assert (found.converged | small).float().mean() > 0.8
+    assert {"converged", "below resolution", "row uncertain"} >= set(found.status)
     assert found.bound.median() < 0.2
     fine = explainer.explain(
         prompt, response_ids=found.response_ids, baseline=baseline, tolerance=2e-3, max_nodes=4000
@@ -359,3 +361,20 @@ def test_targets_with_paths_of_their_own_may_share_a_velocity():
 
     found = integrate(field, [path], Budget(1e-3, 400))
     torch.testing.assert_close(found.scores[0], torch.tensor([[0.5, 0.5], [0.5, 2.5]]).double())
+
+
+def test_the_bound_covers_a_spike_in_the_first_interval():
+    """No node sees how narrow it is; the residual is below the tolerance, and the row is not."""
+
+    def spike(z):
+        return z.sum(1) + 0.1 * (torch.exp(-z[:, 0] / 0.01) - torch.exp(-z[:, 1] / 0.012))
+
+    _, found = along(spike, positions=2)
+    exact = torch.tensor([1.0, 1.0]).double() + torch.tensor([-0.1, 0.1]).double()
+    error = float((found.scores[0, 0] - exact).abs().sum())
+    assert error <= float(found.bound)
+
+
+def test_the_bound_of_a_smooth_integrand_is_a_few_times_the_tolerance():
+    _, found = along(lambda z: step(z[:, 0], 0.4, 0.1) + z[:, 1] * z[:, 0], positions=2)
+    assert float(found.bound) < 8 * 0.02

@@ -341,3 +341,28 @@ def test_no_colour_terminals_get_marks(monkeypatch):
     console.print(Heatmap(paris()))
     assert "[France⁺⁺⁺]" in console.file.getvalue()
     assert "⁺⁺⁺" not in to_svg(paris())  # a picture is no terminal
+
+
+@pytest.mark.parametrize(
+    ("scores", "missed", "bound", "words"),
+    [
+        ([[1.0]], 0.5, 0.0, "! 1 of 1 target has not converged: its scores miss"),
+        ([[1.0]], 0.0, 0.9, "? 1 of 1 target is uncertain: its scores sum to f(x) - f(x'), but"),
+        ([[1e-5]], 0.5, 1e-5, "~ 1 of 1 target has nothing to share out: f(x) - f(x') is below"),
+        ([[1.0]], 0.0, None, "single scores have no bound"),
+    ],
+)
+def test_what_is_known_of_sum_and_row_is_told_apart(scores, missed, bound, words):
+    result = attribution(scores, ["a"], ["b"], missed=missed)
+    bounds = None if bound is None else torch.tensor([bound]).double()
+    result = replace(result, error_bound=bounds)
+    page = html.unescape(result.to_html())
+    for text in (to_text(result, width=200), page):
+        assert words in " ".join(text.split())
+    assert ("✓ 1 of 1 target converged" in page) == (result.status == ("converged",))
+
+
+def test_a_row_that_is_right_says_so():
+    good = replace(attribution([[1.0]], ["a"], ["b"]), error_bound=torch.zeros(1).double())
+    assert "✓ 1 of 1 target converged" in good.to_html()
+    assert "no bound" not in to_text(good)

@@ -71,7 +71,7 @@ def _add_scale(table: Table, name: str, scale: Scale) -> None:
 def _footer(result: Attribution) -> Iterator[RenderableType]:
     yield Text()
     yield Text(f"{phrases.completeness(result)} · {phrases.cost(result.run)}", "dim")
-    if warning := phrases.unconverged(result):
+    for warning in phrases.unconverged(result):
         yield Text(warning, "bold")
     for note in result.run.notes:
         yield Text(phrases.line(f"note: {note}"))

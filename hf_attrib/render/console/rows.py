@@ -15,6 +15,7 @@ from rich.text import Text
 from hf_attrib.render import phrases
 from hf_attrib.render.palette import LEVELS, Scale, largest
 from hf_attrib.render.sheet import Sheet, short
+from hf_attrib.results import Status
 
 __all__ = ["CRAMPED", "generated", "matrix", "strongest"]
 
@@ -36,7 +37,7 @@ def generated(sheet: Sheet, width: int) -> Iterator[RenderableType]:
     result = sheet.result
     shown = _most_explained(sheet)
     complete = result.run.identity is not None
-    gap, converged = result.gap.tolist(), result.converged.tolist()
+    gap, status = result.gap.tolist(), result.status
     table = Table(box=None, expand=True, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column(sheet.row, no_wrap=True)
     roomy = width >= CRAMPED
@@ -49,7 +50,7 @@ def generated(sheet: Sheet, width: int) -> Iterator[RenderableType]:
         piece = short(sheet.labels[t], min(_LABEL_CELLS, width // 5))
         piece.stylize("bold")
         chance = phrases.probability(float(result.probability[t]))
-        numbers = [_gap(gap[t], converged[t])] if complete else []
+        numbers = [_gap(gap[t], status[t])] if complete else []
         if roomy:
             table.add_row(piece, chance, strongest(sheet, t), *numbers)
         else:  # the numbers stand below the inputs, which would lose their names beside them
@@ -72,9 +73,9 @@ def _most_explained(sheet: Sheet) -> list[int]:
     return sorted(size.nan_to_num(0).topk(LONGEST_RESPONSE).indices.tolist())
 
 
-def _gap(gap: float, converged: bool) -> Text:
-    text = phrases.gap(gap)
-    return Text(f"{text}  ", "dim") if converged else Text(f"{text} !", "bold")
+def _gap(gap: float, status: Status) -> Text:
+    text, mark = phrases.gap(gap), phrases.mark(status)
+    return Text(f"{text} {mark}", "bold") if mark else Text(f"{text}  ", "dim")
 
 
 def strongest(sheet: Sheet, t: int) -> RenderableType:

@@ -145,7 +145,7 @@ def _differences(comparison: Comparison) -> Tensor:
 
 def _notes(comparison: Comparison) -> Iterator[RenderableType]:
     for name, result in zip("ab", comparison.results, strict=True):
-        if warning := phrases.unconverged(result):
+        for warning in phrases.unconverged(result):
             yield Text(f"{name}: {warning}", "bold")
         for note in result.run.notes:
             yield Text(phrases.line(f"{name}: note: {note}"))

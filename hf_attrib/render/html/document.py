@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from hf_attrib.render import phrases
-from hf_attrib.render.html.panel import Panel, panel_of
+from hf_attrib.render.html.panel import MISSED, Panel, panel_of
 from hf_attrib.render.html.pieces import response
 from hf_attrib.render.safe_text import visible
 from hf_attrib.results import Attribution, Comparison, Result, page, text
@@ -129,8 +129,9 @@ def _context(
     covered = {i for span in result.rows for i in range(span.start, span.stop)}
     scored = f"All {phrases.count(len(rows), f'scored {panels[0].row}')}"
     whole = "Whole response" if len(covered) == len(result.response) else scored
-    proven = [panel.rows for panel in panels if panel.identity is not None]
-    missed = [not all(of_panel[t]["converged"] for of_panel in proven) for t in range(len(rows))]
+    of_rows = zip(*(panel.rows for panel in panels), strict=True)
+    # The worst of both panels.
+    missed = [next((m for m in MISSED if m in [p["missed"] for p in row]), "") for row in of_rows]
     return {
         "title": title,
         "about": about,

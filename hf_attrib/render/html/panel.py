@@ -16,7 +16,10 @@ from hf_attrib.render.palette import Scale
 from hf_attrib.render.sheet import Sheet, merge_scores, prepare
 from hf_attrib.results import Attribution
 
-__all__ = ["Panel", "panel_of"]
+__all__ = ["MISSED", "Panel", "panel_of"]
+
+#: What marks a row of the response, since its numbers may be wrong; the worst first.
+MISSED = ("not converged", "row uncertain")
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,8 @@ class Panel:
         name: what tells it from another panel, if there is one.
         about: how it was made, as far as another panel's result was not.
         completeness: what the scores sum to.
-        converged: how many targets do, if the method states an identity.
-        warning: that some do not.
+        converged: how many targets have, if the method states an identity.
+        warnings: that some have not, and how.
         notes: what a reader must know.
         meaning: what the sign of a score means.
         cost: rows run, and seconds.
@@ -53,7 +56,7 @@ class Panel:
     about: Sequence[str]
     completeness: str
     converged: str | None
-    warning: str | None
+    warnings: Sequence[str]
     notes: Sequence[str]
     meaning: str
     cost: str
@@ -85,12 +88,14 @@ def panel_of(result: Attribution, name: str | None = None, about: Sequence[str] 
     generated = [unit.role == "generated" for unit in sheet.units]
     targets = phrases.count(len(result.rows), "target")
     reached = f"{int(result.converged.sum())} of {targets} converged"
+    if result.error_bound is None:
+        reached = f"the sums of {reached}"
     return Panel(
         name=name,
         about=about,
         completeness=phrases.completeness(result),
         converged=None if run.identity is None else reached,
-        warning=phrases.unconverged(result),
+        warnings=phrases.unconverged(result),
         notes=run.notes,
         meaning=phrases.meaning(result),
         cost=phrases.cost(run),
@@ -119,7 +124,7 @@ def _table(result: Attribution) -> Iterator[dict[str, Any]]:
     sums = result.scores.double().sum(-1).tolist()
     error = result.sum_standard_error
     bars = [""] * len(sums) if error is None else [f" ± {e:.2g}" for e in error.tolist()]
-    gap, converged = result.gap.tolist(), result.converged.tolist()
+    gap, converged, status = result.gap.tolist(), result.converged.tolist(), result.status
     for t, piece in enumerate(result.response_pieces):
         yield {
             "label": brief(piece),
@@ -129,6 +134,8 @@ def _table(result: Attribution) -> Iterator[dict[str, Any]]:
             "sum": f"{sums[t]:.4g}{bars[t]}",
             "gap": phrases.gap(gap[t]),
             "converged": converged[t],
+            "state": phrases.state(status[t]),
+            "missed": status[t] if status[t] in MISSED else "",
         }
 
 
@@ -152,6 +159,7 @@ def _data(sheet: Sheet) -> dict[str, Any]:
         "complete": result.run.identity is not None,
         "identity": phrases.line(result.run.identity or ""),
         "converged": result.converged.tolist(),
+        "states": [phrases.state(status) for status in result.status],
         "scores": _packed(torch.tensor(sheet.rows), torch.float32),
         "errors": None if errors is None else _packed(_of_units(errors, sheet), torch.float32),
         "sumErrors": None if sum_errors is None else _packed(sum_errors, torch.float64),

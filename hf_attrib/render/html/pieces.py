@@ -34,7 +34,7 @@ class Piece:
         after: space behind it, which takes none either.
         name: what its span is called, where that is not its text.
         classes: how it looks.
-        missed: whether its scores do not add up.
+        missed: what is wrong with its scores, if anything.
     """
 
     body: str
@@ -43,15 +43,15 @@ class Piece:
     after: str = ""
     name: str | None = None
     classes: str = ""
-    missed: bool = False
+    missed: str = ""
 
 
-def response(result: Attribution, missed: Sequence[bool]) -> Iterator[Piece]:
+def response(result: Attribution, missed: Sequence[str]) -> Iterator[Piece]:
     """Yield the response as running text: its rows, and what no row covers.
 
     Args:
         result: the attribution.
-        missed: whether the scores of a row do not add up, T flags.
+        missed: what is wrong with the scores of each of T rows, if anything.
     """
     tokens = result.response
     end = 0
@@ -89,7 +89,7 @@ def brief(text: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
-def _piece(shown: str, index: int, name: str | None, classes: str, missed: bool = False) -> Piece:
+def _piece(shown: str, index: int, name: str | None, classes: str, missed: str = "") -> Piece:
     """Return a piece whose outer spaces stand outside: coloured, they would touch neighbours."""
     body = shown.strip() or shown
     before, _, after = shown.partition(body)

@@ -132,7 +132,7 @@ def test_what_has_not_converged_is_marked(show):
     marked.click()
     assert facts(page)["converged"] == "! no"
     good = show(attribution([[1.0]], ["a"], ["b"]))
-    assert "✓ 1 of 1 target converged" in good.locator("header").inner_text()
+    assert "✓ the sums of 1 of 1 target converged" in good.locator("header").inner_text()
     assert good.locator(".missed, .warning").count() == 0
 
 

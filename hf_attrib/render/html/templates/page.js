@@ -144,7 +144,7 @@
     const [first, last] = range ?? [0, data.rows.length - 1];
     const converged = panel.converged.slice(first, last + 1).filter(Boolean).length;
     const missed = converged < count;
-    const state = count === 1 ? (missed ? "! no" : "✓ yes") : `${missed ? "!" : "✓"} ${converged} of ${count}`;
+    const state = count === 1 ? panel.states[first] : `${missed ? "!" : "✓"} ${converged} of ${count}`;
     return [
       ...facts,
       [panel.identity, general(difference)],

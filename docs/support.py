@@ -118,7 +118,7 @@ def _answer(model: object) -> tuple[str, str]:
         (reason,) = [why for said, why in REASONS.items() if re.search(said, str(error))]
         return "refused", reason
     remarks = [short for said, short in NOTES.items() if any(said in note for note in found.notes)]
-    ahead = any("looks ahead" in note for note in found.notes)
+    ahead = any("a pass of its own" in note for note in found.notes)
     return "step by step" if ahead else "works", "; ".join(remarks)
 
 

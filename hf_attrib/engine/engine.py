@@ -19,14 +19,20 @@ from hf_attrib.errors import AttributionWarning, InputError, MemoryLimitError
 from hf_attrib.execution import ALONE, Meter, Processes, Progress
 from hf_attrib.field import Field, Groups, SpanField, Table
 from hf_attrib.model import (
+    Batch,
+    Departure,
     EmbeddingField,
+    Observation,
+    PrefixCheck,
     StepwiseField,
     Verdict,
+    check_generation,
     check_model,
     collate,
     device_of,
     sites_of,
     space_of,
+    state_restored,
     tables_of,
 )
 from hf_attrib.results import Attribution
@@ -54,6 +60,7 @@ class Engine:
         self.memory = memory
         self.progress = progress
         self._checked: Verdict | None = None
+        self._prefixes: PrefixCheck
         self._checked_state: object = None
 
     def check(self, question: Question, prompts: Sequence[Tokens]) -> None:
@@ -111,14 +118,18 @@ class Engine:
         """
         verdict = self._check_model(plan.cases[0].sequence)
         # Where each token takes a pass of its own, sequences have nothing to share.
-        together, done = 1 if verdict.looks_ahead else _TOGETHER, 0
+        together, done = 1 if verdict.stepwise else _TOGETHER, 0
         while done < len(plan.cases):
             part = plan.part(done, done + together)
             # Processes that share rows must stay together, whichever of them has no memory.
             divisible = len(part.cases) > 1 and processes.count == 1
             try:
-                ready = self._ready(part, verdict, processes, divisible)
-                yield ready
+                with state_restored(self.model):
+                    ready = self._ready(part, verdict, processes, divisible)
+                    if ready is None:
+                        together = 1
+                        continue
+                    yield ready
                 too_large = ready.too_large
                 del ready
             except MemoryLimitError:
@@ -131,9 +142,20 @@ class Engine:
                 done += len(part.cases)
 
     def _ready(
-        self, plan: Plan, verdict: Verdict, processes: Processes, divisible: bool
-    ) -> ReadyBatch:
-        """Run a batch as it is, and find out how many rows fit into memory."""
+        self, plan: Plan, verdict: Verdict, processes: Processes, divisible: bool, spent: int = 0
+    ) -> ReadyBatch | None:
+        """Run a batch as it is, and find out how many rows fit into memory.
+
+        Args:
+            plan: what is asked of each sequence.
+            verdict: how the model is explained.
+            processes: those that share the rows to run.
+            divisible: whether fewer sequences at once may be tried.
+            spent: forward rows of each sequence that were run before.
+
+        Returns:
+            the batch, or ``None`` if each of its sequences must run alone.
+        """
         started = time.perf_counter()
         cases, question, sites = plan.cases, plan.question, verdict.sites
         contrasts = [case.contrast for case in cases if case.contrast is not None]
@@ -143,9 +165,17 @@ class Engine:
         runner = self.memory.runner(
             batch.movable.shape[1], torch.device(device_of(sites.modules["decoder"]))
         )
-        kind = StepwiseField if verdict.looks_ahead else EmbeddingField
+        kind = StepwiseField if verdict.stepwise else EmbeddingField
         alone = kind(self.model, sites, batch, question.target, runner)
-        seen = agreed(alone.observe(), alone, processes, plan)
+        seen = agreed(self._prefixes.observe(alone), alone, processes, plan)
+        spent += int(alone.forward_rows[0])
+        departure, rows = self._departure(sequences, batch, seen, verdict, processes)
+        if departure is not None:
+            if len(cases) > 1:
+                return None
+            by_step = self._by_step(sequences[0], verdict, departure)
+            return self._ready(plan, by_step, processes, divisible, spent + rows)
+        spent += rows
         runner.share(processes)
         tables = self._tables()
         dtype, token = self.model.dtype, plan.stand_in
@@ -155,19 +185,63 @@ class Engine:
         field: Field
         field = alone = kind(
             self.model, sites, batch, question.target, runner, self.progress,
-            space=space, groups=groups, spent=int(alone.forward_rows[0]),
+            space=space, groups=groups, spent=spent,
         )  # fmt: skip
         alone.reuse_prefix(seen)
         if question.spans is not None:
-            if verdict.looks_ahead:
+            if verdict.stepwise:
                 raise InputError(
-                    f"{type(self.model).__name__} looks ahead, so each token takes a pass of its "
-                    "own; leave spans out and group the rows of the result."
+                    f"each token of {type(self.model).__name__} takes a pass of its own here; "
+                    "leave spans out and group the rows of the result."
                 )
             members = batch.members([case.targets for case in cases])
             field, seen = SpanField(alone, members, groups=groups), seen.of_spans(members)
         self.memory.fit(field, seen.x, question.demand)
         return ReadyBatch(plan, batch, field, seen, verdict.notes, divisible, started)
+
+    def _departure(
+        self,
+        sequences: Sequence[TokenSequence],
+        batch: Batch,
+        seen: Observation,
+        verdict: Verdict,
+        processes: Processes,
+    ) -> tuple[Departure | None, int]:
+        """Tell where a batch departs from passes over prefixes, and count the rows it took.
+
+        Rows are counted of models whose passes depend on their length; those that show that a
+        model does not are part of its self-check.
+        """
+        check, longest = self._prefixes, max(sequences, key=lambda s: len(s.inputs))
+        place = batch.columns(sequences.index(longest)).to(seen.x.device)
+        check.differentiate(longest, seen.x[sequences.index(longest), 0, place])
+        if verdict.stepwise:
+            return None, 0
+        found = check.look(sequences, batch, seen.log_prob)
+        own = (0.0, 0, 0) if found is None else (found.change, found.prefix, found.whole)
+        change, prefix, whole = processes.first(torch.tensor(own, dtype=torch.float64)).tolist()
+        departure = Departure(change, int(prefix), int(whole)) if whole else None
+        return departure, check.rows if check.departed else 0
+
+    def _by_step(self, sequence: TokenSequence, verdict: Verdict, departure: Departure) -> Verdict:
+        """Return how a sequence is explained whose passes depend on their length.
+
+        Raises:
+            UnsupportedModelError: ``generate`` computes something else.
+        """
+        name = type(self.model).__name__
+        fault = (
+            f"{name} computes something else in a longer pass (a log-probability moves by "
+            f"{departure.change:.2g} from a pass over {departure.prefix} tokens to one over "
+            f"{departure.whole})"
+        )
+        check_generation(self.model, verdict.sites, sequence, fault)
+        note = (
+            f"{fault}, so each generated token was explained by a pass of its own over the tokens "
+            "before it."
+        )
+        warnings.warn(note, AttributionWarning, stacklevel=7)
+        return replace(verdict, stepwise=True, notes=(*verdict.notes, note))
 
     def estimate(self, question: Question, sequence: TokenSequence, at_most: bool) -> Estimate:
         """Measure one row of a question about one sequence.
@@ -182,7 +256,9 @@ class Engine:
             singles = [(t, t + 1) for t in range(len(sequence.response))]
             question = replace(question, spans=singles)
         verdict = self._check_model(sequence)
-        ready = self._ready(self.plan(question, [sequence]), verdict, ALONE, divisible=False)
+        with state_restored(self.model):
+            ready = self._ready(self.plan(question, [sequence]), verdict, ALONE, divisible=False)
+        assert ready is not None  # one sequence alone
         field, x, spent = ready.field, ready.seen.x, int(ready.field.forward_rows[0])
         with Meter() as meter:  # the mean embedding takes the whole table, part by part
             ready.reference()
@@ -209,6 +285,7 @@ class Engine:
         if self._checked is None or state != self._checked_state:
             self._checked = check_model(self.model, sites, sequence.start)
             self._checked_state = state
+            self._prefixes = PrefixCheck(self.model, self._checked.sites, self._checked.read)
             self.memory.forget()
             for note in self._checked.notes:
                 warnings.warn(note, AttributionWarning, stacklevel=6)

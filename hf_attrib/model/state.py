@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,44 +22,34 @@ _LEFT_ALONE = {*vars(nn.Module()), "_hf_hook", "_compiled_call_impl"}
 #: Larger tensors are put back if they are replaced, but no copy is kept of what is in them:
 #: quantised weights are buffers too.
 _LARGEST = 2**20
+_CONTAINERS = frozenset({dict, list, set})
 _MISSING = object()
 
 
-@dataclass(frozen=True, eq=False)
-class _Kept:
-    """A value that a module holds, and what was in it.
+class _Content:
+    """What is in a tensor or a container.
 
     Args:
-        value: the object itself.
-        content: a copy of what is in a tensor or container, or ``None`` where none is kept.
-        version: how often the tensor had been written to.
+        value: a tensor of moderate size, a list, a set or a dict.
     """
 
-    value: Any
-    content: Any = None
-    version: int = 0
+    __slots__ = ("content", "value", "version")
 
-    @classmethod
-    def of(cls, value: Any) -> _Kept:
-        if isinstance(value, Tensor):
-            if value.is_inference() or value.is_meta or value.numel() > _LARGEST:
-                return cls(value)
-            return cls(value, value.detach().clone(), value._version)
-        plain = type(value) in (dict, list, set)
-        return cls(value, value.copy() if plain else None)
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        tensor = isinstance(value, Tensor)
+        self.content = value.detach().clone() if tensor else value.copy()
+        self.version = value._version if tensor else 0
 
-    @property
-    def written(self) -> bool:
-        """Whether there is something else in it now."""
-        if self.content is None:
-            return False
+    def changed(self) -> bool:
+        """Tell whether there is something else in it now."""
         if isinstance(self.value, Tensor):
             return self.value._version != self.version and not torch.equal(self.value, self.content)
         return not _same(self.value, self.content)
 
     def restore(self) -> None:
         """Put the content back."""
-        if not self.written:
+        if not self.changed():
             return
         if isinstance(self.value, Tensor):
             with torch.no_grad():
@@ -69,6 +58,13 @@ class _Kept:
         self.value.clear()
         fill = self.value.extend if isinstance(self.value, list) else self.value.update
         fill(self.content)
+
+
+def _writable(value: Any) -> bool:
+    """Tell whether the content of a value is kept, besides the value itself."""
+    if isinstance(value, Tensor):
+        return not (value.is_inference() or value.is_meta or value.numel() > _LARGEST)
+    return type(value) in _CONTAINERS
 
 
 def _same(found: Any, before: Any) -> bool:
@@ -87,35 +83,39 @@ class _State:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        places: dict[int, tuple[dict[str, Any], set[str]]] = {}
+        places: dict[int, dict[str, Any]] = {}
         for module in model.modules():
             held = vars(module)
-            configs = (vars(v) for v in held.values() if isinstance(v, PreTrainedConfig))
-            for place in (held["_buffers"], held["_modules"], *configs):
-                places[id(place)] = place, set()
-            places[id(held)] = held, _LEFT_ALONE
+            for place in (held, held["_buffers"], held["_modules"]):
+                places[id(place)] = place
+            for value in held.values():
+                if isinstance(value, PreTrainedConfig):
+                    places[id(vars(value))] = vars(value)
         self._before = [
-            (held, left, {name: _Kept.of(v) for name, v in held.items() if name not in left})
-            for held, left in places.values()
+            (held, {name: held[name] for name in held if name not in _LEFT_ALONE})
+            for held in places.values()
         ]
+        values = (value for _, before in self._before for value in before.values())
+        self._contents = [_Content(value) for value in values if _writable(value)]
 
     def changed(self) -> bool:
         """Tell whether a pass has changed anything that was there; new values are no change."""
         return any(
-            held.get(name) is not kept.value or kept.written
-            for held, _, before in self._before
-            for name, kept in before.items()
-        )
+            held.get(name, _MISSING) is not value
+            for held, before in self._before
+            for name, value in before.items()
+        ) or any(content.changed() for content in self._contents)
 
     def restore(self) -> None:
         """Put everything back, and take away what is new."""
-        for held, left, before in self._before:
-            for name in [n for n in held if n not in before and n not in left]:
+        for content in self._contents:
+            content.restore()
+        for held, before in self._before:
+            for name in [n for n in held if n not in before and n not in _LEFT_ALONE]:
                 del held[name]
-            for name, kept in before.items():
-                kept.restore()
-                if held.get(name, _MISSING) is not kept.value:
-                    held[name] = kept.value
+            for name, value in before.items():
+                if held.get(name, _MISSING) is not value:
+                    held[name] = value
 
 
 @contextmanager

@@ -31,7 +31,6 @@ REASONS = {
 NOTES = {
     "routes tokens to experts": "experts",
     "by a second path": "second path of the ids",
-    "generates something else with its cache": "generates otherwise with a cache",
     "looks ahead": "needs `model.generation_config.use_cache = False`",
 }
 
@@ -52,9 +51,7 @@ tokens score exactly 0, scores add up, and the model is left as it was.
 - **step by step**: later tokens change the logits of earlier ones, so each generated token is
   explained by a pass of its own over the tokens before it. That costs as many passes as there are
   tokens. The cache of such a model generates something else than those passes compute, so it has
-  to be switched off first. Where only the length of a pass matters (frequencies of positions that
-  depend on the last one), the table says **works**: the sequences that it matters to are found at
-  run time and explained step by step, with a note.
+  to be switched off first.
 - **refused**: `UnsupportedModelError` says why.
 - **not tried**: the family has no model that reads text alone.
 
@@ -67,8 +64,8 @@ Remarks:
 - *second path of the ids*: the model reads token ids a second time, besides the embeddings that
   are explained. Scores cover the embeddings only; the result says so.
 - *generates otherwise with a cache*: in this version of transformers, generation with a cache
-  does not compute what one pass over all tokens does; the result says so. Set
-  `model.generation_config.use_cache = False`, or what is explained is not what was generated.
+  does not compute what one pass over all tokens does. Set `model.generation_config.use_cache =
+  False`, or what is explained is not what was generated.
 
 An encoder and a decoder of different embedding widths are refused. Models that read images or
 sound as well are explained on text prompts. Quantised layers that round activations are refused.
@@ -103,9 +100,8 @@ def line(name: str, model: object) -> str:
     if model is not None:
         answer, remark = _answer(model)
     kind, family = name.split("/")
-    other = "generates otherwise with a cache"
-    if name in families.OTHER_WITH_CACHE and other not in remark:
-        remark = "; ".join(filter(None, [remark, other]))
+    if name in families.OTHER_WITH_CACHE:
+        remark = "; ".join(filter(None, [remark, "generates otherwise with a cache"]))
     if kind == "causal" and family in families.DECODERS and answer == "works":
         remark = "as a decoder"
     return f"| `{family}` | {answer} | {remark} |"

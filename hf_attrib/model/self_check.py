@@ -19,7 +19,7 @@ from hf_attrib.model.batch import collate
 from hf_attrib.model.devices import device_of
 from hf_attrib.model.embedding_field import EmbeddingField, Observation
 from hf_attrib.model.forward_mode import verify
-from hf_attrib.model.sites import Sites, sites_of, vocabulary
+from hf_attrib.model.sites import Sites, vocabulary
 from hf_attrib.model.state import state_restored
 from hf_attrib.model.stepwise import StepwiseField
 from hf_attrib.targets import TARGETS
@@ -92,8 +92,7 @@ def _verdict(model: Any, sites: Sites, start: Tokens) -> Verdict:
     verify(model, field, observed.x, gradient)
     plain = type(field)(model, replace(sites, head=None), batch, field.target)
     alike = torch.allclose(gradient, _gradient(plain, observed.x), rtol=1e-2, atol=1e-6)
-    cached = None if change > 0 else other_with_cache(model, probe, observed.log_prob[0])
-    notes = (_looking_ahead(field), _routing(field), _second_path(field, observed), cached)
+    notes = (_looking_ahead(field), _routing(field), _second_path(field, observed))
     return Verdict(
         sites=sites if alike else plain.sites,
         stepwise=change > 0,
@@ -314,70 +313,11 @@ def check_generation(model: Any, sites: Sites, sequence: TokenSequence, fault: s
     )
 
 
-def other_with_cache(model: Any, sequence: TokenSequence, log_prob: Tensor) -> str | None:
-    """Return a note if generation with a cache is not what one pass over all tokens computes.
-
-    Args:
-        model: the model.
-        sequence: a prompt and a response, which is generated again token by token.
-        log_prob: of its T tokens, by one pass.
-    """
-    if model.generation_config.use_cache is False:
-        return None
-    found = replayed(model, sequence)
-    if found is None:
-        return None
-    expected = log_prob[: len(found)].to(found)
-    if difference(found, expected) <= torch.finfo(model.dtype).eps ** 0.5:
-        return None
-    return (
-        f"{type(model).__name__} generates something else with its cache of keys and values than "
-        f"one pass over the tokens computes (a log-probability moves by "
-        f"{(found - expected).abs().max():.2g}), which is what is explained; set "
-        "model.generation_config.use_cache = False to generate the same."
-    )
-
-
-def replayed(model: Any, sequence: TokenSequence) -> Tensor | None:
-    """Return log-probabilities of a response as it is generated, token by token with a cache.
-
-    Args:
-        model: the model.
-        sequence: prompt and response.
-
-    Returns:
-        [T], or fewer where generation ends earlier; ``None`` where it fails.
-    """
-    prompt, response = sequence.prompt.ids[None], sequence.response.ids
-    ids = prompt.to(device_of(next(iter(sites_of(model).modules.values()))))
-    read = ids.shape[1] if not len(sequence.start) else len(sequence.start)
-
-    def forced(written: Tensor, scores: Tensor) -> Tensor:
-        only = torch.full_like(scores, -torch.inf)
-        only[:, response[min(written.shape[1] - read, len(response) - 1)]] = 0
-        return only
-
-    config = _greedy(sequence, True, pad_token_id=int(prompt[0, 0]), num_beams=1)
-    try:
-        with state_restored(model):
-            written = model.generate(
-                ids,
-                attention_mask=torch.ones_like(ids),
-                generation_config=config,
-                logits_processor=[forced],
-            )
-    except torch.OutOfMemoryError:
-        raise
-    except Exception:  # a model that cannot generate may still be explained
-        return None
-    steps = [step[0].double().log_softmax(-1).cpu() for step in written.logits]
-    return torch.stack([step[token] for step, token in zip(steps, response, strict=False)])
-
-
-def _greedy(sequence: TokenSequence, cached: bool, **more: Any) -> GenerationConfig:
-    """Return how to write as many tokens as a response has, and keep their logits."""
-    count = len(sequence.response)
-    return GenerationConfig(
+def _generates(model: Any, sites: Sites, sequence: TokenSequence, cached: bool) -> bool:
+    """Return whether ``generate`` computes what one pass over each prefix does."""
+    reader = next(iter(sites.modules.values()))
+    count, ids = len(sequence.response), sequence.prompt.ids[None].to(device_of(reader))
+    config = GenerationConfig(
         max_new_tokens=count,
         min_new_tokens=count,
         do_sample=False,
@@ -385,15 +325,7 @@ def _greedy(sequence: TokenSequence, cached: bool, **more: Any) -> GenerationCon
         output_logits=True,
         return_dict_in_generate=True,
         decoder_start_token_id=next(iter(sequence.start.ids.tolist()), None),
-        **more,
     )
-
-
-def _generates(model: Any, sites: Sites, sequence: TokenSequence, cached: bool) -> bool:
-    """Return whether ``generate`` computes what one pass over each prefix does."""
-    reader = next(iter(sites.modules.values()))
-    count, ids = len(sequence.response), sequence.prompt.ids[None].to(device_of(reader))
-    config = _greedy(sequence, cached)
     with state_restored(model):
         written = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
     response = replace(sequence.response, ids=written.sequences[0, -count:].cpu())

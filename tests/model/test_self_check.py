@@ -86,26 +86,6 @@ def test_generation_that_fails(looking_ahead):
     refused(looking_ahead, r"looks ahead .* generate\(\) fails: no such input")
 
 
-def test_generation_with_a_cache_that_is_another_function_is_noted():
-    model = tiny.model("llama")
-    model.model.layers[1].mlp.register_forward_hook(
-        lambda module, args, output: 1.5 * output if output.shape[1] == 1 else output
-    )
-    with pytest.warns(AttributionWarning, match="generates something else with its cache"):
-        found = Explainer(model).explain(**QUESTION)
-    assert "use_cache = False" in found.notes[0]
-    model.generation_config.use_cache = False
-    assert not Explainer(model).explain(**QUESTION).notes
-
-
-@pytest.mark.filterwarnings("ignore:.*routes tokens to experts")
-@pytest.mark.parametrize("family", [*tiny.CAUSAL, *tiny.SEQ2SEQ])
-def test_usual_generation_with_a_cache_is_not_noted(family):
-    for dtype in (torch.float32, torch.bfloat16):
-        found = Explainer(tiny.model(family, dtype=dtype)).explain(**QUESTION)
-        assert not any("cache" in note for note in found.notes)
-
-
 def failing(error):
     model = tiny.model("llama")
 

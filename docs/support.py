@@ -51,7 +51,9 @@ tokens score exactly 0, scores add up, and the model is left as it was.
 - **step by step**: later tokens change the logits of earlier ones, so each generated token is
   explained by a pass of its own over the tokens before it. That costs as many passes as there are
   tokens. The cache of such a model generates something else than those passes compute, so it has
-  to be switched off first.
+  to be switched off first. Where only the length of a pass matters (frequencies of positions that
+  depend on the last one), the table says **works**: the sequences that it matters to are found at
+  run time and explained step by step, with a note.
 - **refused**: `UnsupportedModelError` says why.
 - **not tried**: the family has no model that reads text alone.
 
@@ -118,7 +120,7 @@ def _answer(model: object) -> tuple[str, str]:
         (reason,) = [why for said, why in REASONS.items() if re.search(said, str(error))]
         return "refused", reason
     remarks = [short for said, short in NOTES.items() if any(said in note for note in found.notes)]
-    ahead = any("looks ahead" in note for note in found.notes)
+    ahead = any("a pass of its own" in note for note in found.notes)
     return "step by step" if ahead else "works", "; ".join(remarks)
 
 

@@ -18,14 +18,20 @@ from hf_attrib.errors import InputError, MemoryLimitError, warn
 from hf_attrib.execution import ALONE, Meter, Processes, Progress
 from hf_attrib.field import Field, Groups, SpanField, Table
 from hf_attrib.model import (
+    Batch,
+    Departure,
     EmbeddingField,
+    Observation,
+    PrefixCheck,
     StepwiseField,
     Verdict,
+    check_generation,
     check_model,
     collate,
     device_of,
     sites_of,
     space_of,
+    state_restored,
     tables_of,
 )
 from hf_attrib.results import Attribution
@@ -53,6 +59,7 @@ class Engine:
         self.memory = memory
         self.progress = progress
         self._checked: Verdict | None = None
+        self._prefixes: PrefixCheck
         self._checked_state: object = None
 
     def check(self, question: Question, prompts: Sequence[Tokens]) -> None:
@@ -110,14 +117,18 @@ class Engine:
         """
         verdict, tables = self._check_model(plan.cases[0].sequence), self._tables()
         # Where each token takes a pass of its own, sequences have nothing to share.
-        together, done = 1 if verdict.looks_ahead else _TOGETHER, 0
+        together, done = 1 if verdict.stepwise else _TOGETHER, 0
         while done < len(plan.cases):
             part = plan.part(done, done + together)
             # Processes that share rows must stay together, whichever of them has no memory.
             divisible = len(part.cases) > 1 and processes.count == 1
             try:
-                ready = self._ready(part, verdict, tables, processes, divisible)
-                yield ready
+                with state_restored(self.model):
+                    ready = self._ready(part, verdict, tables, processes, divisible)
+                    if ready is None:
+                        together = 1
+                        continue
+                    yield ready
                 too_large = ready.too_large
                 del ready
             except MemoryLimitError:
@@ -136,7 +147,8 @@ class Engine:
         tables: tuple[Table, ...],
         processes: Processes,
         divisible: bool,
-    ) -> ReadyBatch:
+        spent: int = 0,
+    ) -> ReadyBatch | None:
         """Make the field of a batch, which is run once as it is, and fit its rows into memory.
 
         Args:
@@ -145,13 +157,17 @@ class Engine:
             tables: that embed its tokens; each finds its mean once.
             processes: those that share the rows to run.
             divisible: whether fewer sequences at once may be tried where memory ends.
+            spent: forward rows of each sequence that were run before.
+
+        Returns:
+            the batch, or ``None`` if each of its sequences must run alone.
         """
         started = time.perf_counter()
         cases, question, sites = plan.cases, plan.question, verdict.sites
-        if question.spans is not None and verdict.looks_ahead:
+        if question.spans is not None and verdict.stepwise:
             raise InputError(
-                f"{type(self.model).__name__} looks ahead, so each token takes a pass of its own; "
-                "leave spans out and group the rows of the result."
+                f"each token of {type(self.model).__name__} takes a pass of its own here; leave "
+                "spans out and group the rows of the result."
             )
         contrasts = [case.contrast for case in cases if case.contrast is not None]
         pad = int(cases[0].sequence.prompt.ids[0])  # any id will do: what pads is masked
@@ -160,10 +176,18 @@ class Engine:
         runner = self.memory.runner(
             batch.movable.shape[1], torch.device(device_of(sites.modules["decoder"]))
         )
-        kind = StepwiseField if verdict.looks_ahead else EmbeddingField
+        kind = StepwiseField if verdict.stepwise else EmbeddingField
         # Where references lie is known once the batch has run: by a field without a space.
         bare = kind(self.model, sites, batch, question.target, runner)
-        seen = agreed(bare.observe(), bare, processes, plan)
+        seen = agreed(self._prefixes.observe(bare), bare, processes, plan)
+        spent += int(bare.forward_rows[0])
+        departure, rows = self._departure(sequences, batch, seen, verdict, processes)
+        if departure is not None:
+            if len(cases) > 1:
+                return None
+            by_step = self._by_step(sequences[0], verdict, departure)
+            return self._ready(plan, by_step, tables, processes, divisible, spent + rows)
+        spent += rows
         runner.share(processes)
         dtype, token = self.model.dtype, plan.stand_in
         space = space_of(dtype, tables, batch, plan.baseline, seen.x, token)
@@ -171,7 +195,7 @@ class Engine:
         groups = joined if question.joins else None
         by_token = kind(
             self.model, sites, batch, question.target, runner, self.progress,
-            space=space, groups=groups, spent=int(bare.forward_rows[0]),
+            space=space, groups=groups, spent=spent,
         )  # fmt: skip
         by_token.reuse_prefix(seen)
         field: Field = by_token
@@ -180,6 +204,50 @@ class Engine:
             field, seen = SpanField(by_token, members, groups=groups), seen.of_spans(members)
         self.memory.fit(field, seen.x, question.demand)
         return ReadyBatch(plan, batch, field, seen, verdict.notes, divisible, started)
+
+    def _departure(
+        self,
+        sequences: Sequence[TokenSequence],
+        batch: Batch,
+        seen: Observation,
+        verdict: Verdict,
+        processes: Processes,
+    ) -> tuple[Departure | None, int]:
+        """Tell where a batch departs from passes over prefixes, and count the rows it took.
+
+        Rows are counted of models whose passes depend on their length; those that show that a
+        model does not are part of its self-check.
+        """
+        check, longest = self._prefixes, max(sequences, key=lambda s: len(s.inputs))
+        place = batch.places(sequences.index(longest)).to(seen.x.device)
+        check.differentiate(longest, seen.x[sequences.index(longest), 0, place])
+        if verdict.stepwise:
+            return None, 0
+        found = check.look(sequences, batch, seen.log_prob)
+        own = (0.0, 0, 0) if found is None else (found.change, found.prefix, found.whole)
+        change, prefix, whole = processes.first(torch.tensor(own, dtype=torch.float64)).tolist()
+        departure = Departure(change, int(prefix), int(whole)) if whole else None
+        return departure, check.rows if check.departed else 0
+
+    def _by_step(self, sequence: TokenSequence, verdict: Verdict, departure: Departure) -> Verdict:
+        """Return how a sequence is explained whose passes depend on their length.
+
+        Raises:
+            UnsupportedModelError: ``generate`` computes something else.
+        """
+        name = type(self.model).__name__
+        fault = (
+            f"{name} computes something else in a longer pass (a log-probability moves by "
+            f"{departure.change:.2g} from a pass over {departure.prefix} tokens to one over "
+            f"{departure.whole})"
+        )
+        check_generation(self.model, verdict.sites, sequence, fault)
+        note = (
+            f"{fault}, so each generated token was explained by a pass of its own over the tokens "
+            "before it."
+        )
+        warn(note)
+        return replace(verdict, stepwise=True, notes=(*verdict.notes, note))
 
     def estimate(self, question: Question, sequence: TokenSequence, at_most: bool) -> Estimate:
         """Measure one row of a question about one sequence.
@@ -195,7 +263,9 @@ class Engine:
             question = replace(question, spans=singles)
         verdict = self._check_model(sequence)
         plan, tables = self.plan(question, [sequence]), self._tables()
-        ready = self._ready(plan, verdict, tables, ALONE, divisible=False)
+        with state_restored(self.model):
+            ready = self._ready(plan, verdict, tables, ALONE, divisible=False)
+        assert ready is not None  # one sequence alone
         field, x, spent = ready.field, ready.seen.x, int(ready.field.forward_rows[0])
         with Meter() as meter:  # the mean embedding takes the whole table, part by part
             ready.reference()
@@ -223,6 +293,7 @@ class Engine:
         if self._checked is None or state != self._checked_state:
             self._checked = check_model(self.model, sites, sequence.start)
             self._checked_state = state
+            self._prefixes = PrefixCheck(self.model, self._checked.sites, self._checked.read)
             self.memory.forget()
             for note in self._checked.notes:
                 warn(note)

@@ -10,20 +10,25 @@ from hf_attrib.model.embedding_field import EmbeddingField, Observation
 from hf_attrib.model.generation import Transcriber
 from hf_attrib.model.isolation import isolated
 from hf_attrib.model.loading import DTYPES, check_device, load_model
-from hf_attrib.model.self_check import Verdict, check_model
+from hf_attrib.model.prefix_check import Departure, PrefixCheck
+from hf_attrib.model.self_check import Verdict, check_generation, check_model
 from hf_attrib.model.sites import sites_of, vocabulary
 from hf_attrib.model.space import space_of, tables_of
+from hf_attrib.model.state import state_restored
 from hf_attrib.model.stepwise import StepwiseField
 
 __all__ = [
     "DTYPES",
     "Batch",
+    "Departure",
     "EmbeddingField",
     "Observation",
+    "PrefixCheck",
     "StepwiseField",
     "Transcriber",
     "Verdict",
     "check_device",
+    "check_generation",
     "check_model",
     "collate",
     "device_of",
@@ -31,6 +36,7 @@ __all__ = [
     "load_model",
     "sites_of",
     "space_of",
+    "state_restored",
     "tables_of",
     "vocabulary",
 ]

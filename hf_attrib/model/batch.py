@@ -81,16 +81,24 @@ class Batch:
 
     def step(self, target: int) -> Batch:
         """Return a batch of one sequence cut off where one of its targets is predicted."""
+        return self.until(target, slice(target, target + 1))
+
+    def until(self, target: int, kept: slice) -> Batch:
+        """Return a batch of one sequence cut off where one of its targets is predicted.
+
+        Args:
+            target: the last one that is predicted.
+            kept: which of the targets remain.
+        """
         end = int(self.positions[0, target]) + 1
-        one = slice(target, target + 1)
         return replace(
             self,
             decoder_ids=self.decoder_ids[:, :end],
             decoder_mask=self.decoder_mask[:, :end],
-            positions=self.positions[:, one],
-            targets=self.targets[:, one],
-            valid=self.valid[:, one],
-            contrast=None if self.contrast is None else self.contrast[:, one],
+            positions=self.positions[:, kept],
+            targets=self.targets[:, kept],
+            valid=self.valid[:, kept],
+            contrast=None if self.contrast is None else self.contrast[:, kept],
             movable=self.movable[:, : self.encoder_ids.shape[1] + end],
         )
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from hf_attrib.errors import InputError
 from hf_attrib.model.devices import device_of
 from hf_attrib.model.sites import sites_of, vocabulary
+from hf_attrib.model.state import state_restored
 from hf_attrib.text import Request, Tokens, TokenSequence
 from hf_attrib.text.encoding import as_ids, encode_prompt, encode_response, wrap
 
@@ -241,7 +242,8 @@ class Transcriber:
         reader = next(iter(sites_of(self.model).modules.values()))
         ids = prompt.ids[None].to(device_of(reader))
         try:
-            output = self.model.generate(ids, attention_mask=torch.ones_like(ids), **arguments)
+            with state_restored(self.model):
+                output = self.model.generate(ids, attention_mask=torch.ones_like(ids), **arguments)
         except IndexError as error:
             raise InputError(
                 f"generation ran past the {positions(self.model)} positions of "

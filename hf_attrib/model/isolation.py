@@ -12,6 +12,7 @@ from torch import nn
 
 from hf_attrib.errors import UnsupportedModelError
 from hf_attrib.model.devices import parameters_restored, weights_reloaded
+from hf_attrib.model.state import state_restored
 
 __all__ = ["isolated"]
 
@@ -62,6 +63,7 @@ def _evaluated(model: nn.Module) -> Iterator[None]:
             torch.enable_grad(),
             _autocast_off(),
             parameters_restored(model),
+            state_restored(model),
             weights_reloaded(model),
         ):
             yield

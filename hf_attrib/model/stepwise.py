@@ -1,8 +1,8 @@
-"""The field of a model that looks ahead: each generated token is predicted by a pass of its own.
+"""The field of a model each of whose generated tokens is predicted by a pass of its own.
 
-Where later tokens change earlier logits, one teacher-forced pass cannot serve all targets. Each
-target is then run on the tokens before it and nothing else, as generation does without a cache;
-that costs T forward rows where other models take one.
+Where later tokens change earlier logits, or the length of a pass does, one teacher-forced pass
+cannot serve all targets. Each target is then run on the tokens before it and nothing else, as
+generation does without a cache; that costs T forward rows where other models take one.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from hf_attrib.field import (
 from hf_attrib.model.batch import Batch
 from hf_attrib.model.embedding_field import EmbeddingField, Observation
 from hf_attrib.model.sites import Sites
+from hf_attrib.model.state import state_restored
 from hf_attrib.targets import Target
 
 __all__ = ["StepwiseField"]
@@ -83,7 +84,10 @@ class StepwiseField(Field):
 
     def observe(self) -> Observation:
         """Run every step as it is; the last one reads all N inputs."""
-        seen = [step.observe() for step in self._steps]
+        seen = []
+        for step in self._steps:
+            with state_restored(self.model):
+                seen.append(step.observe())
         self.forward_rows += len(seen)
         return Observation(
             seen[-1].x,
@@ -103,7 +107,10 @@ class StepwiseField(Field):
         """Return the likeliest tokens besides the targets' at x [B, 1, N, D], [B, T, count]."""
         self.forward_rows += self.targets
         reads = [step.movable.shape[1] for step in self._steps]
-        found = [s.rivals(x[:, :, :n], count) for s, n in zip(self._steps, reads, strict=True)]
+        found = []
+        for step, read in zip(self._steps, reads, strict=True):
+            with state_restored(self.model):
+                found.append(step.rivals(x[:, :, :read], count))
         return torch.cat(found, 1)
 
     def rounded(self, points: Tensor) -> Tensor:
@@ -170,11 +177,15 @@ class StepwiseField(Field):
         )
 
     def _split(self, target: Tensor) -> Iterator[tuple[EmbeddingField, int, Tensor, Tensor]]:
-        """Yield each step that targets [R, C] ask for, how many inputs it reads, and where."""
+        """Yield each step that targets [R, C] ask for, how many inputs it reads, and where.
+
+        Each of them runs a model that remembers nothing of the steps before it.
+        """
         for t in target.unique().tolist():
             step = self._steps[t]
             rows, columns = (target == t).nonzero(as_tuple=True)
-            yield step, step.movable.shape[1], rows, columns
+            with state_restored(self.model):
+                yield step, step.movable.shape[1], rows, columns
 
 
 def _placed(values: list[Tensor], target: Tensor) -> Tensor:

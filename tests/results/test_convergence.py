@@ -9,7 +9,7 @@ from helpers import tiny
 from helpers.made_results import attribution
 
 import hf_attrib
-from hf_attrib.results import ROW_TOLERANCE
+from hf_attrib.integration import ROW_TOLERANCE
 
 
 def made(missed=0.0, bound=None, size=1.0, **run):

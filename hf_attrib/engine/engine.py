@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -32,10 +32,25 @@ from hf_attrib.model import (
 from hf_attrib.results import Attribution
 from hf_attrib.text import Tokens, TokenSequence
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "Learnt"]
 
 #: Prompts padded together; more would hold more memory than they save time.
 _TOGETHER = 8
+
+
+@dataclass(eq=False)
+class Learnt:
+    """What an engine has learnt about its model.
+
+    Args:
+        memory: how many rows fit into it.
+        verdict: of its check, once there is one.
+        state: of the model then.
+    """
+
+    memory: Memory
+    verdict: Verdict | None = None
+    state: object = None
 
 
 class Engine:
@@ -51,10 +66,13 @@ class Engine:
     def __init__(self, model: Any, tokenizer: Any, memory: Memory, progress: Progress) -> None:
         self.model = model
         self.tokenizer = tokenizer
-        self.memory = memory
+        self.learnt = Learnt(memory)
         self.progress = progress
-        self._checked: Verdict | None = None
-        self._checked_state: object = None
+
+    @property
+    def memory(self) -> Memory:
+        """Decides how many sequences run at once."""
+        return self.learnt.memory
 
     def check(self, question: Question, prompts: Sequence[Tokens]) -> None:
         """Refuse a question that no answer to these prompts could make sense of; nothing runs.
@@ -206,10 +224,11 @@ class Engine:
         # The cache decides whether a model that looks ahead generates what can be explained.
         cache = self.model.generation_config.use_cache
         state = (self.model.dtype, tuple(map(id, sites.modules.values())), kinds, cache)
-        if self._checked is None or state != self._checked_state:
-            self._checked = check_model(self.model, sites, sequence.start)
-            self._checked_state = state
-            self.memory.forget()
-            for note in self._checked.notes:
+        learnt = self.learnt
+        if learnt.verdict is None or state != learnt.state:
+            learnt.verdict = check_model(self.model, sites, sequence.start)
+            learnt.state = state
+            learnt.memory.forget()
+            for note in learnt.verdict.notes:
                 warnings.warn(note, AttributionWarning, stacklevel=6)
-        return self._checked
+        return learnt.verdict

@@ -120,7 +120,9 @@ def test_a_web_server_explains_and_generates():
 
     @app.get("/generate")
     def generate(text: str):
-        return model.generate(tokenizer(text, return_tensors="pt").input_ids).tolist()
+        return model.generate(
+            tokenizer(text, return_tensors="pt").input_ids, max_new_tokens=4
+        ).tolist()
 
     client = testing.TestClient(app)
 

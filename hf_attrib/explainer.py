@@ -23,6 +23,7 @@ from hf_attrib.engine import (
     documented_by,
     size_of,
 )
+from hf_attrib.engine.engine import Learnt
 from hf_attrib.engine.record import warning_of
 from hf_attrib.errors import InputError, warn
 from hf_attrib.execution import ALONE, Progress, connected, silent
@@ -307,7 +308,61 @@ def attach(model: nn.Module, tokenizer: Any = None, **options: Any) -> Explained
         tokenizer: its tokenizer.
         **options: further arguments of :class:`Explainer`.
     """
-    explainer, bound = Explainer(model, tokenizer, **options), cast("Any", model)
-    bound.explain, bound.robustness = explainer.explain, explainer.robustness
-    bound.estimate = explainer.estimate
+    attachment = _Attachment(tokenizer, options)
+    attachment.explainer(model)  # refuses what cannot be used
+    vars(model)[_ATTACHED] = attachment
+    kind = type(model)
+    for name in ("explain", "robustness", "estimate"):
+        before = vars(kind).get(name)
+        if not isinstance(before, _Bound):
+            setattr(kind, name, _Bound(name, before))
     return cast("ExplainedModel", model)
+
+
+#: Under this name an attached model keeps what it is explained with.
+_ATTACHED = "_hf_attrib"
+
+
+class _Attachment:
+    """What a model is explained with; it holds no model, which would then hold itself.
+
+    Args:
+        tokenizer: of the model.
+        options: further arguments of :class:`Explainer`.
+    """
+
+    def __init__(self, tokenizer: Any, options: Mapping[str, Any]) -> None:
+        self.tokenizer = tokenizer
+        self.options = options
+        self._learnt: Learnt | None = None
+
+    def explainer(self, model: nn.Module) -> Explainer:
+        """Return an explainer, which knows what those before it have learnt about the model."""
+        made = Explainer(model, self.tokenizer, **self.options)
+        self._learnt = made._engine.learnt = self._learnt or made._engine.learnt
+        return made
+
+    def __reduce__(self) -> Any:
+        """Be copied without what was learnt: the copy goes to another model."""
+        return _Attachment, (self.tokenizer, self.options)
+
+
+class _Bound:
+    """A method that models of a class have once they are attached, and copies of them.
+
+    Args:
+        name: of the method of :class:`Explainer`.
+        before: what the class has had under this name.
+    """
+
+    def __init__(self, name: str, before: Any) -> None:
+        self.name = name
+        self.before = before
+
+    def __get__(self, model: nn.Module | None, kind: type) -> Any:
+        attachment = None if model is None else vars(model).get(_ATTACHED)
+        if attachment is not None:
+            return getattr(attachment.explainer(model), self.name)
+        if self.before is not None:
+            return self.before.__get__(model, kind)
+        raise AttributeError(f"{kind.__name__!r} object has no attribute {self.name!r}")

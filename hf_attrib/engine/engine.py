@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -37,10 +37,27 @@ from hf_attrib.model import (
 from hf_attrib.results import Attribution
 from hf_attrib.text import Tokens, TokenSequence
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "Learnt"]
 
 #: Prompts padded together; more would hold more memory than they save time.
 _TOGETHER = 8
+
+
+@dataclass(eq=False)
+class Learnt:
+    """What an engine has learnt about its model.
+
+    Args:
+        memory: how many rows fit into it.
+        verdict: of its check, once there is one.
+        state: of the model then.
+        prefixes: compares its passes with those over their prefixes, from the check on.
+    """
+
+    memory: Memory
+    verdict: Verdict | None = None
+    state: object = None
+    prefixes: PrefixCheck = field(init=False)
 
 
 class Engine:
@@ -56,11 +73,13 @@ class Engine:
     def __init__(self, model: Any, tokenizer: Any, memory: Memory, progress: Progress) -> None:
         self.model = model
         self.tokenizer = tokenizer
-        self.memory = memory
+        self.learnt = Learnt(memory)
         self.progress = progress
-        self._checked: Verdict | None = None
-        self._prefixes: PrefixCheck
-        self._checked_state: object = None
+
+    @property
+    def memory(self) -> Memory:
+        """Decides how many sequences run at once."""
+        return self.learnt.memory
 
     def check(self, question: Question, prompts: Sequence[Tokens]) -> None:
         """Refuse a question that no answer to these prompts could make sense of; nothing runs.
@@ -179,7 +198,7 @@ class Engine:
         kind = StepwiseField if verdict.stepwise else EmbeddingField
         # Where references lie is known once the batch has run: by a field without a space.
         bare = kind(self.model, sites, batch, question.target, runner)
-        seen = agreed(self._prefixes.observe(bare), bare, processes, plan)
+        seen = agreed(self.learnt.prefixes.observe(self.model, bare), bare, processes, plan)
         spent += int(bare.forward_rows[0])
         departure, rows = self._departure(sequences, batch, seen, verdict, processes)
         if departure is not None:
@@ -218,12 +237,12 @@ class Engine:
         Rows are counted of models whose passes depend on their length; those that show that a
         model does not are part of its self-check.
         """
-        check, longest = self._prefixes, max(sequences, key=lambda s: len(s.inputs))
+        check, longest = self.learnt.prefixes, max(sequences, key=lambda s: len(s.inputs))
         place = batch.places(sequences.index(longest)).to(seen.x.device)
-        check.differentiate(longest, seen.x[sequences.index(longest), 0, place])
+        check.differentiate(self.model, longest, seen.x[sequences.index(longest), 0, place])
         if verdict.stepwise:
             return None, 0
-        found = check.look(sequences, batch, seen.log_prob)
+        found = check.look(self.model, sequences, batch, seen.log_prob)
         own = (0.0, 0, 0) if found is None else (found.change, found.prefix, found.whole)
         change, prefix, whole = processes.first(torch.tensor(own, dtype=torch.float64)).tolist()
         departure = Departure(change, int(prefix), int(whole)) if whole else None
@@ -290,11 +309,12 @@ class Engine:
         # The cache decides whether a model that looks ahead generates what can be explained.
         cache = self.model.generation_config.use_cache
         state = (self.model.dtype, tuple(map(id, sites.modules.values())), kinds, cache)
-        if self._checked is None or state != self._checked_state:
-            self._checked = check_model(self.model, sites, sequence.start)
-            self._checked_state = state
-            self._prefixes = PrefixCheck(self.model, self._checked.sites, self._checked.read)
-            self.memory.forget()
-            for note in self._checked.notes:
+        learnt = self.learnt
+        if learnt.verdict is None or state != learnt.state:
+            learnt.verdict = verdict = check_model(self.model, sites, sequence.start)
+            learnt.prefixes = PrefixCheck(self.model, verdict.sites, verdict.read)
+            learnt.state = state
+            learnt.memory.forget()
+            for note in verdict.notes:
                 warn(note)
-        return self._checked
+        return learnt.verdict

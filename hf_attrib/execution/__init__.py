@@ -7,6 +7,7 @@ rows and bytes and does not know what is computed on them.
 from hf_attrib.execution.meter import Meter
 from hf_attrib.execution.processes import ALONE, Processes, connected, session
 from hf_attrib.execution.rows import Progress, RowRunner, silent
+from hf_attrib.execution.turns import Turn
 
 __all__ = [
     "ALONE",
@@ -14,6 +15,7 @@ __all__ = [
     "Processes",
     "Progress",
     "RowRunner",
+    "Turn",
     "connected",
     "session",
     "silent",

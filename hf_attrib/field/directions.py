@@ -14,15 +14,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from threading import Lock
-from typing import TypeAlias
+from threading import get_ident
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn import functional
 
-from hf_attrib.execution import RowRunner
+from hf_attrib.execution import RowRunner, Turn
 from hf_attrib.execution.rows import Compute
 from hf_attrib.field.decomposition import Pushforward
 from hf_attrib.field.gradients import Answer, Query, RowBatch
@@ -42,8 +42,9 @@ __all__ = [
 #: Maps points [R, N, D], their sequences [R] and targets [R, C] to F and its pushforward.
 Push: TypeAlias = Callable[[Tensor, Tensor, Tensor], Pushforward]
 
-#: Forward-mode levels, and which attention kernels are allowed, belong to the whole process.
-_ONE_AT_A_TIME = Lock()
+#: Forward-mode levels, and whether what is compiled runs as such, belong to the whole process.
+_PROCESS = Turn()
+_FUSED = functional.scaled_dot_product_attention
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,9 @@ def either(runner: RowRunner, way: Tensor, one: Compute, other: Compute) -> tupl
 
 @contextmanager
 def uncompiled() -> Iterator[None]:
-    """Run what is compiled as it was written."""
-    with torch.compiler.set_stance("force_eager"):
+    """Run what is compiled as it was written, in other threads too: it only takes them longer."""
+    with _PROCESS.taken() as undo:
+        undo.enter_context(torch.compiler.set_stance("force_eager"))
         yield
 
 
@@ -155,23 +157,55 @@ def derivative(function: Callable[[Tensor], Tensor], points: Tensor, direction: 
         NotImplementedError: an operation in it has no forward-mode derivative.
     """
     _load()
-    with _ONE_AT_A_TIME, _plain(), torch.no_grad(), forward_ad.dual_level():
+    with uncompiled(), _PROCESS.taken() as undo, torch.no_grad():
+        undo.callback(setattr, functional, _FUSED.__name__, _FUSED)
+        setattr(functional, _FUSED.__name__, _plain_here(get_ident()))
+        try:
+            undo.enter_context(forward_ad.dual_level())
+        except RuntimeError as error:  # the caller, or another thread, is in one
+            raise NotImplementedError(str(error)) from error
         output = function(forward_ad.make_dual(points.detach(), direction.to(points)))
         primal, tangent = forward_ad.unpack_dual(output)
         # A copy, since what is known to be 0 comes without memory of its own.
         return torch.zeros_like(primal) if tangent is None else tangent.clone()
 
 
-@contextmanager
-def _plain() -> Iterator[None]:
-    """Run what forward mode knows, which is no fused attention and no compiled code."""
-    with uncompiled(), sdpa_kernel(SDPBackend.MATH):
-        yield
+def _plain_here(thread: int) -> Callable[..., Tensor]:
+    """Return attention that is plain in one thread, since forward mode knows none that is fused.
+
+    ``sdpa_kernel`` would take the fused kernels, and so memory, from all threads.
+    """
+
+    def attention(*arguments: Any, **options: Any) -> Tensor:
+        one = _plain_attention if get_ident() == thread else _FUSED
+        return one(*arguments, **options)
+
+    return attention
+
+
+def _plain_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """Return attention as torch's own plain kernel computes it."""
+    mask = attn_mask
+    if mask is not None and mask.dtype == torch.bool:
+        mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, -torch.inf)
+    attended: Tensor = torch.ops.aten._scaled_dot_product_attention_math(
+        query, key, value, mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+    )[0]
+    return attended
 
 
 @cache
 def _load() -> None:
     """Let torch load what forward mode needs, for which it warns of its own use of TorchScript."""
-    with _ONE_AT_A_TIME, warnings.catch_warnings(), forward_ad.dual_level():
+    with _PROCESS.taken(), warnings.catch_warnings(), forward_ad.dual_level():
         warnings.simplefilter("ignore", DeprecationWarning)
         forward_ad.make_dual(torch.zeros(1), torch.zeros(1))

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from hf_attrib.errors import UnsupportedModelError
 
-__all__ = ["Device", "device_of", "parameters_restored", "weights_reloaded"]
+__all__ = ["Device", "device_of", "offloads", "parameters_restored", "weights_reloaded"]
 
 Device: TypeAlias = torch.device | str | int
 
@@ -128,6 +128,11 @@ def _hooks(module: nn.Module) -> tuple[Any, ...]:
     """Return accelerate's hooks on a module; it joins several into one."""
     hook = getattr(module, "_hf_hook", None)
     return tuple(getattr(hook, "hooks", () if hook is None else (hook,)))
+
+
+def offloads(model: nn.Module) -> bool:
+    """Tell whether weights of a model are loaded for each call."""
+    return any(True for _ in _offloading(model))
 
 
 def _offloading(model: nn.Module) -> Iterator[tuple[nn.Module, Any]]:

@@ -19,6 +19,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingW
 from hf_attrib.errors import UnsupportedModelError
 from hf_attrib.model.batch import Batch
 from hf_attrib.model.devices import device_of
+from hf_attrib.model.hooks import hooked
 from hf_attrib.model.sites import Sites
 
 __all__ = ["Forward", "Prefix", "inputs_of", "select", "unmoving"]
@@ -141,11 +142,8 @@ def inputs_of(head: nn.Module | None, into: list[Tensor]) -> Iterator[None]:
     if head is None:
         yield
         return
-    handle = head.register_forward_pre_hook(lambda module, args: into.extend(args[:1]))
-    try:
+    with hooked(head, "before", lambda module, args: into.extend(args[:1])):
         yield
-    finally:
-        handle.remove()
 
 
 #: Layers that hold keys and values and nothing else. States of recurrent layers are not among

@@ -19,6 +19,7 @@ from hf_attrib.execution.rows import out_of_memory
 from hf_attrib.field import Field, Pushforward
 from hf_attrib.field.directions import derivative
 from hf_attrib.model.forward import Forward
+from hf_attrib.model.hooks import hooked
 from hf_attrib.model.sites import injected
 
 __all__ = ["lacks", "push", "verify"]
@@ -162,8 +163,5 @@ def _before(head: nn.Module | None, replace: Callable[[Tensor], Tensor]) -> Iter
     if head is None:
         yield
         return
-    handle = head.register_forward_pre_hook(hook)
-    try:
+    with hooked(head, "before", hook):
         yield
-    finally:
-        handle.remove()

@@ -1,37 +1,44 @@
-"""A model that is only evaluated and differentiated by its inputs, one thread at a time."""
+"""A model that is only evaluated and differentiated by its inputs, one thread at a time.
+
+Other threads may run it meanwhile: its hooks act here only, and its weights are frozen for this
+thread alone. A mode is the model's own, so that whoever changes one meanwhile is told of it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from threading import Lock, RLock
+from threading import get_ident
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 
 from hf_attrib.errors import UnsupportedModelError
-from hf_attrib.model.devices import parameters_restored, weights_reloaded
+from hf_attrib.execution import Turn
+from hf_attrib.model.devices import offloads, parameters_restored, weights_reloaded
+from hf_attrib.model.hooks import check_mode
 from hf_attrib.model.state import state_restored
 
 __all__ = ["isolated"]
 
-_LOCKS: WeakKeyDictionary[nn.Module, RLock] = WeakKeyDictionary()
-_LOCKS_GUARD = Lock()
+#: By the first module that holds weights: a model and a wrapper around it share their modules.
+_TURNS: WeakKeyDictionary[nn.Module, Turn] = WeakKeyDictionary()
 
 
 @contextmanager
 def isolated(model: nn.Module) -> Iterator[None]:
-    """Evaluate and differentiate by inputs only, then put modes and flags back as they were.
+    """Evaluate and differentiate by inputs only, then put modes and weights back as they were.
 
-    Threads that share a model take turns: hooks and modes belong to the model, not to a thread.
+    Threads that explain one model take turns.
 
     Raises:
-        UnsupportedModelError: parameters were made in inference mode, which forbids gradients.
+        UnsupportedModelError: parameters were made in inference mode, which forbids gradients; or
+            another thread changed the mode or the weights of the model inside the context.
     """
-    with _LOCKS_GUARD:
-        lock = _LOCKS.setdefault(model, RLock())
-    with lock, _evaluated(model):
+    key = next((module for module in model.modules() if module._parameters), model)
+    with _TURNS.setdefault(key, Turn()).taken() as undo, _evaluated(model, undo):
         yield
 
 
@@ -46,29 +53,97 @@ def _autocast_off() -> Iterator[None]:
 
 
 @contextmanager
-def _evaluated(model: nn.Module) -> Iterator[None]:
+def _evaluated(model: nn.Module, undo: ExitStack) -> Iterator[None]:
     if any(parameter.is_inference() for parameter in model.parameters()):
         raise UnsupportedModelError(
             f"{type(model).__name__} was made under torch.inference_mode(), which forbids "
             "gradients; load it outside of it."
         )
-    modes = [(module, module.training) for module in model.modules()]
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    try:
+    if training := [module for module in model.modules() if module.training]:
+        undo.callback(_train, training)
         model.eval()
-        for parameter in trained:
-            parameter.requires_grad_(False)
-        with (
-            torch.inference_mode(False),
-            torch.enable_grad(),
-            _autocast_off(),
-            parameters_restored(model),
-            state_restored(model),
-            weights_reloaded(model),
-        ):
-            yield
-    finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)
-        for module, training in modes:
-            module.training = training
+    away = offloads(model)
+    (_freeze if away or _compiled(model) else _freeze_here)(model, undo)
+    versions = [] if away else _versions(model)
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        _autocast_off(),
+        parameters_restored(model),
+        state_restored(model),
+        weights_reloaded(model),
+    ):
+        yield
+    for module in model.modules():
+        check_mode(module)
+    if versions and versions != _versions(model):
+        raise UnsupportedModelError(
+            f"the weights of {type(model).__name__} changed while it was explained, so that its "
+            "scores would mix two models; train and explain in turns, or explain a copy."
+        )
+
+
+def _compiled(model: nn.Module) -> bool:
+    return any(
+        module._compiled_call_impl is not None
+        or hasattr(module.forward, "_torchdynamo_orig_callable")
+        for module in model.modules()
+    )
+
+
+def _train(modules: list[nn.Module]) -> None:
+    for module in modules:
+        module.training = True
+
+
+def _versions(model: nn.Module) -> list[tuple[int, int]]:
+    """Return what changes with the weights: where they are, and how often they were written to."""
+    return [(parameter.data_ptr(), parameter._version) for parameter in model.parameters()]
+
+
+def _freeze(model: nn.Module, undo: ExitStack) -> None:
+    """Freeze weights for all threads: what is loaded for each call takes after what was away.
+
+    And what is compiled would be compiled anew for parameters of another kind.
+    """
+    for parameter in [p for p in model.parameters() if p.requires_grad]:
+        undo.callback(parameter.requires_grad_, True)
+        parameter.requires_grad_(False)
+
+
+def _freeze_here(model: nn.Module, undo: ExitStack) -> None:
+    """Freeze weights for this thread; gradients of another would be lost without a word."""
+    for module in model.modules():
+        given = module._parameters
+        if type(given) is dict and any(p is not None and p.requires_grad for p in given.values()):
+            undo.callback(_thaw, module)
+            module._parameters = _Frozen(given)
+
+
+def _thaw(module: nn.Module) -> None:
+    module._parameters = dict(module._parameters.items())
+
+
+class _Frozen(dict[str, Any]):
+    """Parameters of a module, of which one thread reads the values only.
+
+    Frozen weights save memory, since their gradients need a layer's inputs besides its outputs.
+    """
+
+    def __init__(self, parameters: dict[str, Any]) -> None:
+        super().__init__(parameters)
+        self._thread = get_ident()
+        self._values: dict[str, tuple[Any, Any]] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        parameter = super().__getitem__(name)
+        if parameter is None or get_ident() != self._thread:
+            return parameter
+        known = self._values.get(name)
+        if known is None or known[0] is not parameter:
+            known = self._values[name] = parameter, parameter.detach()
+        return known[1]
+
+    def __reduce__(self) -> Any:
+        """Be copied as parameters that nobody has frozen."""
+        return dict, (dict(self.items()),)

@@ -54,6 +54,8 @@ class Departure:
 class PrefixCheck:
     """Looks at sequences that are longer or shorter than all that a model was seen to do well.
 
+    It holds no model, since an attached model keeps what was learnt about it.
+
     Args:
         model: the model.
         sites: its embedding modules.
@@ -61,7 +63,6 @@ class PrefixCheck:
     """
 
     def __init__(self, model: Any, sites: Sites, known: int) -> None:
-        self.model = model
         self.sites = sites
         #: Whether the length of a pass has been seen to matter.
         self.departed = False
@@ -72,19 +73,23 @@ class PrefixCheck:
         self._differentiated = known
         self._named = frozenset(_integers(model.config.to_dict()))
 
-    def observe(self, field: EmbeddingField | StepwiseField) -> Observation:
+    def observe(self, model: Any, field: EmbeddingField | StepwiseField) -> Observation:
         """Run a batch as it is, once more if the model remembers something of the pass.
+
+        Args:
+            model: the model.
+            field: of the batch.
 
         Raises:
             UnsupportedModelError: the second pass computes something else than the first.
         """
-        with state_restored(self.model) as changed:
+        with state_restored(model) as changed:
             seen = field.observe()
             if changed():
                 again = field.observe().log_prob
-                if (change := self._difference(again, seen.log_prob)) > 0:
+                if (change := self._difference(model, again, seen.log_prob)) > 0:
                     raise UnsupportedModelError(
-                        f"{type(self.model).__name__} computes something else when the same "
+                        f"{type(model).__name__} computes something else when the same "
                         f"tokens are run again (a log-probability moves by {change:.2g}), since a "
                         "pass changes what it remembers; only models can be explained that are "
                         "functions of their input."
@@ -92,7 +97,7 @@ class PrefixCheck:
         return seen
 
     def look(
-        self, sequences: Sequence[TokenSequence], batch: Batch, log_prob: Tensor
+        self, model: Any, sequences: Sequence[TokenSequence], batch: Batch, log_prob: Tensor
     ) -> Departure | None:
         """Compare what a batch computed with passes over prefixes of its sequences.
 
@@ -101,6 +106,7 @@ class PrefixCheck:
         the last. Lengths between which nothing has been seen to change are left out.
 
         Args:
+            model: the model.
             sequences: B sequences.
             batch: they, as they ran.
             log_prob: what was found for their targets, [B, T].
@@ -116,17 +122,18 @@ class PrefixCheck:
                 continue
             for t in self._places(own, padded=ends != whole):
                 prefix = own.until(t, slice(t + 1))
-                if (change := self._change(prefix, log_prob[b, : t + 1])) > 0:
+                if (change := self._change(model, prefix, log_prob[b, : t + 1])) > 0:
                     self.departed = True
                     return Departure(change, prefix.movable.shape[1], sum(whole))
             self._encoder.add(ends[0], whole[0])
             self._decoder.add(first, whole[1])
         return None
 
-    def differentiate(self, sequence: TokenSequence, x: Tensor) -> None:
+    def differentiate(self, model: Any, sequence: TokenSequence, x: Tensor) -> None:
         """Demand that the gradient is the derivative in a pass of this length as well.
 
         Args:
+            model: the model.
             sequence: it is left alone unless it is far longer than all before it.
             x: its embeddings, [N, D].
 
@@ -135,15 +142,15 @@ class PrefixCheck:
         """
         read = len(sequence.inputs)
         # Rounding to 16 bits hides a derivative at the places where a long sequence is flat.
-        coarse = self.model.dtype not in (torch.float32, torch.float64)
+        coarse = model.dtype not in (torch.float32, torch.float64)
         if coarse or read <= _LONGER * self._differentiated:
             return
         own, last = _alone(sequence), len(sequence.response) - 1
         for t in range(last, max(-1, last - _TRIED), -1):
             step = own.step(t)
-            field = EmbeddingField(self.model, self.sites, step, TARGETS["logit"], RowRunner(1))
+            field = EmbeddingField(model, self.sites, step, TARGETS["logit"], RowRunner(1))
             try:
-                with state_restored(self.model):
+                with state_restored(model):
                     check_derivative(field, x[None, None, : step.movable.shape[1]])
                 break
             except UnsupportedModelError:  # a single target may be flat, or sit on a jump
@@ -165,18 +172,18 @@ class PrefixCheck:
         """Return how many of the numbers that the config names divide a length."""
         return sum(length % number == 0 for number in self._named if 2 <= number <= length)
 
-    def _change(self, prefix: Batch, log_prob: Tensor) -> float:
+    def _change(self, model: Any, prefix: Batch, log_prob: Tensor) -> float:
         """Return by how much targets depart from a pass of their own; 0 if only by rounding."""
-        field = EmbeddingField(self.model, self.sites, prefix, TARGETS["logit"], RowRunner(1))
-        with state_restored(self.model):
+        field = EmbeddingField(model, self.sites, prefix, TARGETS["logit"], RowRunner(1))
+        with state_restored(model):
             alone = field.observe().log_prob[0].to(log_prob)
         self.rows += 1
-        return self._difference(alone, log_prob)
+        return self._difference(model, alone, log_prob)
 
-    def _difference(self, found: Tensor, expected: Tensor) -> float:
+    def _difference(self, model: Any, found: Tensor, expected: Tensor) -> float:
         """Return by how much log-probabilities differ; 0 if only by rounding."""
         change = torch.where(found == expected, 0, (found - expected).abs())
-        error, eps = change / (1 + expected.abs()), torch.finfo(self.model.dtype).eps
+        error, eps = change / (1 + expected.abs()), torch.finfo(model.dtype).eps
         # In 16 bits, rounding moves single tokens; another function moves most of them.
         typical = error.max() if eps < 1e-4 else error.mean()
         return 0.0 if typical <= eps**0.5 else float(change.max())

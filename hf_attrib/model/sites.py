@@ -15,6 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from hf_attrib.errors import UnsupportedModelError
+from hf_attrib.model.hooks import hooked
 
 __all__ = ["Sites", "captured", "injected", "middle_of", "sites_of", "vocabulary"]
 
@@ -158,10 +159,10 @@ def _watched(sites: Sites, seen: Callable[[str, Tensor], Tensor | None]) -> Iter
 
     with ExitStack() as hooks:
         for module in set(sites.modules.values()):
-            hooks.callback(module.register_forward_hook(embedded).remove)
+            hooks.enter_context(hooked(module, "after", embedded))
         if sites.encoder is not None:
-            hooks.callback(sites.encoder.register_forward_pre_hook(enter).remove)
-            hooks.callback(sites.encoder.register_forward_hook(leave, always_call=True).remove)
+            hooks.enter_context(hooked(sites.encoder, "before", enter))
+            hooks.enter_context(hooked(sites.encoder, "always_after", leave))
         yield
 
 
@@ -198,7 +199,7 @@ def middle_of(decoder: nn.Module, rows: int, into: list[Tensor]) -> Iterator[Non
     with ExitStack() as hooks:
         for place, layer in enumerate(layers):
             keep = partial(_keep, found, place, rows)
-            hooks.callback(layer.register_forward_hook(keep).remove)
+            hooks.enter_context(hooked(layer, "after", keep))
         yield
     if not found:
         raise UnsupportedModelError(

@@ -27,7 +27,8 @@ def _table_of(module: nn.Module) -> Table:
     def embed(ids: Tensor) -> Tensor:
         with torch.no_grad():
             embeddings: Tensor = module(ids[None].to(device))[0]
-        return embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
+        # A hook of the user's may make it require a gradient, as training adapters takes.
+        return embeddings.detach().to(torch.promote_types(embeddings.dtype, torch.float32))
 
     return Table(embed, vocabulary(module))
 

@@ -157,7 +157,7 @@ def test_a_change_after_the_first_use_is_noticed():
 
 def test_an_embedding_that_is_not_called():
     model = tiny.model("llama")
-    model.get_input_embeddings = lambda: torch.nn.Embedding(tiny.VOCABULARY, 32)
+    model.get_input_embeddings = lambda: torch.nn.Embedding(tiny.VOCABULARY, 32).eval()
     refused(model, "Embedding of the decoder was not called")
 
 

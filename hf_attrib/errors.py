@@ -11,7 +11,11 @@
 
 Every message says what came, what was expected and what to do. A warning of class
 :class:`AttributionWarning` marks a result that stands but whose reader must know something.
+Errors and warnings that end a call hold in ``results`` what was done before.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 __all__ = [
     "AttributionWarning",
@@ -25,7 +29,9 @@ __all__ = [
 
 
 class HFAttribError(Exception):
-    """Any error that hf_attrib raises on purpose."""
+    """Any error that hf_attrib raises on purpose; ``results`` are those of the prompts before."""
+
+    results: Sequence[Any] = ()
 
 
 class InputError(HFAttribError, ValueError):
@@ -49,4 +55,9 @@ class ResultFileError(HFAttribError, ValueError):
 
 
 class AttributionWarning(UserWarning):
-    """The result stands, with a reservation that it also carries: a note, or a gap too large."""
+    """The result stands, with a reservation that it also carries: a note, or a gap too large.
+
+    ``results`` are all those of the call, which a filter that makes warnings errors takes away.
+    """
+
+    results: Sequence[Any] = ()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias, cast, overload
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, overload
 
 from torch import nn
 from typing_extensions import Unpack
@@ -26,12 +26,20 @@ from hf_attrib.engine import (
     size_of,
 )
 from hf_attrib.engine.record import warning_of
-from hf_attrib.errors import AttributionWarning, InputError
+from hf_attrib.errors import AttributionWarning, HFAttribError, InputError
 from hf_attrib.execution import ALONE, Progress, connected, silent
 from hf_attrib.model import Transcriber, isolated
-from hf_attrib.results import Attribution
+from hf_attrib.results import Attribution, Result
 from hf_attrib.robustness import Robustness, margin_question, measure_robustness, radius_search
-from hf_attrib.text import Messages, Prompts, Requests
+from hf_attrib.text import (
+    Messages,
+    Prompts,
+    Request,
+    Requests,
+    Tokens,
+    TokenSequence,
+    settings_kept,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,9 +49,18 @@ __all__ = ["Explainer", "attach", "estimate"]
 #: What ``robustness`` does when nothing is said.
 _ATTACK = {"attack": "bim", "eps": 1.0, "bisections": 6}
 _INPUTS = {name: DEFAULTS[name] for name in ("attribute_to", "movable")}
-_REQUEST = ("input_ids", "response", "response_ids", "template_options")
+_REQUEST = (
+    "input_ids",
+    "response",
+    "response_ids",
+    "template_options",
+    "attention_mask",
+    "on_error",
+)
 #: What ``explain``, ``robustness`` and ``estimate`` take as a prompt.
 _Prompt: TypeAlias = str | Messages | Prompts | None
+
+_R = TypeVar("_R", bound=Result)
 
 
 class Explainer:
@@ -78,13 +95,24 @@ class Explainer:
         progress: Progress = silent,
         distributed: bool = False,
     ) -> None:
-        if not isinstance(model, nn.Module) or not callable(getattr(model, "generate", None)):
+        generative = callable(getattr(model, "generate", None))
+        configured = all(
+            getattr(model, name, None) is not None for name in ("config", "generation_config")
+        )
+        if not isinstance(model, nn.Module) or not generative or not configured:
             raise InputError(
                 f"expected a generative model of transformers, such as AutoModelForCausalLM "
                 f"loads; got {type(model).__name__}."
             )
-        if batch_size is not None and batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}; expected at least 1.")
+        read = getattr(model, "main_input_name", "input_ids")
+        if read != "input_ids":
+            raise InputError(
+                f"{type(model).__name__} reads {read}, which are no text; expected a model whose "
+                "input_ids are tokens of text, since tokens are what is scored."
+            )
+        tokenizer = _tokenizer_of(tokenizer)
+        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+            raise InputError(f"batch_size is {batch_size!r}; expected a number of at least 1.")
         self.model: Any = model
         self.tokenizer = tokenizer
         memory = Memory(batch_size, None if max_memory is None else size_of(max_memory))
@@ -136,13 +164,15 @@ class Explainer:
             question: what is asked about each of them.
             generation: arguments of ``generate``.
         """
-        with self._planned(requests, question, generation) as (plan, sharing):
-            own: list[Attribution] = []
-            for result in self._engine.attribute(plan, sharing.of_rows):
-                if message := warning_of(result):
-                    warnings.warn(message, AttributionWarning, stacklevel=3)
-                own.append(result)
-            return sharing.joined(own)
+
+        def work(plan: Plan, sharing: Sharing) -> Iterator[Attribution]:
+            return self._engine.attribute(plan, sharing.of_rows)
+
+        results = self._worked(requests, question, generation, work)
+        found = [result for result in results if isinstance(result, Attribution)]
+        # When all is done, since a filter may make an error of a warning.
+        self._warn([m for m in map(warning_of, found) if m], results, 3)
+        return results
 
     @overload
     def robustness(
@@ -176,9 +206,12 @@ class Explainer:
         baseline = given.pop("baseline", None)
         search, generation = radius_search(attack, eps, bisections, given)
         question = margin_question(search.attack, baseline, **inputs)
-        with self._planned(requests, question, generation, search) as (plan, sharing):
-            found = list(measure_robustness(self._engine, plan, search, sharing.of_rows))
-            found = sharing.joined(found)
+
+        def work(plan: Plan, sharing: Sharing) -> Iterator[Robustness]:
+            return measure_robustness(self._engine, plan, search, sharing.of_rows)
+
+        found = self._worked(requests, question, generation, work, search)
+        self._warn([], found, 2)
         return found if requests.many else found[0]
 
     @overload
@@ -221,17 +254,24 @@ class Explainer:
             question: what would be asked about each of them.
             generation: arguments of ``generate``.
         """
-        found = []
-        with isolated(self.model):
-            for request in requests.each:
-                tokens = self._transcriber.prompt(request)
-                self._engine.check(question, [tokens])
-                if request.answered:
-                    sequence = self._transcriber.sequence(tokens, request, generation)
-                else:
-                    sequence = self._transcriber.stand_in(tokens, generation)
-                found.append(self._engine.estimate(question, sequence, not request.answered))
+        found: list[Any] = []
+        with isolated(self.model), settings_kept(self.tokenizer):
+            self._engine.check(question, [])
+            for place in range(len(requests.each)):
+                with _Place(requests, place, found):
+                    found.append(self._cost(requests.each[place], question, generation))
+        self._warn([], found, 3)
         return found
+
+    def _cost(
+        self, request: Request, question: Question, generation: Mapping[str, Any]
+    ) -> Estimate:
+        tokens = self._transcriber.prompt(request)
+        self._engine.check(question, [tokens])
+        sequence = self._transcriber.given(tokens, request, generation)
+        if sequence is None:
+            sequence = self._transcriber.stand_in(tokens, generation)
+        return self._engine.estimate(question, sequence, not request.answered)
 
     def _given(
         self, prompt: _Prompt, options: Mapping[str, Any], kind: Any, call: str
@@ -242,34 +282,189 @@ class Explainer:
         rest = {name: value for name, value in options.items() if name not in requested}
         return Requests.of(prompt, **requested), rest
 
-    @contextmanager
-    def _planned(
+    def _worked(
         self,
         requests: Requests,
         question: Question,
         generation: Mapping[str, Any],
+        work: Callable[[Plan, Sharing], Iterator[_R]],
         *more: object,
-    ) -> Iterator[tuple[Plan, Sharing]]:
-        """Check all prompts, answer them, and keep the model isolated while the answers are used.
+    ) -> list[Any]:
+        """Check all prompts, answer them, and return what work finds of the answers, in order.
 
         Args:
             requests: prompts, with responses or without.
             question: what is asked about each of them.
             generation: arguments of ``generate``.
+            work: yields the result of each case of a plan.
             *more: what else all processes must have been given alike.
         """
         sharing = Sharing(self._processes, len(requests.each))
         # Generation too: dropout left on would write, and explain, another model's answer.
-        with self._processes.together(), isolated(self.model):
+        with (
+            self._processes.together(),
+            isolated(self.model),
+            settings_kept(self.tokenizer),
+        ):
             self._processes.check_same(requests, question, generation, more)
-            prompts = [self._transcriber.prompt(request) for request in requests.each]
-            self._engine.check(question, prompts)
-            sequences = [
-                self._transcriber.sequence(prompt, request, generation)
-                for prompt, request in sharing.own(list(zip(prompts, requests.each, strict=True)))
-            ]
-            sequences = sharing.answered(sequences, self._transcriber)
-            yield self._engine.plan(question, sequences), sharing
+            if requests.on_error == "return" and self._processes.count > 1:
+                raise InputError(
+                    f"on_error='return' came with {self._processes.count} processes, of which none "
+                    "may fail alone; leave it out, or run one process."
+                )
+            if requests.on_error == "return":
+                return self._each_alone(requests, question, generation, work, sharing)
+            answered = self._answered(requests, question, generation, sharing)
+            plan = self._engine.plan(question, answered)
+            own: list[_R] = []
+            try:
+                for result in work(plan, sharing):
+                    own.append(result)
+            except HFAttribError as error:
+                error.results = own
+                raise
+            return sharing.joined(own)
+
+    def _answered(
+        self,
+        requests: Requests,
+        question: Question,
+        generation: Mapping[str, Any],
+        sharing: Sharing,
+    ) -> list[TokenSequence]:
+        """Return prompts with their answers; all are checked before the first one is generated."""
+        checked = self._checked(requests, question, generation)
+        sequences = []
+        of_all = list(zip(checked, checked.values(), requests.each, strict=True))
+        for place, (prompt, given), request in sharing.own(of_all):
+            with _Place(requests, place):
+                sequences.append(given or self._transcriber.sequence(prompt, request, generation))
+        return sharing.answered(sequences, self._transcriber)
+
+    def _checked(
+        self,
+        requests: Requests,
+        question: Question,
+        generation: Mapping[str, Any],
+        found: list[Any] | None = None,
+    ) -> dict[int, tuple[Tokens, TokenSequence | None]]:
+        """Return each prompt by its place, and its answer if that came with it; nothing runs.
+
+        Args:
+            requests: prompts, with responses or without.
+            question: what is asked about each of them.
+            generation: arguments of ``generate``.
+            found: where errors go instead of those prompts, if they are returned.
+        """
+        self._engine.check(question, [])  # what no prompt could mend
+        checked: dict[int, tuple[Tokens, TokenSequence | None]] = {}
+        for place, request in enumerate(requests.each):
+            with _Place(requests, place, found):
+                prompt = self._transcriber.prompt(request)
+                checked[place] = prompt, self._transcriber.given(prompt, request, generation)
+        try:
+            self._engine.check(question, [prompt for prompt, _ in checked.values()])
+        except InputError as error:
+            every = len(checked)
+            for place, (prompt, _) in list(checked.items()):
+                with _Place(requests, place, found):
+                    one = checked.pop(place)
+                    self._engine.check(question, [prompt])
+                    checked[place] = one
+            if len(checked) == every:  # each would do, but not all of them together
+                raise error from None
+        return checked
+
+    def _each_alone(
+        self,
+        requests: Requests,
+        question: Question,
+        generation: Mapping[str, Any],
+        work: Callable[[Plan, Sharing], Iterator[_R]],
+        sharing: Sharing,
+    ) -> list[Any]:
+        """Return results, and in the place of those that cannot be had the errors that say why."""
+        found: list[Any] = [None] * len(requests.each)
+        checked = self._checked(requests, question, generation, found)
+        plans: dict[int, Plan] = {}
+        for place, (prompt, given) in checked.items():
+            with _Place(requests, place, found):
+                request = requests.each[place]
+                answer = given or self._transcriber.sequence(prompt, request, generation)
+                plans[place] = self._engine.plan(question, [answer])
+        places = list(plans)
+        while places:
+            together = replace(
+                plans[places[0]], cases=tuple(plans[place].cases[0] for place in places)
+            )
+            done = 0
+            with _Place(requests, places[0], found) as at:
+                for result in work(together, sharing):
+                    found[places[done]] = result
+                    done += 1
+                    at.place = places[min(done, len(places) - 1)]
+            places = places[done + 1 :]
+        return found
+
+    def _warn(self, messages: Sequence[str], results: Sequence[Any], depth: int) -> None:
+        """Warn of what readers of results must know; each warning holds the results.
+
+        Args:
+            messages: about results.
+            results: all of the call.
+            depth: how many calls stand between this one and the caller's.
+        """
+        unsaid, self._engine.unsaid = self._engine.unsaid, []
+        for message in (*unsaid, *messages):
+            warning = AttributionWarning(message)
+            warning.results = results
+            warnings.warn(warning, stacklevel=depth + 1)
+
+
+def _tokenizer_of(given: Any) -> Any:
+    """Return a tokenizer, out of a processor if it came in one.
+
+    Raises:
+        InputError: it is none of transformers.
+    """
+    inner = getattr(given, "tokenizer", None)
+    tokenizer = given if inner is None else inner
+    usual = ("decode", "convert_ids_to_tokens", "all_special_ids", "is_fast")
+    if tokenizer is None or (callable(tokenizer) and all(hasattr(tokenizer, n) for n in usual)):
+        return tokenizer
+    raise InputError(
+        f"expected a tokenizer of transformers, such as AutoTokenizer loads; got "
+        f"{type(given).__name__}. Load or wrap it (PreTrainedTokenizerFast(tokenizer_object=...))."
+    )
+
+
+class _Place:
+    """A prompt of several that is worked on: what goes wrong inside says which one it was.
+
+    Args:
+        requests: all of them.
+        place: of this one.
+        found: where its error goes instead, if errors are returned.
+    """
+
+    def __init__(self, requests: Requests, place: int, found: list[Any] | None = None) -> None:
+        self.requests = requests
+        self.place = place
+        self.found = found
+
+    def __enter__(self) -> _Place:
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        if self.requests.many and isinstance(error, HFAttribError):
+            which = f"prompt {self.place + 1} of {len(self.requests.each)}: "
+            error.args = (which + str(error), *error.args[1:])
+        if self.requests.on_error == "raise" or self.found is None:
+            return False
+        self.found[self.place : self.place + 1] = [error]
+        return True
 
 
 if TYPE_CHECKING:

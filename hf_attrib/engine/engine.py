@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,7 +14,7 @@ from hf_attrib.engine.memory import Memory
 from hf_attrib.engine.question import Plan, Question
 from hf_attrib.engine.ready import ReadyBatch, agreed
 from hf_attrib.engine.record import attributions
-from hf_attrib.errors import AttributionWarning, InputError, MemoryLimitError
+from hf_attrib.errors import InputError, MemoryLimitError
 from hf_attrib.execution import ALONE, Meter, Processes, Progress
 from hf_attrib.field import Field, Groups, SpanField, Table
 from hf_attrib.model import (
@@ -55,6 +54,8 @@ class Engine:
         self.progress = progress
         self._checked: Verdict | None = None
         self._checked_state: object = None
+        #: Reservations about the model that the caller has not been warned of yet.
+        self.unsaid: list[str] = []
 
     def check(self, question: Question, prompts: Sequence[Tokens]) -> None:
         """Refuse a question that no answer to these prompts could make sense of; nothing runs.
@@ -210,6 +211,5 @@ class Engine:
             self._checked = check_model(self.model, sites, sequence.start)
             self._checked_state = state
             self.memory.forget()
-            for note in self._checked.notes:
-                warnings.warn(note, AttributionWarning, stacklevel=6)
+            self.unsaid += self._checked.notes  # the work goes on, whatever filters make of them
         return self._checked

@@ -302,7 +302,8 @@ def _generates(model: Any, sites: Sites, sequence: TokenSequence, cached: bool) 
         return_dict_in_generate=True,
         decoder_start_token_id=next(iter(sequence.start.ids.tolist()), None),
     )
-    written = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
+    mask = torch.ones_like(ids)
+    written = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
     response = replace(sequence.response, ids=written.sequences[0, -count:].cpu())
     whole = replace(sequence, response=response)
     moves = torch.ones(len(whole.inputs), dtype=torch.bool)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, overload
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, cast, overload
 
 from torch import nn
 from typing_extensions import Unpack
@@ -13,10 +12,12 @@ from typing_extensions import Unpack
 from hf_attrib import render as render  # results look as it registers
 from hf_attrib.engine import (
     DEFAULTS,
+    Answering,
     Engine,
     Estimate,
     ExplainOptions,
     Memory,
+    Place,
     Plan,
     Question,
     RobustnessOptions,
@@ -26,18 +27,16 @@ from hf_attrib.engine import (
     size_of,
 )
 from hf_attrib.engine.record import warning_of
-from hf_attrib.errors import AttributionWarning, HFAttribError, InputError
+from hf_attrib.errors import AttributionWarning, InputError
 from hf_attrib.execution import ALONE, Progress, connected, silent
 from hf_attrib.model import Transcriber, isolated
-from hf_attrib.results import Attribution, Result
+from hf_attrib.results import Attribution
 from hf_attrib.robustness import Robustness, margin_question, measure_robustness, radius_search
 from hf_attrib.text import (
     Messages,
     Prompts,
     Request,
     Requests,
-    Tokens,
-    TokenSequence,
     settings_kept,
 )
 
@@ -59,8 +58,6 @@ _REQUEST = (
 )
 #: What ``explain``, ``robustness`` and ``estimate`` take as a prompt.
 _Prompt: TypeAlias = str | Messages | Prompts | None
-
-_R = TypeVar("_R", bound=Result)
 
 
 class Explainer:
@@ -119,6 +116,7 @@ class Explainer:
         self._transcriber = Transcriber(model, tokenizer)
         self._engine = Engine(model, tokenizer, memory, progress)
         self._processes = connected() if distributed else ALONE
+        self._answering = Answering(self._engine, self._transcriber, self._processes)
 
     @overload
     def explain(
@@ -168,7 +166,7 @@ class Explainer:
         def work(plan: Plan, sharing: Sharing) -> Iterator[Attribution]:
             return self._engine.attribute(plan, sharing.of_rows)
 
-        results = self._worked(requests, question, generation, work)
+        results = self._answering.worked(requests, question, generation, work)
         found = [result for result in results if isinstance(result, Attribution)]
         # When all is done, since a filter may make an error of a warning.
         self._warn([m for m in map(warning_of, found) if m], results, 3)
@@ -210,7 +208,7 @@ class Explainer:
         def work(plan: Plan, sharing: Sharing) -> Iterator[Robustness]:
             return measure_robustness(self._engine, plan, search, sharing.of_rows)
 
-        found = self._worked(requests, question, generation, work, search)
+        found = self._answering.worked(requests, question, generation, work, search)
         self._warn([], found, 2)
         return found if requests.many else found[0]
 
@@ -258,7 +256,7 @@ class Explainer:
         with isolated(self.model), settings_kept(self.tokenizer):
             self._engine.check(question, [])
             for place in range(len(requests.each)):
-                with _Place(requests, place, found):
+                with Place(requests, place, found):
                     found.append(self._cost(requests.each[place], question, generation))
         self._warn([], found, 3)
         return found
@@ -281,130 +279,6 @@ class Explainer:
         requested = {name: options[name] for name in _REQUEST if name in options}
         rest = {name: value for name, value in options.items() if name not in requested}
         return Requests.of(prompt, **requested), rest
-
-    def _worked(
-        self,
-        requests: Requests,
-        question: Question,
-        generation: Mapping[str, Any],
-        work: Callable[[Plan, Sharing], Iterator[_R]],
-        *more: object,
-    ) -> list[Any]:
-        """Check all prompts, answer them, and return what work finds of the answers, in order.
-
-        Args:
-            requests: prompts, with responses or without.
-            question: what is asked about each of them.
-            generation: arguments of ``generate``.
-            work: yields the result of each case of a plan.
-            *more: what else all processes must have been given alike.
-        """
-        sharing = Sharing(self._processes, len(requests.each))
-        # Generation too: dropout left on would write, and explain, another model's answer.
-        with (
-            self._processes.together(),
-            isolated(self.model),
-            settings_kept(self.tokenizer),
-        ):
-            self._processes.check_same(requests, question, generation, more)
-            if requests.on_error == "return" and self._processes.count > 1:
-                raise InputError(
-                    f"on_error='return' came with {self._processes.count} processes, of which none "
-                    "may fail alone; leave it out, or run one process."
-                )
-            if requests.on_error == "return":
-                return self._each_alone(requests, question, generation, work, sharing)
-            answered = self._answered(requests, question, generation, sharing)
-            plan = self._engine.plan(question, answered)
-            own: list[_R] = []
-            try:
-                for result in work(plan, sharing):
-                    own.append(result)
-            except HFAttribError as error:
-                error.results = own
-                raise
-            return sharing.joined(own)
-
-    def _answered(
-        self,
-        requests: Requests,
-        question: Question,
-        generation: Mapping[str, Any],
-        sharing: Sharing,
-    ) -> list[TokenSequence]:
-        """Return prompts with their answers; all are checked before the first one is generated."""
-        checked = self._checked(requests, question, generation)
-        sequences = []
-        of_all = list(zip(checked, checked.values(), requests.each, strict=True))
-        for place, (prompt, given), request in sharing.own(of_all):
-            with _Place(requests, place):
-                sequences.append(given or self._transcriber.sequence(prompt, request, generation))
-        return sharing.answered(sequences, self._transcriber)
-
-    def _checked(
-        self,
-        requests: Requests,
-        question: Question,
-        generation: Mapping[str, Any],
-        found: list[Any] | None = None,
-    ) -> dict[int, tuple[Tokens, TokenSequence | None]]:
-        """Return each prompt by its place, and its answer if that came with it; nothing runs.
-
-        Args:
-            requests: prompts, with responses or without.
-            question: what is asked about each of them.
-            generation: arguments of ``generate``.
-            found: where errors go instead of those prompts, if they are returned.
-        """
-        self._engine.check(question, [])  # what no prompt could mend
-        checked: dict[int, tuple[Tokens, TokenSequence | None]] = {}
-        for place, request in enumerate(requests.each):
-            with _Place(requests, place, found):
-                prompt = self._transcriber.prompt(request)
-                checked[place] = prompt, self._transcriber.given(prompt, request, generation)
-        try:
-            self._engine.check(question, [prompt for prompt, _ in checked.values()])
-        except InputError as error:
-            every = len(checked)
-            for place, (prompt, _) in list(checked.items()):
-                with _Place(requests, place, found):
-                    one = checked.pop(place)
-                    self._engine.check(question, [prompt])
-                    checked[place] = one
-            if len(checked) == every:  # each would do, but not all of them together
-                raise error from None
-        return checked
-
-    def _each_alone(
-        self,
-        requests: Requests,
-        question: Question,
-        generation: Mapping[str, Any],
-        work: Callable[[Plan, Sharing], Iterator[_R]],
-        sharing: Sharing,
-    ) -> list[Any]:
-        """Return results, and in the place of those that cannot be had the errors that say why."""
-        found: list[Any] = [None] * len(requests.each)
-        checked = self._checked(requests, question, generation, found)
-        plans: dict[int, Plan] = {}
-        for place, (prompt, given) in checked.items():
-            with _Place(requests, place, found):
-                request = requests.each[place]
-                answer = given or self._transcriber.sequence(prompt, request, generation)
-                plans[place] = self._engine.plan(question, [answer])
-        places = list(plans)
-        while places:
-            together = replace(
-                plans[places[0]], cases=tuple(plans[place].cases[0] for place in places)
-            )
-            done = 0
-            with _Place(requests, places[0], found) as at:
-                for result in work(together, sharing):
-                    found[places[done]] = result
-                    done += 1
-                    at.place = places[min(done, len(places) - 1)]
-            places = places[done + 1 :]
-        return found
 
     def _warn(self, messages: Sequence[str], results: Sequence[Any], depth: int) -> None:
         """Warn of what readers of results must know; each warning holds the results.
@@ -436,35 +310,6 @@ def _tokenizer_of(given: Any) -> Any:
         f"expected a tokenizer of transformers, such as AutoTokenizer loads; got "
         f"{type(given).__name__}. Load or wrap it (PreTrainedTokenizerFast(tokenizer_object=...))."
     )
-
-
-class _Place:
-    """A prompt of several that is worked on: what goes wrong inside says which one it was.
-
-    Args:
-        requests: all of them.
-        place: of this one.
-        found: where its error goes instead, if errors are returned.
-    """
-
-    def __init__(self, requests: Requests, place: int, found: list[Any] | None = None) -> None:
-        self.requests = requests
-        self.place = place
-        self.found = found
-
-    def __enter__(self) -> _Place:
-        return self
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
-        if not isinstance(error, Exception):
-            return False
-        if self.requests.many and isinstance(error, HFAttribError):
-            which = f"prompt {self.place + 1} of {len(self.requests.each)}: "
-            error.args = (which + str(error), *error.args[1:])
-        if self.requests.on_error == "raise" or self.found is None:
-            return False
-        self.found[self.place : self.place + 1] = [error]
-        return True
 
 
 if TYPE_CHECKING:

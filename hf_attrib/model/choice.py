@@ -7,11 +7,12 @@ caller's), so a result says which arguments chose its answer.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-__all__ = ["REWRITING", "SHAPING", "UNSHAPING", "choice_of", "said"]
+__all__ = ["REWRITING", "SHAPING", "UNSHAPING", "choice_of", "read_by_forward", "said"]
 
 #: Arguments that change which tokens are chosen, with the values at which they do not.
 SHAPING: Mapping[str, tuple[Any, ...]] = {
@@ -182,3 +183,10 @@ def _shapes(value: Any, neutral: tuple[Any, ...]) -> bool:
 def _shown(name: str, value: Any) -> str:
     plain = isinstance(value, int | float) and not isinstance(value, bool)
     return f"{name}={value:g}" if plain else name
+
+
+def read_by_forward(model: Any) -> set[str]:
+    """Return arguments that ``generate`` would hand on to the model as input of its own."""
+    forward = set(inspect.signature(model.forward).parameters)
+    known = {name for name in forward if hasattr(model.generation_config, name)}
+    return forward - known | {"encoder_outputs", "inputs", "past_key_values"}

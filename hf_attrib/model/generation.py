@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from numbers import Integral
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.errors import InputError
-from hf_attrib.model.choice import REWRITING, choice_of, said
+from hf_attrib.model.choice import REWRITING, choice_of, read_by_forward, said
 from hf_attrib.model.devices import device_of
 from hf_attrib.model.sites import sites_of, vocabulary
 from hf_attrib.text import Request, Tokens, TokenSequence
@@ -235,13 +234,7 @@ class Transcriber:
         ends = _several(config.eos_token_id) | _several(config.bos_token_id)
         # Without a tokenizer, nothing tells whether a padding token is a word.
         known = pads if tokenizer is None else _set_apart(tokenizer) | ends
-        return Marks(
-            start,
-            frozenset(ends),
-            frozenset(pads),
-            frozenset(pads - known),
-            frozenset(self.special),
-        )
+        return Marks(start, *map(frozenset, (ends, pads, pads - known, self.special)))
 
     def _checked(self, sequence: TokenSequence) -> TokenSequence:
         """Refuse a sequence that the model cannot read; say so where it may read it badly."""
@@ -318,7 +311,7 @@ class Transcriber:
     def _arguments(self, prompt: Tokens, generation: Mapping[str, Any]) -> dict[str, Any]:
         """Return what ``generate`` is called with besides the prompt; nothing runs."""
         arguments = dict(generation)
-        if foreign := sorted(set(arguments) & _read_by_forward(self.model)):
+        if foreign := sorted(set(arguments) & read_by_forward(self.model)):
             raise InputError(
                 f"{', '.join(foreign)} would make the model read something else than the prompt; "
                 "such arguments cannot be passed to generation here."
@@ -394,15 +387,5 @@ def _special_ids(model: Any, tokenizer: Any) -> set[int]:
     named = {int(i) for i in tokenizer.all_special_ids}
     apart = (named | _set_apart(tokenizer)) - {tokenizer.unk_token_id, tokenizer.pad_token_id}
     # A config may end generation at a word, such as the end of a line.
-    return apart | (ends - {None}) | (ids & (named | set(_added(tokenizer))))
-
-
-def _added(tokenizer: Any) -> list[int]:
-    return list(getattr(tokenizer, "added_tokens_decoder", None) or ())
-
-
-def _read_by_forward(model: Any) -> set[str]:
-    """Return arguments that ``generate`` would hand on to the model as input of its own."""
-    forward = set(inspect.signature(model.forward).parameters)
-    known = {name for name in forward if hasattr(model.generation_config, name)}
-    return forward - known | {"encoder_outputs", "inputs", "past_key_values"}
+    added = set(getattr(tokenizer, "added_tokens_decoder", None) or ())
+    return apart | (ends - {None}) | (ids & (named | added))

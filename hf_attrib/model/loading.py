@@ -84,8 +84,8 @@ def _from_pretrained(
     # Importing transformers takes seconds, which a mistyped argument need not wait for.
     import transformers
 
-    base = _base_of(name, source, origin)
     with _one_sentence(f"the model {name!r}", name):
+        base = _base_of(name, source, origin)
         config = transformers.AutoConfig.from_pretrained(base or source, **({} if base else origin))
         auto: Any = transformers.AutoModelForCausalLM
         if config.is_encoder_decoder:

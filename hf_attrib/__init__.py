@@ -6,7 +6,7 @@
 >>> prompt = "Ada's key is red. Bob's key is blue. Q: What color is Bob's key? A:"
 >>> result = model.explain(prompt)
 >>> "".join(result.response_pieces)
-"Bob's key is blue.</s>"
+" Bob's key is blue.</s>"
 
 A name is imported when it is first used, as torch and transformers take seconds: the command line
 answers ``hf-attrib --help`` without them.

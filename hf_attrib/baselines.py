@@ -12,7 +12,7 @@ from torch import Tensor
 from hf_attrib.errors import InputError
 from hf_attrib.field import Table
 from hf_attrib.integration import generator
-from hf_attrib.text.encoding import as_ids
+from hf_attrib.text.given import as_ids
 
 __all__ = [
     "NAMES",

@@ -11,12 +11,15 @@
 
 Every message says what came, what was expected and what to do. A warning of class
 :class:`AttributionWarning` marks a result that stands but whose reader must know something.
+Errors and warnings that end a call hold in ``results`` what was done before.
 """
 
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 __all__ = [
     "AttributionWarning",
@@ -33,7 +36,9 @@ _PACKAGE = f"{Path(__file__).parent}{os.sep}"
 
 
 class HFAttribError(Exception):
-    """Any error that hf_attrib raises on purpose."""
+    """Any error that hf_attrib raises on purpose; ``results`` are those of the prompts before."""
+
+    results: Sequence[Any] = ()
 
 
 class InputError(HFAttribError, ValueError):
@@ -57,17 +62,21 @@ class ResultFileError(HFAttribError, ValueError):
 
 
 class AttributionWarning(UserWarning):
-    """The result stands, with a reservation that it also carries: a note, or a gap too large."""
+    """The result stands, with a reservation that it also carries: a note, or a gap too large.
+
+    ``results`` are all those of the call, which a filter that makes warnings errors takes away.
+    """
+
+    results: Sequence[Any] = ()
 
 
-def warn(message: str, kind: type[Warning] = AttributionWarning) -> None:
+def warn(warning: Warning) -> None:
     """Warn of something a reader must know, at the line of the caller outside of this package.
 
     Args:
-        message: what to say.
-        kind: the class of the warning.
+        warning: what to say.
     """
     level, frame = 1, sys._getframe(0)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, kind, stacklevel=level)
+    warnings.warn(warning, stacklevel=level)

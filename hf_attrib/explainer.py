@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, cast, overload
 
 from torch import nn
@@ -11,10 +10,12 @@ from typing_extensions import Unpack
 
 from hf_attrib.engine import (
     DEFAULTS,
+    Answering,
     Engine,
     Estimate,
     ExplainOptions,
     Memory,
+    Place,
     Plan,
     Question,
     RobustnessOptions,
@@ -25,12 +26,19 @@ from hf_attrib.engine import (
 )
 from hf_attrib.engine.engine import Learnt
 from hf_attrib.engine.record import warning_of
-from hf_attrib.errors import InputError, warn
+from hf_attrib.errors import AttributionWarning, InputError, warn
 from hf_attrib.execution import ALONE, Progress, connected, silent
 from hf_attrib.model import Transcriber, isolated
 from hf_attrib.results import Attribution
 from hf_attrib.robustness import Robustness, margin_question, measure_robustness, radius_search
-from hf_attrib.text import Messages, Prompts, Requests
+from hf_attrib.text import (
+    Messages,
+    Prompts,
+    Request,
+    Requests,
+    settings_kept,
+)
+from hf_attrib.text.given import tokenizer_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -40,7 +48,14 @@ __all__ = ["Explainer", "attach", "estimate"]
 #: What ``robustness`` does when nothing is said.
 _ATTACK = {"attack": "bim", "eps": 1.0, "bisections": 6}
 _INPUTS = {name: DEFAULTS[name] for name in ("attribute_to", "movable")}
-_REQUEST = ("input_ids", "response", "response_ids", "template_options")
+_REQUEST = (
+    "input_ids",
+    "response",
+    "response_ids",
+    "template_options",
+    "attention_mask",
+    "on_error",
+)
 #: What ``explain``, ``robustness`` and ``estimate`` take as a prompt.
 _Prompt: TypeAlias = str | Messages | Prompts | None
 
@@ -78,19 +93,31 @@ class Explainer:
         progress: Progress = silent,
         distributed: bool = False,
     ) -> None:
-        if not isinstance(model, nn.Module) or not callable(getattr(model, "generate", None)):
+        generative = callable(getattr(model, "generate", None))
+        configured = all(
+            getattr(model, name, None) is not None for name in ("config", "generation_config")
+        )
+        if not isinstance(model, nn.Module) or not generative or not configured:
             raise InputError(
                 f"expected a generative model of transformers, such as AutoModelForCausalLM "
                 f"loads; got {type(model).__name__}."
             )
-        if batch_size is not None and batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}; expected at least 1.")
+        read = getattr(model, "main_input_name", "input_ids")
+        if read != "input_ids":
+            raise InputError(
+                f"{type(model).__name__} reads {read}, which are no text; expected a model whose "
+                "input_ids are tokens of text, since tokens are what is scored."
+            )
+        tokenizer = tokenizer_of(tokenizer)
+        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+            raise InputError(f"batch_size is {batch_size!r}; expected a number of at least 1.")
         self.model: Any = model
         self.tokenizer = tokenizer
         memory = Memory(batch_size, None if max_memory is None else size_of(max_memory))
         self._transcriber = Transcriber(model, tokenizer)
         self._engine = Engine(model, tokenizer, memory, progress)
         self._processes = connected() if distributed else ALONE
+        self._answering = Answering(self._engine, self._transcriber, self._processes)
 
     @overload
     def explain(
@@ -123,7 +150,8 @@ class Explainer:
         """
         requests, given = self._given(prompt, options, ExplainOptions, "explain")
         question, generation = Question.of(given)
-        results = self.explain_requests(requests, question, generation)
+        results = self._answering.worked(requests, question, generation, self._attributed)
+        self._warn(results)
         return results if requests.many else results[0]
 
     def explain_requests(
@@ -136,13 +164,12 @@ class Explainer:
             question: what is asked about each of them.
             generation: arguments of ``generate``.
         """
-        with self._planned(requests, question, generation) as (plan, sharing):
-            own: list[Attribution] = []
-            for result in self._engine.attribute(plan, sharing.of_rows):
-                if message := warning_of(result):
-                    warn(message)
-                own.append(result)
-            return sharing.joined(own)
+        results = self._answering.worked(requests, question, generation, self._attributed)
+        self._warn(results)
+        return results
+
+    def _attributed(self, plan: Plan, sharing: Sharing) -> Iterator[Attribution]:
+        return self._engine.attribute(plan, sharing.of_rows)
 
     @overload
     def robustness(
@@ -174,9 +201,12 @@ class Explainer:
         baseline = given.pop("baseline", None)
         search, generation = radius_search(attack, eps, bisections, given)
         question = margin_question(search.attack, baseline, **inputs)
-        with self._planned(requests, question, generation, search) as (plan, sharing):
-            found = list(measure_robustness(self._engine, plan, search, sharing.of_rows))
-            found = sharing.joined(found)
+
+        def work(plan: Plan, sharing: Sharing) -> Iterator[Robustness]:
+            return measure_robustness(self._engine, plan, search, sharing.of_rows)
+
+        found = self._answering.worked(requests, question, generation, work, search)
+        self._warn(found)
         return found if requests.many else found[0]
 
     @overload
@@ -219,17 +249,24 @@ class Explainer:
             question: what would be asked about each of them.
             generation: arguments of ``generate``.
         """
-        found = []
-        with isolated(self.model):
-            for request in requests.each:
-                tokens = self._transcriber.prompt(request)
-                self._engine.check(question, [tokens])
-                if request.answered:
-                    sequence = self._transcriber.sequence(tokens, request, generation)
-                else:
-                    sequence = self._transcriber.stand_in(tokens, generation)
-                found.append(self._engine.estimate(question, sequence, not request.answered))
+        found: list[Any] = []
+        with isolated(self.model), settings_kept(self.tokenizer):
+            self._engine.check(question, [])
+            for place in range(len(requests.each)):
+                with Place(requests, place, found):
+                    found.append(self._cost(requests.each[place], question, generation))
+        self._warn(found)
         return found
+
+    def _cost(
+        self, request: Request, question: Question, generation: Mapping[str, Any]
+    ) -> Estimate:
+        tokens = self._transcriber.prompt(request)
+        self._engine.check(question, [tokens])
+        sequence = self._transcriber.given(tokens, request, generation)
+        if sequence is None:
+            sequence = self._transcriber.stand_in(tokens, generation)
+        return self._engine.estimate(question, sequence, not request.answered)
 
     def _given(
         self, prompt: _Prompt, options: Mapping[str, Any], kind: Any, call: str
@@ -240,34 +277,17 @@ class Explainer:
         rest = {name: value for name, value in options.items() if name not in requested}
         return Requests.of(prompt, **requested), rest
 
-    @contextmanager
-    def _planned(
-        self,
-        requests: Requests,
-        question: Question,
-        generation: Mapping[str, Any],
-        *more: object,
-    ) -> Iterator[tuple[Plan, Sharing]]:
-        """Check all prompts, answer them, and keep the model isolated while the answers are used.
+    def _warn(self, results: Sequence[Any]) -> None:
+        """Warn of what readers of results must know; each warning holds them all.
 
-        Args:
-            requests: prompts, with responses or without.
-            question: what is asked about each of them.
-            generation: arguments of ``generate``.
-            *more: what else all processes must have been given alike.
+        It is said when all is done, since a filter may make an error of a warning.
         """
-        sharing = Sharing(self._processes, len(requests.each))
-        # Generation too: dropout left on would write, and explain, another model's answer.
-        with self._processes.together(), isolated(self.model):
-            self._processes.check_same(requests, question, generation, more)
-            prompts = [self._transcriber.prompt(request) for request in requests.each]
-            self._engine.check(question, prompts)
-            sequences = [
-                self._transcriber.sequence(prompt, request, generation)
-                for prompt, request in sharing.own(list(zip(prompts, requests.each, strict=True)))
-            ]
-            sequences = sharing.answered(sequences, self._transcriber)
-            yield self._engine.plan(question, sequences), sharing
+        unsaid, self._engine.unsaid = self._engine.unsaid, []
+        own = [warning_of(result) for result in results if isinstance(result, Attribution)]
+        for message in (*unsaid, *filter(None, own)):
+            warning = AttributionWarning(message)
+            warning.results = results
+            warn(warning)
 
 
 if TYPE_CHECKING:

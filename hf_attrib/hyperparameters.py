@@ -187,10 +187,8 @@ def renamed(kind: type[Hyperparameters], arguments: Mapping[str, Any]) -> dict[s
         new = former[old]
         if new in found:
             raise InputError(f"{old} is the former name of {new}; give {new} alone.")
-        warn(
-            f"{old} of {kind.name} is called {new} now; the old name goes with the next release.",
-            FutureWarning,
-        )
+        now = f"{old} of {kind.name} is called {new} now"
+        warn(FutureWarning(f"{now}; the old name goes with the next release."))
         found[new] = found.pop(old)
     return found
 

@@ -4,6 +4,7 @@ The engine opens a batch, fits its rows into memory, lets the method work on the
 what came out. It knows models, methods and results, and no screen.
 """
 
+from hf_attrib.engine.answering import Answering, Place
 from hf_attrib.engine.engine import Engine
 from hf_attrib.engine.estimation import Estimate
 from hf_attrib.engine.memory import Memory, size_of
@@ -14,11 +15,13 @@ from hf_attrib.engine.sharing import Sharing
 
 __all__ = [
     "DEFAULTS",
+    "Answering",
     "Case",
     "Engine",
     "Estimate",
     "ExplainOptions",
     "Memory",
+    "Place",
     "Plan",
     "Question",
     "ReadyBatch",

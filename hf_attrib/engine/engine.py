@@ -14,7 +14,7 @@ from hf_attrib.engine.memory import Memory
 from hf_attrib.engine.question import Plan, Question
 from hf_attrib.engine.ready import ReadyBatch, agreed
 from hf_attrib.engine.record import attributions
-from hf_attrib.errors import InputError, MemoryLimitError, warn
+from hf_attrib.errors import InputError, MemoryLimitError
 from hf_attrib.execution import ALONE, Meter, Processes, Progress
 from hf_attrib.field import Field, Groups, SpanField, Table
 from hf_attrib.model import (
@@ -75,6 +75,8 @@ class Engine:
         self.tokenizer = tokenizer
         self.learnt = Learnt(memory)
         self.progress = progress
+        #: Reservations about the model that the caller has not been warned of yet.
+        self.unsaid: list[str] = []
 
     @property
     def memory(self) -> Memory:
@@ -265,7 +267,7 @@ class Engine:
             f"{fault}, so each generated token was explained by a pass of its own over the tokens "
             "before it."
         )
-        warn(note)
+        self.unsaid.append(note)
         return replace(verdict, stepwise=True, notes=(*verdict.notes, note))
 
     def estimate(self, question: Question, sequence: TokenSequence, at_most: bool) -> Estimate:
@@ -315,6 +317,5 @@ class Engine:
             learnt.prefixes = PrefixCheck(self.model, verdict.sites, verdict.read)
             learnt.state = state
             learnt.memory.forget()
-            for note in verdict.notes:
-                warn(note)
+            self.unsaid += verdict.notes  # the work goes on, whatever filters make of them
         return learnt.verdict

@@ -175,6 +175,9 @@ class ExplainOptions(MethodOptions, GenerateOptions, total=False):
         movable: ``"content"`` holds special and template tokens at their embeddings, which then
             score 0; ``"all"`` moves them too; or a flag for each input token.
         template_options: further arguments of the chat template.
+        attention_mask: which of ``input_ids`` are read, as tokenizers return it; it cuts padding.
+        on_error: what a prompt that fails does to a list of them: ``"raise"``, or ``"return"`` to
+            have its error in the place of its result.
         **arguments: hyperparameters of the method; anything else goes to ``generate``.
     """
 
@@ -190,6 +193,8 @@ class ExplainOptions(MethodOptions, GenerateOptions, total=False):
     attribute_to: str
     movable: str | Sequence[bool]
     template_options: Mapping[str, Any] | None
+    attention_mask: Any
+    on_error: str
 
 
 class RobustnessOptions(MethodOptions, GenerateOptions, total=False):
@@ -207,6 +212,9 @@ class RobustnessOptions(MethodOptions, GenerateOptions, total=False):
         attribute_to: ``"prompt"`` attacks the prompt alone; ``"all"`` the generated prefix, too.
         movable: which inputs are attacked, as for :meth:`Explainer.explain`.
         template_options: further arguments of the chat template.
+        attention_mask: which of ``input_ids`` are read, as tokenizers return it; it cuts padding.
+        on_error: what a prompt that fails does to a list of them: ``"raise"``, or ``"return"`` to
+            have its error in the place of its result.
         **arguments: hyperparameters of the attack; anything else goes to ``generate``.
     """
 
@@ -218,6 +226,8 @@ class RobustnessOptions(MethodOptions, GenerateOptions, total=False):
     attribute_to: str
     movable: str | Sequence[bool]
     template_options: Mapping[str, Any] | None
+    attention_mask: Any
+    on_error: str
 
 
 def field_names() -> set[str]:
@@ -243,6 +253,7 @@ def check_names(given: Mapping[str, Any], options: Any, call: str, model: Any) -
     functions = [f for name in readers if callable(f := getattr(model, name, None))]
     taken = {p for f in functions for p in inspect.signature(f).parameters}
     own = set(options.__annotations__)
+    taken |= {"tokenizer", "assistant_tokenizer"}  # which generate takes and does not declare
     for name in sorted(set(given) - own - field_names() - set(config) - taken):
         near = get_close_matches(name, own | field_names(), 1, cutoff=0.7)
         hint = f"; did you mean {near[0]!r}?" if near else ", nor has any method or generate."

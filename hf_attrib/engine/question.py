@@ -21,7 +21,7 @@ from hf_attrib.methods import method as method_named
 from hf_attrib.targets import Target
 from hf_attrib.targets import target as target_named
 from hf_attrib.text import Grouping, Span, Tokens, TokenSequence, chosen, partition
-from hf_attrib.text.encoding import as_ids
+from hf_attrib.text.given import as_ids
 
 __all__ = ["DEFAULTS", "Case", "Plan", "Question"]
 
@@ -32,6 +32,7 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "target": "log_prob",
         "attribute_to": "prompt",
         "movable": "content",
+        "on_error": "raise",
     }
 )
 
@@ -142,7 +143,8 @@ class Question:
         Raises:
             InputError: a baseline, a contrast, a group or a flag that does not fit.
         """
-        own = self.attribute_to == "prompt"  # or else what is generated counts, too
+        # Or else what is generated counts, too.
+        own = self.attribute_to == "prompt" and len(prompts) > 0
         self._baseline(tokenizer).check(tables, [len(p) for p in prompts] if own else None)
         several = isinstance(self.contrast, list | tuple | Tensor)  # one for each token to come
         count = len(as_ids(self.contrast, "contrast")) if several else 1  # type: ignore[arg-type]
@@ -173,7 +175,21 @@ class Question:
         moves = self._moves(sequence.inputs, len(inputs))
         contrast = self._contrast(len(sequence.response), tokenizer, vocabulary)
         targets, groups = self._targets(sequence.response), self._groups(inputs)
-        return Case(sequence, inputs, moves, contrast, targets, groups)
+        notes = (*self._fixed(inputs, moves, groups), *_same(sequence.response, contrast))
+        return Case(sequence, inputs, moves, contrast, targets, groups, notes)
+
+    def _fixed(self, inputs: Tokens, moves: Tensor, groups: Sequence[Span]) -> list[str]:
+        """Say which parts that the caller named hold nothing that moves, so that they score 0."""
+        if self.groups is None or isinstance(self.groups, str):
+            return []
+        asked = chosen(inputs, self.groups)
+        named = [span for span in groups if any(span.start == s.start for s in asked)]
+        fixed = [s for s in named if not moves[s.start : s.stop].any()]
+        return [
+            f"The group {inputs.piece(span)!r} scores 0, since none of its tokens may move; "
+            "movable='all' moves special and template tokens, too."
+            for span in fixed
+        ]
 
     def _baseline(self, tokenizer: Any) -> Baseline:
         """Return the baseline asked for, or the method's own."""
@@ -252,6 +268,7 @@ class Case:
         contrast: id that each generated token is contrasted with, [T], or ``None``.
         targets: spans of the response that are explained, one for each row of the scores.
         groups: spans that partition the inputs; each token is one unless groups were named.
+        notes: what of the question has no answer but 0.
     """
 
     sequence: TokenSequence
@@ -260,6 +277,7 @@ class Case:
     contrast: Tensor | None
     targets: tuple[Span, ...]
     groups: tuple[Span, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -287,6 +305,17 @@ class Plan:
     def part(self, start: int, stop: int) -> Plan:
         """Return the plan of some sequences, which run together."""
         return replace(self, cases=self.cases[start:stop])
+
+
+def _same(response: Tokens, contrast: Tensor | None) -> list[str]:
+    """Say how many tokens are contrasted with themselves."""
+    count = 0 if contrast is None else int((response.ids == contrast).sum())
+    if not count:
+        return []
+    return [
+        f"{count} of {len(response)} tokens are contrasted with themselves, so their scores are 0; "
+        "contrast them with another token."
+    ]
 
 
 def _flags(given: Any) -> list[bool]:

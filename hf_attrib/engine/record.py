@@ -26,6 +26,7 @@ __all__ = [
     "reservations",
     "spent",
     "unknown",
+    "unlikely",
     "warning_of",
 ]
 
@@ -104,7 +105,25 @@ def _with_own(run: Run, case: Case, tokenizer: Any) -> Run:
         pieces = tuple(detokenize(tokenizer, [i])[2] for i in ids)
         run = replace(run, contrast_ids=ids, contrast_pieces=pieces)
     note = unknown(case.sequence, tokenizer)
-    return run if note is None else replace(run, notes=(*run.notes, note))
+    of_words = () if note is None else (note,)
+    return replace(run, notes=(*run.notes, *of_words, *case.sequence.notes, *case.notes))
+
+
+def unlikely(ready: ReadyBatch, index: int) -> tuple[str, ...]:
+    """Return a note about tokens that greedy generation should not have taken, if there are any.
+
+    Args:
+        ready: what was run.
+        index: of the sequence.
+    """
+    sequence = ready.plan.cases[index].sequence
+    if sequence.unlikely is None:
+        return ()
+    total = len(sequence.response)
+    # Between a pass with a cache and one without, half of the digits may differ.
+    allowed = 10 * ready.field.precision**0.5
+    count = int((ready.seen.shortfall[index, :total] > allowed).sum())
+    return (f"{count} of {total} tokens are {sequence.unlikely}.",) if count else ()
 
 
 def unknown(sequence: TokenSequence, tokenizer: Any) -> str | None:
@@ -125,7 +144,7 @@ def _attribution(ready: ReadyBatch, found: Decomposition, index: int, run: Run) 
         run,
         **spent(ready.field, index),
         sizes=_sizes(found, index, rows),
-        notes=(*run.notes, *reservations(found.notes, index, rows)),
+        notes=(*run.notes, *unlikely(ready, index), *reservations(found.notes, index, rows)),
     )
 
     def cut(by_target: Tensor) -> Tensor:
@@ -143,7 +162,7 @@ def _attribution(ready: ReadyBatch, found: Decomposition, index: int, run: Run) 
         run = _checked(run, scores, value, reference)
     result = Attribution(
         scores=scores,
-        sequence=case.sequence,
+        sequence=case.sequence.bare(),
         inputs=case.inputs,
         response=case.sequence.response,
         value=value,

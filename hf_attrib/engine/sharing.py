@@ -59,7 +59,9 @@ class Sharing:
             return sequences
         written = self.processes.texts(json.dumps([s.response.ids.tolist() for s in sequences]))
         return [
-            s if s.response.ids.tolist() == ids else replace(s, response=transcriber.generated(ids))
+            s
+            if s.response.ids.tolist() == ids
+            else replace(s, response=transcriber.generated(ids, s.prompt))
             for s, ids in zip(sequences, json.loads(written[0]), strict=True)
         ]
 

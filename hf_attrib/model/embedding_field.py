@@ -131,7 +131,7 @@ class EmbeddingField(Field):
             points = self.forward.split(seen.x[rows.to(seen.x.device), 0], length)
             with torch.no_grad(), injected(self.sites, points):
                 logits, index = self.forward.logits(rows, target, length)
-            return (self._log_prob(logits, index, rows),)
+            return (self._ranked(logits, index, rows)[0],)
 
         self.forward_rows += 2  # the prefix and the proof
         (found,) = self.runner.map(self.sequences, compute)
@@ -167,27 +167,28 @@ class EmbeddingField(Field):
         """Return points as the model sees them, in its own precision."""
         return points.to(self.model.dtype).to(points)
 
-    def _observe(self, sequence: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _observe(self, sequence: Tensor) -> tuple[Tensor, ...]:
         target = torch.arange(self.targets).expand(len(sequence), -1)
         found: dict[str, Tensor] = {}
         whole = self.batch.decoder_ids.shape[1]
         with torch.no_grad(), captured(self.sites, found):
             logits, index = self.forward.logits(sequence, target, whole)
             value = self._value(logits, index, sequence, target)
-            log_prob = self._log_prob(logits, index, sequence)
+            log_prob, shortfall = self._ranked(logits, index, sequence)
         x = self.forward.join(found)
         if x.shape[:2] != self.batch.movable[sequence].shape:
             raise UnsupportedModelError(
                 f"the embeddings of {type(self.model).__name__} are {tuple(x.shape)} where "
                 f"{tuple(self.batch.movable[sequence].shape)} (sequences, tokens) were expected."
             )
-        return x[:, None].to(_precise(x.dtype)), value, log_prob
+        return x[:, None].to(_precise(x.dtype)), value, log_prob, shortfall
 
-    def _log_prob(self, logits: Tensor, index: Tensor, sequence: Tensor) -> Tensor:
-        """Return the log-probability of every generated token, [R, T]."""
+    def _ranked(self, logits: Tensor, index: Tensor, sequence: Tensor) -> tuple[Tensor, Tensor]:
+        """Return every generated token's log-probability and shortfall, [R, T] each."""
         ids = self.batch.targets[sequence].to(logits.device)
         chosen = select(logits, index).to(_precise(logits.dtype))
-        return TARGETS["log_prob"](chosen, ids, None)
+        own = chosen.gather(-1, ids[..., None])[..., 0]
+        return TARGETS["log_prob"](chosen, ids, None), chosen.amax(-1) - own
 
     def evaluate(self, points: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
         """Return F at injected embeddings, [R, C]."""
@@ -279,11 +280,14 @@ class Observation:
         x: embeddings at the hooked modules, [B, 1, N, D], float32 or better.
         value: F(x), [B, T].
         log_prob: of each generated token, [B, T].
+        shortfall: by how much its logit misses the largest, [B, T]; of tokens, also where the rest
+            is of spans.
     """
 
     x: Tensor
     value: Tensor
     log_prob: Tensor
+    shortfall: Tensor
 
     @property
     def probability(self) -> Tensor:
@@ -301,4 +305,4 @@ class Observation:
             torch.einsum("bt,bst->bs", by_token, weights)
             for by_token in (self.value, self.log_prob)
         )
-        return Observation(self.x, value, log_prob)
+        return Observation(self.x, value, log_prob, self.shortfall)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
+from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from hf_attrib.errors import InputError
+from hf_attrib.model.choice import REWRITING, choice_of, read_by_forward, said
 from hf_attrib.model.devices import device_of
 from hf_attrib.model.sites import sites_of, vocabulary
 from hf_attrib.model.state import state_restored
 from hf_attrib.text import Request, Tokens, TokenSequence
-from hf_attrib.text.encoding import as_ids, encode_prompt, encode_response, wrap
+from hf_attrib.text.encoding import encode_prompt, encode_response, wrap
+from hf_attrib.text.given import Marks, answer_ids, as_ids, check_mask_of_text, read_ids
 
 __all__ = ["Transcriber", "limit_length", "most_new_tokens", "positions"]
 
@@ -22,12 +25,31 @@ __all__ = ["Transcriber", "limit_length", "most_new_tokens", "positions"]
 _DEFAULT_NEW_TOKENS = 64
 #: What transformers writes when a call stops generation by other means than a length.
 _LIBRARY_NEW_TOKENS = 20
+#: Where the decoder of a given answer starts, which its ids do not say.
+_STARTS = ("decoder_start_token_id", "forced_bos_token_id")
 
 
 def positions(model: Any) -> int:
     """Return how many positions a model has, or 0 if it sets no limit."""
+    return 0 if _scaled(model) else _trained_positions(model)
+
+
+def _trained_positions(model: Any) -> int:
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 0
     return max(0, int(limit))  # XLNet says -1
+
+
+def _scaled(model: Any) -> bool:
+    """Whether rotary positions are scaled, so that a model reads on behind those it was made for.
+
+    What such a config calls the most positions is as often the number before scaling.
+    """
+    config = model.config.get_text_config()
+    ropes = [getattr(config, name, None) for name in ("rope_parameters", "rope_scaling")]
+    # Models with several kinds of layers have one for each kind.
+    found = [r for rope in ropes if isinstance(rope, Mapping) for r in (rope, *rope.values())]
+    kinds = [r.get("rope_type", r.get("type")) for r in found if isinstance(r, Mapping)]
+    return any(kind not in (None, "default") for kind in kinds)
 
 
 def limit_length(model: Any, arguments: dict[str, Any], prompt: int) -> None:
@@ -43,6 +65,10 @@ def limit_length(model: Any, arguments: dict[str, Any], prompt: int) -> None:
     """
     config = arguments.get("generation_config") or model.generation_config
     room, asked = _room(model, prompt), arguments.get("max_new_tokens")
+    for name in ("max_new_tokens", "max_length"):
+        given = arguments.get(name)
+        if given is not None and (isinstance(given, bool) or not isinstance(given, Integral)):
+            raise InputError(f"{name} is {given!r:.80}; expected a whole number.")
     if room is not None and room < 1:
         raise InputError(
             f"the prompt has {prompt:,} tokens, but {type(model).__name__} reads at most "
@@ -75,15 +101,10 @@ def most_new_tokens(model: Any, generation: Mapping[str, Any], prompt: int) -> i
     arguments = dict(generation)
     limit_length(model, arguments, prompt)
 
-    def said(name: str) -> Any:
-        given = arguments.get(name)
-        for config in (arguments.get("generation_config"), model.generation_config):
-            given = getattr(config, name, None) if given is None else given
-        return given
-
-    most, read = said("max_new_tokens"), 1 if model.config.is_encoder_decoder else prompt
+    most = said("max_new_tokens", arguments, model)
+    read = 1 if model.config.is_encoder_decoder else prompt
     if most is None:
-        length = said("max_length")
+        length = said("max_length", arguments, model)
         most = _LIBRARY_NEW_TOKENS if length is None else length - read
     room = _room(model, prompt)
     most = int(most) if room is None else min(int(most), room)
@@ -124,19 +145,44 @@ class Transcriber:
         Raises:
             InputError: it is empty, too long, or cannot be tokenised.
         """
+        request.check()
         if request.prompt is not None:
             tokens = encode_prompt(
                 self.tokenizer, request.prompt, request.template_options, self.special
             )
+            check_mask_of_text(request.attention_mask, len(tokens))
         else:
-            ids, config = as_ids(request.input_ids, "input_ids"), self.model.generation_config
-            if ids[0] == config.pad_token_id not in (config.bos_token_id, config.eos_token_id):
-                raise InputError(
-                    "input_ids begin with padding; cut it off, since it would be read."
-                )
+            given = as_ids(request.input_ids, "input_ids")
+            ids = read_ids(given, request.attention_mask, self._marks(()))
             tokens = wrap(self.tokenizer, ids, "prompt", self.special)
         self._check_range(tokens, "prompt")
         return tokens
+
+    def given(
+        self, prompt: Tokens, request: Request, generation: Mapping[str, Any]
+    ) -> TokenSequence | None:
+        """Return a prompt with the response that came with it; nothing runs.
+
+        Without a response, check that ``generate`` can be asked for one.
+
+        Args:
+            prompt: what :meth:`prompt` returned.
+            request: that it is of.
+            generation: arguments of ``generate``.
+
+        Raises:
+            InputError: the response is empty or too long, or nothing could be generated.
+        """
+        if not request.answered:
+            self._arguments(prompt, generation)
+            return None
+        if names := sorted(set(generation) - set(self._starts())):
+            raise InputError(
+                f"a response was given, so nothing is generated; remove {', '.join(names)}."
+            )
+        start = self._decoder_start(generation)
+        response, notes = self._response(prompt, start, request, generation)
+        return self._checked(TokenSequence(prompt, start, response, notes))
 
     def sequence(
         self, prompt: Tokens, request: Request, generation: Mapping[str, Any]
@@ -151,17 +197,8 @@ class Transcriber:
         Raises:
             InputError: the response is empty or too long, or nothing can be generated.
         """
-        if not request.answered:
-            sequence = self._generate(prompt, generation)
-        elif generation:
-            names = ", ".join(sorted(generation))
-            raise InputError(f"a response was given, so nothing is generated; remove {names}.")
-        else:
-            sequence = TokenSequence(prompt, self._decoder_start(), self._given(request))
-        self._check_range(sequence.response, "response")
-        read = [len(sequence.prompt), len(sequence.inputs) - len(sequence.prompt)]
-        self._check_length(max(read) if len(sequence.start) else sum(read))
-        return sequence
+        given = self.given(prompt, request, generation)
+        return self._checked(self._generate(prompt, generation)) if given is None else given
 
     def stand_in(self, prompt: Tokens, generation: Mapping[str, Any]) -> TokenSequence:
         """Return a prompt with an answer as long as generation could write, of no meaning.
@@ -174,16 +211,49 @@ class Transcriber:
             InputError: there is room for no token.
         """
         count = most_new_tokens(self.model, generation, len(prompt))
-        ids = [int(prompt.ids[-1])] * count
-        return self.sequence(prompt, Request(input_ids=prompt.ids, response_ids=ids), {})
+        response = self.generated([int(prompt.ids[-1])] * count, prompt)
+        return self._checked(TokenSequence(prompt, self._decoder_start(generation), response))
 
-    def _given(self, request: Request) -> Tokens:
-        """Return the response that came with a prompt."""
+    def _response(
+        self, prompt: Tokens, start: Tokens, request: Request, generation: Mapping[str, Any]
+    ) -> tuple[Tokens, tuple[str, ...]]:
+        """Return the response that came with a prompt, and notes about it."""
         if request.response is not None:
-            response = encode_response(self.tokenizer, request.response, self.special)
-            return self._forced_start() + response
-        ids = as_ids(request.response_ids, "response_ids")
-        return self.generated(_without_padding(ids, self.model.generation_config))
+            before = None if len(start) else prompt
+            found, notes = encode_response(self.tokenizer, request.response, self.special, before)
+            forced = self._forced_start(generation)
+            again = found.ids[: len(forced)].equal(forced.ids)  # what generation wrote has it
+            return found if again else forced + found, notes
+        marks = self._marks(tuple(start.ids.tolist()))
+        ids, cut = answer_ids(request.response_ids, prompt.ids.tolist(), marks)
+        return self.generated(ids, prompt), tuple(cut)
+
+    def _marks(self, start: tuple[int, ...]) -> Marks:
+        """Return what tells padding and ends of this model's sequences."""
+        config, tokenizer = self.model.generation_config, self.tokenizer
+        pads = _several(config.pad_token_id) | _several(getattr(tokenizer, "pad_token_id", None))
+        ends = _several(config.eos_token_id) | _several(config.bos_token_id)
+        # Without a tokenizer, nothing tells whether a padding token is a word.
+        known = pads if tokenizer is None else _set_apart(tokenizer) | ends
+        return Marks(start, *map(frozenset, (ends, pads, pads - known, self.special)))
+
+    def _checked(self, sequence: TokenSequence) -> TokenSequence:
+        """Refuse a sequence that the model cannot read; say so where it may read it badly."""
+        self._check_range(sequence.response, "response")
+        read = [len(sequence.prompt), len(sequence.inputs) - len(sequence.prompt)]
+        length, made = (
+            max(read) if len(sequence.start) else sum(read),
+            _trained_positions(self.model),
+        )
+        self._check_length(length)
+        if not 0 < made < length:
+            return sequence
+        note = (
+            f"{type(self.model).__name__} reads {length:,} tokens here, more than the {made:,} of "
+            "max_position_embeddings in its config; its scaled positions go on, but what it writes "
+            "may be poor."
+        )
+        return replace(sequence, notes=(*sequence.notes, note))
 
     def _check_range(self, tokens: Tokens, name: str) -> None:
         """Refuse ids that would fail deep inside the model."""
@@ -204,23 +274,32 @@ class Transcriber:
                 f"{length}. Shorten the prompt or the response."
             )
 
-    def generated(self, ids: list[int]) -> Tokens:
-        """Return ids that the model generated as tokens."""
-        return wrap(self.tokenizer, ids, "generated", self.special)
+    def generated(self, ids: list[int], prompt: Tokens) -> Tokens:
+        """Return ids that the model generated as tokens.
 
-    def _forced_start(self) -> Tokens:
+        Args:
+            ids: of the response.
+            prompt: which it follows in one text, unless the model is an encoder-decoder.
+        """
+        behind = () if self.model.config.is_encoder_decoder else prompt.ids.tolist()
+        return wrap(self.tokenizer, ids, "generated", self.special, behind)
+
+    def _starts(self) -> tuple[str, ...]:
+        return _STARTS if self.model.config.is_encoder_decoder else ()
+
+    def _forced_start(self, generation: Mapping[str, Any]) -> Tokens:
         """Return the token that generation puts before every answer, if the model has one."""
-        forced = self.model.generation_config.forced_bos_token_id
+        forced = said("forced_bos_token_id", generation, self.model)
         several = forced if isinstance(forced, list) else [forced]
         ids = [] if forced is None or not self.model.config.is_encoder_decoder else several
         return wrap(self.tokenizer, ids, "special", set(ids))
 
-    def _decoder_start(self) -> Tokens:
+    def _decoder_start(self, generation: Mapping[str, Any]) -> Tokens:
         """Return what the decoder starts from: nothing on decoder-only models."""
         if not self.model.config.is_encoder_decoder:
             return wrap(self.tokenizer, [], "special", self.special)
-        config = self.model.generation_config
-        starts = (config.decoder_start_token_id, config.bos_token_id)
+        names = ("decoder_start_token_id", "bos_token_id")
+        starts = (said(name, generation, self.model) for name in names)
         start = next((s for s in starts if s is not None), None)
         start = start[0] if isinstance(start, list) else start
         if start is None:
@@ -230,20 +309,31 @@ class Transcriber:
             )
         return wrap(self.tokenizer, [int(start)], "special", {int(start)})
 
-    def _generate(self, prompt: Tokens, generation: Mapping[str, Any]) -> TokenSequence:
-        """Let the model answer; prompts are answered one by one, since padding changes answers."""
+    def _arguments(self, prompt: Tokens, generation: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what ``generate`` is called with besides the prompt; nothing runs."""
         arguments = dict(generation)
-        if foreign := sorted(set(arguments) & _read_by_forward(self.model)):
+        if foreign := sorted(set(arguments) & read_by_forward(self.model)):
             raise InputError(
                 f"{', '.join(foreign)} would make the model read something else than the prompt; "
                 "such arguments cannot be passed to generation here."
             )
         limit_length(self.model, arguments, len(prompt))
+        reading = ("stop_strings", "token_healing")
+        if self.tokenizer is not None and any(said(n, arguments, self.model) for n in reading):
+            arguments.setdefault("tokenizer", self.tokenizer)
+        return arguments
+
+    def _generate(self, prompt: Tokens, generation: Mapping[str, Any]) -> TokenSequence:
+        """Let the model answer; prompts are answered one by one, since padding changes answers."""
+        arguments = self._arguments(prompt, generation)
         reader = next(iter(sites_of(self.model).modules.values()))
         ids = prompt.ids[None].to(device_of(reader))
         try:
             with state_restored(self.model):
-                output = self.model.generate(ids, attention_mask=torch.ones_like(ids), **arguments)
+                # By name, since PEFT's encoder-decoder models take it no other way.
+                output = self.model.generate(
+                    input_ids=ids, attention_mask=torch.ones_like(ids), **arguments
+                )
         except IndexError as error:
             raise InputError(
                 f"generation ran past the {positions(self.model)} positions of "
@@ -256,39 +346,48 @@ class Transcriber:
             raise InputError(f"generation returned {len(sequences)} sequences; expected one.")
         written = sequences[0].tolist()
         read = 1 if self.model.config.is_encoder_decoder else len(prompt)
+        if not self.model.config.is_encoder_decoder and written[:read] != prompt.ids.tolist():
+            named = [n for n in REWRITING if said(n, arguments, self.model)] or sorted(generation)
+            raise InputError(
+                f"generate put other tokens in the prompt's place ({', '.join(named) or 'it'} "
+                "does), so its answer is not one to this prompt; generate without, or give the "
+                "prompt that it read and its response_ids."
+            )
         response = written[read:]
         if not response:
             raise InputError("the model generated nothing; allow at least one new token.")
         start = written[:1] if self.model.config.is_encoder_decoder else []
         decoder = wrap(self.tokenizer, start, "special", set(start))
-        return TokenSequence(prompt, decoder, self.generated(response))
+        chosen = choice_of(arguments, self.model)
+        return TokenSequence(prompt, decoder, self.generated(response, prompt), *chosen)
+
+
+def _several(ids: Any) -> set[int]:
+    """Return the ids that a config names: one, several or none."""
+    return {int(i) for i in (ids if isinstance(ids, list | tuple) else [ids]) if i is not None}
+
+
+def _set_apart(tokenizer: Any) -> set[int]:
+    """Return ids that a tokenizer keeps apart from text, which are no words of it."""
+    added = getattr(tokenizer, "added_tokens_decoder", None)
+    every = {int(i) for i in tokenizer.all_special_ids}
+    return every if added is None else {int(i) for i, token in added.items() if token.special}
 
 
 def _special_ids(model: Any, tokenizer: Any) -> set[int]:
-    """Return ids of tokens that carry no content: the tokenizer's, and the model's own."""
+    """Return ids of tokens that carry no content: the tokenizer's, and the model's own.
+
+    Padding is not among them: it is cut from whatever is given, so that what is left of it is a
+    word of the text, as "!" is to models that are padded with their first token.
+    """
     config = model.generation_config
-    ids: set[Any] = set()
-    for found in (config.bos_token_id, config.eos_token_id, config.pad_token_id):
-        ids |= set(found) if isinstance(found, list) else {found}
-    if tokenizer is not None:
-        # The unknown token stands for content, unless it is the end of the text too (GPT-2).
-        ids |= {int(i) for i in tokenizer.all_special_ids} - {tokenizer.unk_token_id}
-        ids |= {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
-    return ids - {None}
-
-
-def _read_by_forward(model: Any) -> set[str]:
-    """Return arguments that ``generate`` would hand on to the model as input of its own."""
-    forward = set(inspect.signature(model.forward).parameters)
-    known = {name for name in forward if hasattr(model.generation_config, name)}
-    return forward - known | {"encoder_outputs", "inputs", "past_key_values"}
-
-
-def _without_padding(ids: list[int], config: Any) -> list[int]:
-    """Cut the padding that a batch leaves behind the end of a shorter answer."""
-    end, pad = config.eos_token_id, config.pad_token_id
-    ends = set(end) if isinstance(end, list) else {end}
-    if pad is None or pad in ends:
-        return ids  # nothing tells it from the end itself
-    last = max((i for i, token in enumerate(ids) if token in ends), default=len(ids) - 1)
-    return ids[: last + 1] if set(ids[last + 1 :]) <= {pad} else ids
+    ids = _several(config.bos_token_id) | _several(config.eos_token_id)
+    if tokenizer is None:
+        return ids
+    ends = {tokenizer.bos_token_id, tokenizer.eos_token_id}
+    # The unknown token stands for content, unless it is the end of the text too (GPT-2).
+    named = {int(i) for i in tokenizer.all_special_ids}
+    apart = (named | _set_apart(tokenizer)) - {tokenizer.unk_token_id, tokenizer.pad_token_id}
+    # A config may end generation at a word, such as the end of a line.
+    added = set(getattr(tokenizer, "added_tokens_decoder", None) or ())
+    return apart | (ends - {None}) | (ids & (named | added))

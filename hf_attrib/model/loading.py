@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,12 +85,13 @@ def _from_pretrained(
     import transformers
 
     with _one_sentence(f"the model {name!r}", name):
-        config = transformers.AutoConfig.from_pretrained(source, **origin)
+        base = _base_of(name, source, origin)
+        config = transformers.AutoConfig.from_pretrained(base or source, **({} if base else origin))
         auto: Any = transformers.AutoModelForCausalLM
         if config.is_encoder_decoder:
             auto = transformers.AutoModelForSeq2SeqLM
     with _one_sentence(f"the tokenizer of {name!r}", name):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(source, **origin)
+        tokenizer = _tokenizer(source, base, origin)
     with _one_sentence(f"the model {name!r}", name):
         model, report = auto.from_pretrained(
             source, config=config, dtype=dtype, output_loading_info=True, **placement, **origin
@@ -99,6 +102,51 @@ def _from_pretrained(
             f"{missing[0]}, and would run with random ones; give a generative language model."
         )
     return model, tokenizer
+
+
+def _base_of(name: str, source: str | Path, origin: Mapping[str, Any]) -> str | None:
+    """Return the model that an adapter is for, or ``None`` if this is no adapter of PEFT.
+
+    Raises:
+        InputError: the adapter does not name its model, or PEFT is missing.
+    """
+    from transformers.utils import cached_file
+
+    optional = {
+        "_raise_exceptions_for_missing_entries": False,
+        "_raise_exceptions_for_connection_errors": False,
+        "_raise_exceptions_for_gated_repo": False,
+    }
+    revision = origin.get("revision")
+    if cached_file(source, "config.json", revision=revision, **optional) is not None:
+        return None
+    file = cached_file(source, "adapter_config.json", revision=revision, **optional)
+    if file is None:
+        return None
+    try:
+        base = json.loads(Path(file).read_text()).get("base_model_name_or_path")
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"the adapter {name!r} has no readable adapter_config.json.") from error
+    if not isinstance(base, str) or not base:
+        raise InputError(
+            f"{name!r} is an adapter that does not name its model; write base_model_name_or_path "
+            "into its adapter_config.json."
+        )
+    if find_spec("peft") is None:
+        raise InputError(f"{name!r} is an adapter of {base}; install peft to load it.")
+    return base
+
+
+def _tokenizer(source: str | Path, base: str | None, origin: Mapping[str, Any]) -> Any:
+    """Return the tokenizer of a model, or of an adapter that may leave it to its model."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(source, **origin)
+    except (OSError, ValueError, KeyError):
+        if base is None:
+            raise
+        return AutoTokenizer.from_pretrained(base)
 
 
 def _source(name: str) -> str | Path:

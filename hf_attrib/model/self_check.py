@@ -326,8 +326,9 @@ def _generates(model: Any, sites: Sites, sequence: TokenSequence, cached: bool) 
         return_dict_in_generate=True,
         decoder_start_token_id=next(iter(sequence.start.ids.tolist()), None),
     )
+    mask = torch.ones_like(ids)
     with state_restored(model):
-        written = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
+        written = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
     response = replace(sequence.response, ids=written.sequences[0, -count:].cpu())
     whole = replace(sequence, response=response)
     moves = torch.ones(len(whole.inputs), dtype=torch.bool)

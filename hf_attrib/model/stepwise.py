@@ -93,6 +93,7 @@ class StepwiseField(Field):
             seen[-1].x,
             torch.cat([one.value for one in seen], 1),
             torch.cat([one.log_prob for one in seen], 1),
+            torch.cat([one.shortfall for one in seen], 1),
         )
 
     def aimed(self, target: str | Target, ids: Tensor | None = None) -> Field:

@@ -40,7 +40,8 @@ class Attribution(Result):
         response: the tokens that the rows are made of.
         value: f(x) of each target, or its mean over what the method samples, [T].
         reference_value: f at the reference input, [T]; NaN where the method has none.
-        probability: the model's probability of each row's tokens, [T].
+        probability: the model's own probability of each row's tokens, [T]; where arguments of
+            ``generate`` chose them by another one, a note names these.
         run: method, target, model, cost.
         rows: T spans of the response; none given means each token.
         columns: N spans that partition the inputs; none given means each token.

@@ -72,7 +72,8 @@ def tokens_read(file: Value, version: int, attribute_to: str) -> dict[str, Any]:
     tokens = partial(_tokens, version=version)
 
     def together(value: Value) -> TokenSequence:
-        return TokenSequence(**{name: tokens(value.field(name)) for name in _PARTS})
+        prompt, start, response = (tokens(value.field(name)) for name in _PARTS)
+        return TokenSequence(prompt, start, response)
 
     sequence = None if version == 1 else file.field("sequence").optional(together)
     if sequence is None:

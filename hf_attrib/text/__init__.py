@@ -6,7 +6,8 @@ This folder knows tokenizers and chat templates; it has never seen a model.
 """
 
 from hf_attrib.text.chat import Messages, Prompts
-from hf_attrib.text.encoding import Ids
+from hf_attrib.text.encoding import settings_kept
+from hf_attrib.text.given import Ids
 from hf_attrib.text.grouping import Grouping, chosen, partition
 from hf_attrib.text.sequence import Request, Requests, TokenSequence
 from hf_attrib.text.tokens import Segment, Span, Tokens, detokenize
@@ -25,4 +26,5 @@ __all__ = [
     "chosen",
     "detokenize",
     "partition",
+    "settings_kept",
 ]

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import groupby
-from typing import Any, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain, groupby
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from hf_attrib.errors import InputError
 from hf_attrib.text import chat
 from hf_attrib.text.tokens import Segment, Tokens, detokenize
 
-__all__ = ["Ids", "as_ids", "check_text", "encode_prompt", "encode_response", "wrap"]
-
-#: Token ids as callers hold them.
-Ids: TypeAlias = Sequence[int] | Tensor
+__all__ = ["check_text", "encode_prompt", "encode_response", "settings_kept", "wrap"]
 
 
 def encode_prompt(
@@ -32,6 +29,11 @@ def encode_prompt(
     """
     if tokenizer is None:
         raise InputError("a text prompt needs a tokenizer; give one, or pass input_ids.")
+    if isinstance(prompt, Mapping) and "input_ids" in prompt:
+        raise InputError(
+            "the prompt is what a tokenizer returned; give it by name, as explain(**tokens), or as "
+            "the text itself."
+        )
     if not isinstance(prompt, Sequence) or isinstance(prompt, bytes):
         raise InputError(f"a prompt is a text or a list of messages; got {prompt!r:.80}.")
     if isinstance(prompt, str):
@@ -65,6 +67,28 @@ def encode_prompt(
     )
 
 
+@contextmanager
+def settings_kept(tokenizer: Any) -> Iterator[None]:
+    """Leave a tokenizer's settings of padding and truncation as they are, whatever is tokenised.
+
+    Fast tokenizers keep those that somebody turned on, and each call sets its own.
+
+    Args:
+        tokenizer: fast, slow or ``None``.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    kept = [getattr(backend, name, None) for name in ("padding", "truncation")]
+    try:
+        yield
+    finally:
+        for name, own in zip(("padding", "truncation"), kept, strict=True):
+            if getattr(backend, name, None) != own:
+                if own is None:
+                    getattr(backend, f"no_{name}")()
+                else:
+                    getattr(backend, f"enable_{name}")(**own)
+
+
 def check_text(text: str) -> None:
     """Refuse text that no tokenizer can read.
 
@@ -77,8 +101,19 @@ def check_text(text: str) -> None:
         raise InputError(f"the text is no valid Unicode at character {error.start}.") from None
 
 
-def encode_response(tokenizer: Any, response: str, special: set[int]) -> Tokens:
+def encode_response(
+    tokenizer: Any, response: str, special: set[int], prompt: Tokens | None
+) -> tuple[Tokens, tuple[str, ...]]:
     """Tokenise a response as the continuation it is, without special tokens.
+
+    Args:
+        tokenizer: the tokenizer.
+        response: a text.
+        special: ids that carry no content.
+        prompt: that the response follows in one text, or ``None`` if it begins a text of its own.
+
+    Returns:
+        the tokens, and a note if they do not read as the text that was given.
 
     Raises:
         InputError: no tokenizer, or an empty response.
@@ -88,36 +123,90 @@ def encode_response(tokenizer: Any, response: str, special: set[int]) -> Tokens:
     if tokenizer is None:
         raise InputError("a response text needs a tokenizer; give one, or pass response_ids.")
     check_text(response)
-    ids = tokenizer(text_target=response, add_special_tokens=False)["input_ids"]
-    if not ids:
+    behind = () if prompt is None else prompt.ids.tolist()
+    together = [] if prompt is None else _rest(tokenizer, prompt, response)
+    # Lazily: as a rule the first of them reads as the text does.
+    candidates = chain([together], _alone(tokenizer, response))
+    read: list[Tokens] = []
+    for ids in filter(None, candidates):
+        read.append(wrap(tokenizer, ids, "generated", special, behind))
+        if read[-1].text == response:
+            break
+    if not read:
         raise InputError("the response is empty; give at least one token to explain.")
-    return wrap(tokenizer, [int(i) for i in ids], "generated", special)
+    # Some tokenizers cannot begin a text without a space.
+    same = (tokens for tokens in read if tokens.text.strip() == response.strip())
+    found = read[-1] if read[-1].text == response else next(same, read[0])
+    return found, tuple(_reservations(found, response, prompt))
 
 
-def wrap(tokenizer: Any, ids: Sequence[int], role: str, special: set[int]) -> Tokens:
-    """Give token ids their text, and one role but for special tokens."""
-    pieces, offsets, text = detokenize(tokenizer, ids)
+def _rest(tokenizer: Any, prompt: Tokens, response: str) -> list[int]:
+    """Return what prompt and response, tokenised as one text, have behind the prompt's tokens.
+
+    That is nothing where tokens reach over the boundary.
+    """
+    own = prompt.ids.tolist()
+    for add_special in (True, False):
+        whole = _ids(tokenizer(prompt.text + response, add_special_tokens=add_special))
+        if whole[: len(own)] == own:
+            return whole[len(own) :]
+    return []
+
+
+def _alone(tokenizer: Any, response: str) -> Iterator[list[int]]:
+    """Yield the tokens of a response alone, and those that it has behind the end of a line.
+
+    SentencePiece puts a space before a text, which does not stand behind a prompt.
+    """
+    yield _ids(tokenizer(text_target=response, add_special_tokens=False))
+    line, both = (
+        _ids(tokenizer(text, add_special_tokens=False)) for text in ("\n", f"\n{response}")
+    )
+    if both[: len(line)] == line:
+        yield both[len(line) :]
+
+
+def _ids(encoding: Any) -> list[int]:
+    return [int(i) for i in encoding["input_ids"]]
+
+
+def _reservations(found: Tokens, response: str, prompt: Tokens | None) -> list[str]:
+    """Say what keeps a response from being the answer that the caller may mean."""
+    notes = []
+    if "\ufffd" in response:
+        notes.append(
+            "The response holds U+FFFD, which stands for bytes that are no character; if a model "
+            "wrote it, give its response_ids."
+        )
+    elif found.text.strip() != response.strip():
+        notes.append(
+            f"The tokens of the response read {found.text[:40]!r}, not {response[:40]!r}; if a "
+            "model wrote it, give its response_ids."
+        )
+    if prompt is not None and prompt.text.strip() and response.startswith(prompt.text):
+        notes.append(
+            "The response begins with the prompt's own text, which was explained as part of the "
+            "answer; if it is not, cut it off."
+        )
+    return notes
+
+
+def wrap(
+    tokenizer: Any, ids: Sequence[int], role: str, special: set[int], behind: Sequence[int] = ()
+) -> Tokens:
+    """Give token ids their text, and one role but for special tokens.
+
+    Args:
+        tokenizer: the tokenizer, or ``None``.
+        ids: token ids.
+        role: of each.
+        special: ids that carry no content.
+        behind: ids that they follow in one text, which decides on the space before them.
+    """
+    pieces, offsets, text = detokenize(tokenizer, ids, behind)
     roles = tuple("special" if i in special else role for i in ids)
     wrapped = torch.tensor(ids, dtype=torch.int64)
     return Tokens(wrapped, tuple(pieces), roles, tuple(offsets), text)
-
-
-def as_ids(ids: Ids | None, name: str) -> list[int]:
-    """Return one sequence of ids as integers.
-
-    Raises:
-        InputError: they are no non-empty list of integers.
-    """
-    try:
-        tensor = torch.as_tensor(ids)
-    except (TypeError, ValueError, RuntimeError):
-        tensor = torch.empty(0)
-    if tensor.dim() == 2 and len(tensor) == 1:
-        tensor = tensor[0]  # a batch of one, as tokenizers return it
-    plain = tensor.dtype in (torch.int64, torch.int32, torch.int16, torch.uint8)
-    if tensor.dim() != 1 or len(tensor) == 0 or not plain or int(tensor.min()) < 0:
-        raise InputError(f"{name} must be a non-empty list of token ids; got {ids!r:.80}.")
-    return [int(i) for i in tensor]
 
 
 def _origins(

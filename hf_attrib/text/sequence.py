@@ -10,7 +10,7 @@ import torch
 
 from hf_attrib.errors import InputError
 from hf_attrib.text.chat import Messages
-from hf_attrib.text.encoding import Ids
+from hf_attrib.text.given import Ids
 from hf_attrib.text.tokens import Tokens
 
 __all__ = ["Request", "Requests", "TokenSequence"]
@@ -26,9 +26,7 @@ class Request:
         response: a text.
         response_ids: the response as token ids, instead.
         template_options: further arguments of the chat template.
-
-    Raises:
-        InputError: there is no prompt, or something came twice.
+        attention_mask: which of the ids are read, as tokenizers return it.
     """
 
     prompt: str | Messages | None = None
@@ -36,8 +34,14 @@ class Request:
     response: str | None = None
     response_ids: Ids | None = None
     template_options: Mapping[str, Any] = field(default_factory=dict)
+    attention_mask: Any = None
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Refuse a request without a prompt, or with two of one thing.
+
+        Raises:
+            InputError: there is no prompt, or something came twice.
+        """
         if (self.prompt is None) == (self.input_ids is None):
             given = "neither" if self.prompt is None else "both"
             raise InputError(f"give a prompt or input_ids; {given} came.")
@@ -58,11 +62,19 @@ class TokenSequence:
         prompt: the P prompt tokens; on encoder-decoder models the encoder's.
         start: what the decoder starts from, before any generated token; empty on decoder-only.
         response: the T generated tokens.
+        notes: what a reader must know of how the response came about.
+        unlikely: what to say of tokens that are not the model's likeliest, if they should be.
     """
 
     prompt: Tokens
     start: Tokens
     response: Tokens
+    notes: tuple[str, ...] = ()
+    unlikely: str | None = None
+
+    def bare(self) -> TokenSequence:
+        """Return the tokens alone: what is said of how they came about goes to a run's notes."""
+        return TokenSequence(self.prompt, self.start, self.response)
 
     @property
     def inputs(self) -> Tokens:
@@ -92,10 +104,16 @@ class Requests:
     Args:
         each: the requests.
         many: whether a list of prompts was given, which is answered by a list.
+        on_error: ``"raise"``, or ``"return"`` to have errors in the places of results.
     """
 
     each: Sequence[Request]
     many: bool
+    on_error: str = "raise"
+
+    def __post_init__(self) -> None:
+        if self.on_error not in ("raise", "return"):
+            raise InputError(f"on_error is {self.on_error!r}; expected 'raise' or 'return'.")
 
     @classmethod
     def of(
@@ -105,27 +123,47 @@ class Requests:
         response: Any = None,
         response_ids: Any = None,
         template_options: Any = None,
+        attention_mask: Any = None,
+        on_error: str = "raise",
     ) -> Requests:
         """Return the requests of arguments that are as for :meth:`Explainer.explain`.
 
         Raises:
             InputError: the prompts are an empty list, or have not one response each.
         """
+        prompt = _listed(prompt)
         if isinstance(prompt, list) and not prompt:
             raise InputError("the list of prompts is empty; give at least one.")
         many = isinstance(prompt, list) and not isinstance(prompt[0], Mapping)
         prompts: list[Any] = prompt if many else [prompt]
+        if many and not (input_ids is attention_mask is None):
+            raise InputError("a list of prompts came with ids of one prompt; give one of them.")
         texts = _each(response, "response", many, len(prompts))
         ids = _each(response_ids, "response_ids", many, len(prompts))
         given = zip(prompts, texts, ids, strict=True)
         options = template_options or {}
-        return cls([Request(one, input_ids, text, own, options) for one, text, own in given], many)
+        requests = [
+            Request(_listed(one), input_ids, text, own, options, attention_mask)
+            for one, text, own in given
+        ]
+        return cls(requests, many, on_error)
+
+
+def _listed(prompt: Any) -> Any:
+    """Return several prompts, or messages, as a list, whatever holds them.
+
+    A column of a data set, a tuple or an array of texts is a list in all but name.
+    """
+    single = isinstance(prompt, str | bytes | Mapping | set | frozenset | list)
+    if single or not hasattr(prompt, "__len__") or not hasattr(prompt, "__iter__"):
+        return prompt
+    return list(prompt)
 
 
 def _each(given: Any, name: str, batch: bool, size: int) -> list[Any]:
     """Return what was given for each of ``size`` prompts."""
     if not batch or given is None:
         return [given] * size
-    if isinstance(given, str) or len(given) != size:
+    if isinstance(given, str) or not hasattr(given, "__len__") or len(given) != size:
         raise InputError(f"{size} prompts need a list of {size} of {name}; got {given!r:.80}.")
     return list(given)

@@ -191,7 +191,9 @@ def _cut(segments: Sequence[Segment], kept: range) -> tuple[Segment, ...]:
     return tuple(left.values())
 
 
-def detokenize(tokenizer: Any, ids: Sequence[int]) -> tuple[list[str], list[tuple[int, int]], str]:
+def detokenize(
+    tokenizer: Any, ids: Sequence[int], behind: Sequence[int] = ()
+) -> tuple[list[str], list[tuple[int, int]], str]:
     """Pieces, offsets and text of token ids, without ever tokenising text again.
 
     Tokens are decoded in context, since many tokenizers drop a leading space from a token that
@@ -200,6 +202,7 @@ def detokenize(tokenizer: Any, ids: Sequence[int]) -> tuple[list[str], list[tupl
     Args:
         tokenizer: a transformers tokenizer, or ``None`` to show the ids themselves.
         ids: N token ids.
+        behind: ids that they follow, whose text is not returned.
 
     Returns:
         N pieces, N offsets into the text, and the text.
@@ -207,7 +210,7 @@ def detokenize(tokenizer: Any, ids: Sequence[int]) -> tuple[list[str], list[tupl
     pieces: list[str] = []
     offsets: list[tuple[int, int]] = []
     text = ""
-    for group, added in _characters(tokenizer, ids):
+    for group, added in _characters(tokenizer, ids, behind):
         span = (len(text), len(text) + len(added))
         text += added
         pieces += [added] if len(group) == 1 else [_byte_name(tokenizer, i) for i in group]
@@ -215,12 +218,15 @@ def detokenize(tokenizer: Any, ids: Sequence[int]) -> tuple[list[str], list[tupl
     return pieces, offsets, text
 
 
-def _characters(tokenizer: Any, ids: Sequence[int]) -> Iterator[tuple[list[int], str]]:
+def _characters(
+    tokenizer: Any, ids: Sequence[int], behind: Sequence[int]
+) -> Iterator[tuple[list[int], str]]:
     """Yield the shortest runs of tokens that decode to whole characters, with their text."""
     if tokenizer is None:
         yield from (([i], f"[{i}]") for i in ids)
         return
-    context: list[int] = []  # the run before, decoded along so that spaces come out right
+    # The run before is decoded along, so that spaces come out right.
+    context = list(behind[-_LONGEST_CHARACTER:])
     start = 0
     while start < len(ids):
         length = 1

@@ -1,5 +1,7 @@
 """Models from folders and by name: how they load, and what is refused."""
 
+import json
+
 import pytest
 import torch
 from helpers.command_line import PROMPT, QUICK, WORDS, copied, edited
@@ -21,6 +23,31 @@ def test_an_embedded_name_goes_before_a_folder(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert len(load_model("keys-llama")[1]) > len(WORDS)
     assert len(load_model("./keys-llama")[1]) == len(WORDS)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of peft
+def test_a_folder_of_an_adapter_loads_with_its_model(folder, tmp_path):
+    peft = pytest.importorskip("peft")
+    base, tokenizer = load_model(str(folder))
+    config = peft.LoraConfig(
+        task_type="CAUSAL_LM", target_modules=["q_proj"], init_lora_weights=False
+    )
+    peft.get_peft_model(base, config).save_pretrained(tmp_path / "adapter")
+    model, found = load_model(str(tmp_path / "adapter"))
+    ids = torch.tensor([[1, 2, 3]])
+    assert len(found) == len(tokenizer)
+    torch.testing.assert_close(model(ids).logits, base(ids).logits)
+
+
+def test_an_adapter_without_its_model_is_refused_in_a_sentence(folder, tmp_path, monkeypatch):
+    path, file = str(tmp_path), tmp_path / "adapter_config.json"
+    file.write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": None}))
+    with pytest.raises(InputError, match="does not name its model"):
+        load_model(path)
+    file.write_text(json.dumps({"base_model_name_or_path": str(folder)}))
+    monkeypatch.setattr("hf_attrib.model.loading.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="install peft"):
+        load_model(path)
 
 
 def test_device_auto(folder):

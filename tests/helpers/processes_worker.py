@@ -168,10 +168,12 @@ def other_tokenizer(index):
 
 
 def other_special(index):
-    """The same ids, of which the second process's model takes one for special: it stays put."""
+    """The same ids, of which the second process's tokenizer takes one for special: it stays put."""
     model, ids = tiny.model("llama"), tiny.tokenizer()("the key is red")["input_ids"]
-    model.generation_config.pad_token_id = ids[-2] if index == 1 else tiny.PAD
-    own = Explainer(model, tiny.tokenizer(), distributed=True)
+    tokenizer = tiny.tokenizer()
+    if index == 1:
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(ids[-2])
+    own = Explainer(model, tokenizer, distributed=True)
     return own.explain("the key is red", response=" in", steps=3)
 
 

@@ -147,7 +147,7 @@ def test_the_embedded_model_chats(keys):
     found = Explainer(*keys).explain(
         [{"role": "user", "content": "Ada's key is red. Q: What color is Ada's key?"}], steps=4
     )
-    assert found.response.text.startswith("Ada's key is red.")
+    assert found.response.text.startswith(" Ada's key is red.")
     assert found.roles[0] == "special"
     assert set(found.roles[-2:]) == {"template"}
 
@@ -232,7 +232,7 @@ BAD = {
         {"prompt": "a", "response": "b", "max_new_tokens": 3},
         "remove max_new_tokens",
     ),
-    "own argument": ({"prompt": "a", "attention_mask": None}, "attention_mask would make"),
+    "own argument": ({"prompt": "a", "position_ids": None}, "position_ids would make"),
     "no template": ({"prompt": [{"role": "user", "content": "a"}]}, "no chat template"),
     "method": ({"prompt": "a", "method": "magic"}, "'magic' is unknown; expected one of"),
     "field": ({"prompt": "a", "method": "saliency", "steps": 3}, "has no fields"),

@@ -78,7 +78,7 @@ def test_scores_are_added_within_groups(bob):
             torch.testing.assert_close(
                 grouped.standard_error[t, n], bob.standard_error[block].sum()
             )
-    assert grouped.response_pieces == ("Bob's", " key", " is", " blue", ".", "</s>")
+    assert grouped.response_pieces == (" Bob's", " key", " is", " blue", ".", "</s>")
 
 
 def test_strengths_stay_strengths(keys):
@@ -138,7 +138,7 @@ def test_rows_are_rows(bob):
         assert row.response_pieces == bob.response_pieces[t : t + 1]
     assert_equal(bob[:], bob)
     assert_equal(bob[2:5][1], bob[3])
-    assert bob[::3].response_pieces == ("Bob", " is", "</s>")
+    assert bob[::3].response_pieces == (" Bob", " is", "</s>")
     assert bob[[*range(7)][-1]].response_pieces == ("</s>",)
     assert_equal(bob[torch.tensor(1)], bob[1])
     assert_equal(bob[1:3].group("word"), bob.group("word")[1:3], 1e-6)
@@ -147,7 +147,7 @@ def test_rows_are_rows(bob):
 def test_rows_by_their_text(bob):
     assert bob["blue"].response_pieces == (" blue",)
     assert bob[" blue "].response_pieces == (" blue",)
-    assert bob["Bob's"].response_pieces == ("Bob", "'s")
+    assert bob["Bob's"].response_pieces == (" Bob", "'s")
     assert bob["key is blue"].rows == bob.rows[2:5]
     assert bob["Bob's key is blue.</s>"].rows == bob.rows
     assert bob.group(response="word")["Bob's"].rows == (Span(0, 2),)

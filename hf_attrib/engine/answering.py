@@ -1,0 +1,188 @@
+"""Work on several prompts: all are checked first, then answered, and no work is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from hf_attrib.engine.engine import Engine
+from hf_attrib.engine.question import Plan, Question
+from hf_attrib.engine.sharing import Sharing
+from hf_attrib.errors import HFAttribError, InputError
+from hf_attrib.execution import Processes
+from hf_attrib.model import Transcriber, isolated
+from hf_attrib.results import Result
+from hf_attrib.text import Requests, Tokens, TokenSequence, settings_kept
+
+__all__ = ["Answering", "Place"]
+
+_R = TypeVar("_R", bound=Result)
+
+
+@dataclass(frozen=True, eq=False)
+class Answering:
+    """Answers the requests of a call, and works on the answers.
+
+    Args:
+        engine: of the model.
+        transcriber: writes prompts and answers down.
+        processes: those that share the work.
+    """
+
+    engine: Engine
+    transcriber: Transcriber
+    processes: Processes
+
+    def worked(
+        self,
+        requests: Requests,
+        question: Question,
+        generation: Mapping[str, Any],
+        work: Callable[[Plan, Sharing], Iterator[_R]],
+        *more: object,
+    ) -> list[Any]:
+        """Check all prompts, answer them, and return what work finds of the answers, in order.
+
+        Args:
+            requests: prompts, with responses or without.
+            question: what is asked about each of them.
+            generation: arguments of ``generate``.
+            work: yields the result of each case of a plan.
+            *more: what else all processes must have been given alike.
+        """
+        sharing = Sharing(self.processes, len(requests.each))
+        # Generation too: dropout left on would write, and explain, another model's answer.
+        with (
+            self.processes.together(),
+            isolated(self.engine.model),
+            settings_kept(self.engine.tokenizer),
+        ):
+            self.processes.check_same(requests, question, generation, more)
+            if requests.on_error == "return" and self.processes.count > 1:
+                raise InputError(
+                    f"on_error='return' came with {self.processes.count} processes, of which none "
+                    "may fail alone; leave it out, or run one process."
+                )
+            if requests.on_error == "return":
+                return self._each_alone(requests, question, generation, work, sharing)
+            answered = self._answered(requests, question, generation, sharing)
+            plan = self.engine.plan(question, answered)
+            own: list[_R] = []
+            try:
+                for result in work(plan, sharing):
+                    own.append(result)
+            except HFAttribError as error:
+                error.results = own
+                raise
+            return sharing.joined(own)
+
+    def _answered(
+        self,
+        requests: Requests,
+        question: Question,
+        generation: Mapping[str, Any],
+        sharing: Sharing,
+    ) -> list[TokenSequence]:
+        """Return prompts with their answers; all are checked before the first one is generated."""
+        checked = self._checked(requests, question, generation)
+        sequences = []
+        of_all = list(zip(checked, checked.values(), requests.each, strict=True))
+        for place, (prompt, given), request in sharing.own(of_all):
+            with Place(requests, place):
+                sequences.append(given or self.transcriber.sequence(prompt, request, generation))
+        return sharing.answered(sequences, self.transcriber)
+
+    def _checked(
+        self,
+        requests: Requests,
+        question: Question,
+        generation: Mapping[str, Any],
+        found: list[Any] | None = None,
+    ) -> dict[int, tuple[Tokens, TokenSequence | None]]:
+        """Return each prompt by its place, and its answer if that came with it; nothing runs.
+
+        Args:
+            requests: prompts, with responses or without.
+            question: what is asked about each of them.
+            generation: arguments of ``generate``.
+            found: where errors go instead of those prompts, if they are returned.
+        """
+        self.engine.check(question, [])  # what no prompt could mend
+        checked: dict[int, tuple[Tokens, TokenSequence | None]] = {}
+        for place, request in enumerate(requests.each):
+            with Place(requests, place, found):
+                prompt = self.transcriber.prompt(request)
+                checked[place] = prompt, self.transcriber.given(prompt, request, generation)
+        try:
+            self.engine.check(question, [prompt for prompt, _ in checked.values()])
+        except InputError as error:
+            every = len(checked)
+            for place, (prompt, _) in list(checked.items()):
+                with Place(requests, place, found):
+                    one = checked.pop(place)
+                    self.engine.check(question, [prompt])
+                    checked[place] = one
+            if len(checked) == every:  # each would do, but not all of them together
+                raise error from None
+        return checked
+
+    def _each_alone(
+        self,
+        requests: Requests,
+        question: Question,
+        generation: Mapping[str, Any],
+        work: Callable[[Plan, Sharing], Iterator[_R]],
+        sharing: Sharing,
+    ) -> list[Any]:
+        """Return results, and in the place of those that cannot be had the errors that say why."""
+        found: list[Any] = [None] * len(requests.each)
+        checked = self._checked(requests, question, generation, found)
+        plans: dict[int, Plan] = {}
+        for place, (prompt, given) in checked.items():
+            with Place(requests, place, found):
+                request = requests.each[place]
+                answer = given or self.transcriber.sequence(prompt, request, generation)
+                plans[place] = self.engine.plan(question, [answer])
+        places = list(plans)
+        while places:
+            together = replace(
+                plans[places[0]], cases=tuple(plans[place].cases[0] for place in places)
+            )
+            done = 0
+            with Place(requests, places[0], found) as at:
+                for result in work(together, sharing):
+                    found[places[done]] = result
+                    done += 1
+                    at.place = places[min(done, len(places) - 1)]
+            places = places[done + 1 :]
+        return found
+
+
+class Place:
+    """A prompt of several that is worked on: what goes wrong inside says which one it was.
+
+    Args:
+        requests: all of them.
+        place: of this one.
+        found: where its error goes instead, if errors are returned.
+    """
+
+    def __init__(self, requests: Requests, place: int, found: list[Any] | None = None) -> None:
+        self.requests = requests
+        self.place = place
+        self.found = found
+
+    def __enter__(self) -> Place:
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        if self.requests.many and isinstance(error, HFAttribError):
+            which = f"prompt {self.place + 1} of {len(self.requests.each)}: "
+            error.args = (which + str(error), *error.args[1:])
+        if self.requests.on_error == "raise" or self.found is None:
+            return False
+        self.found[self.place : self.place + 1] = [error]
+        return True

@@ -1,0 +1,184 @@
+"""Lists of prompts: checked whole before any work, and no work is lost where one of them fails."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from helpers import tiny
+
+import hf_attrib
+from hf_attrib import AttributionWarning, Explainer, HFAttribError, InputError, MemoryLimitError
+
+GOOD = "the key is red"
+QUICK = {"method": "saliency", "max_new_tokens": 2}
+
+
+class Counted(Explainer):
+    """Counts the answers that its model generates."""
+
+    def __init__(self, model, tokenizer=None, **options):
+        super().__init__(model, tokenizer, **options)
+        self.generated, generate = 0, model.generate
+
+        def counting(*args, **given):
+            self.generated += 1
+            return generate(*args, **given)
+
+        model.generate = counting
+
+
+@pytest.fixture
+def explainer():
+    return Counted(tiny.model("llama"), tiny.tokenizer())
+
+
+BAD = {
+    "empty": ("", {}),
+    "too long": ("x" * 400, {}),
+    "no room": ("x" * 250, {"max_new_tokens": 30}),
+    "a number": (float("nan"), {}),
+    "nothing": (None, {}),
+    "half a surrogate": ("a\ud800", {}),
+    "no such group": ("else", {"groups": ["key"]}),
+    "messages without a template": ([{"role": "user", "content": "a"}], {}),
+}
+
+
+@pytest.mark.parametrize("call", ["explain", "estimate", "robustness"])
+@pytest.mark.parametrize("case", BAD)
+def test_a_list_is_checked_whole_and_the_message_says_which_prompt(explainer, call, case):
+    bad, options = BAD[case]
+    if call == "robustness":
+        if "groups" in options:
+            pytest.skip("robustness has no groups")
+        options = {"attack": "bim", "steps": 1, "bisections": 1, "max_new_tokens": 2} | options
+    else:
+        options = QUICK | options
+    with pytest.raises(InputError, match=r"^prompt 3 of 4: "):
+        getattr(explainer, call)([GOOD, GOOD, bad, GOOD], **options)
+    assert explainer.generated == 0
+
+
+def test_one_prompt_has_no_number(explainer):
+    with pytest.raises(InputError, match=r"^the prompt is empty"):
+        explainer.explain("", **QUICK)
+
+
+def test_given_answers_are_checked_before_one_is_generated(explainer):
+    with pytest.raises(InputError, match=r"^prompt 2 of 2: the response is empty"):
+        explainer.explain([GOOD, GOOD], response=[None, ""], method="saliency")
+    assert explainer.generated == 0
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_errors_stand_in_the_places_of_results(explainer, case):
+    bad, options = BAD[case]
+    options = {"method": "saliency", "max_new_tokens": 2} | options
+    plain = explainer.explain([GOOD, "the key"], **options)
+    found = explainer.explain([GOOD, bad, "the key", bad], **options, on_error="return")
+    for result, expected in zip((found[0], found[2]), plain, strict=True):
+        torch.testing.assert_close(result.scores, expected.scores)
+    for place in (1, 3):
+        assert isinstance(found[place], InputError)
+        assert str(found[place]).startswith(f"prompt {place + 1} of 4: ")
+
+
+def test_errors_stand_in_the_places_of_results_that_generation_or_rows_cannot_give(monkeypatch):
+    explainer = Counted(tiny.model("llama"), tiny.tokenizer())
+    plain = explainer.explain(["the", "key"], **QUICK)
+    generate, attribute = explainer.model.generate, explainer._engine.attribute
+
+    def failing(input_ids, **options):
+        if input_ids.shape[1] > 9:
+            raise RuntimeError("the device is gone")
+        return generate(input_ids=input_ids, **options)
+
+    def running_out(plan, processes):
+        for index, case in enumerate(plan.cases):
+            if case.inputs.text == "red":
+                raise MemoryLimitError("no memory")
+            yield from attribute(plan.part(index, index + 1), processes)
+
+    monkeypatch.setattr(explainer.model, "generate", failing)
+    monkeypatch.setattr(explainer._engine, "attribute", running_out)
+    found = explainer.explain(["the", "red", "x" * 20, "key"], **QUICK, on_error="return")
+    assert [type(one).__name__ for one in found] == [
+        "Attribution",
+        "MemoryLimitError",
+        "RuntimeError",
+        "Attribution",
+    ]
+    for result, expected in zip((found[0], found[3]), plain, strict=True):
+        torch.testing.assert_close(result.scores, expected.scores)
+    with pytest.raises(MemoryLimitError) as caught:
+        explainer.explain(["the", "red", "key"], **QUICK)
+    torch.testing.assert_close(caught.value.results[0].scores, plain[0].scores)
+
+
+def test_estimates_and_radii_return_errors_too(explainer):
+    found = explainer.estimate([GOOD, ""], **QUICK, on_error="return")
+    assert isinstance(found[0], hf_attrib.Estimate)
+    assert isinstance(found[1], InputError)
+    attack = {"attack": "bim", "steps": 1, "bisections": 1, "max_new_tokens": 2}
+    found = explainer.robustness([GOOD, ""], **attack, on_error="return")
+    assert isinstance(found[0], hf_attrib.Robustness)
+    assert isinstance(found[1], InputError)
+
+
+def test_what_no_prompt_could_mend_is_raised(explainer):
+    for options in ({"baseline": "nil"}, {"target": "surprise"}, {"on_error": "ignore"}):
+        with pytest.raises(HFAttribError):
+            explainer.explain([GOOD], **QUICK | {"on_error": "return"} | options)
+    assert explainer.generated == 0
+
+
+@pytest.mark.parametrize("prompts", [GOOD, [GOOD, "the key"]])
+def test_warnings_that_are_errors_come_after_the_work_and_hold_it(prompts):
+    """Experts give a reservation about the model, one step one about the sums."""
+    explainer = Explainer(tiny.model("mixtral"), tiny.tokenizer())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", AttributionWarning)
+        with pytest.raises(AttributionWarning) as caught:
+            explainer.explain(prompts, steps=1, max_new_tokens=2)
+    results = caught.value.results
+    assert len(results) == (1 if prompts is GOOD else 2)
+    assert all(isinstance(result, hf_attrib.Attribution) for result in results)
+
+
+def test_the_caller_is_warned_where_it_stands():
+    explainer = Explainer(tiny.model("mixtral"), tiny.tokenizer())
+    with pytest.warns(AttributionWarning) as seen:
+        explainer.explain(GOOD, steps=1, max_new_tokens=2)
+    assert {warning.filename for warning in seen} == {__file__}
+
+
+class Column:
+    """What holds texts without being a list, as a column of a data set does."""
+
+    def __init__(self, texts):
+        self.texts = texts
+
+    def __len__(self):
+        return len(self.texts)
+
+    def __iter__(self):
+        return iter(self.texts)
+
+    def __getitem__(self, index):
+        return self.texts[index]
+
+
+@pytest.mark.parametrize("kind", [tuple, np.array, Column])
+def test_prompts_and_responses_may_come_in_any_container(explainer, kind):
+    texts, answers = [GOOD, "the key"], [" is", " in"]
+    plain = explainer.explain(texts, response=answers, method="saliency")
+    found = explainer.explain(kind(texts), response=kind(answers), method="saliency")
+    for one, other in zip(found, plain, strict=True):
+        assert torch.equal(one.scores, other.scores)
+
+
+@pytest.mark.parametrize("prompt", [{"a", "b"}, {"text": "a"}, 3, iter(["a"])])
+def test_what_is_no_list_of_prompts_is_refused_in_a_sentence(explainer, prompt):
+    with pytest.raises(InputError, match="a prompt is a text or a list of messages"):
+        explainer.explain(prompt, **QUICK)

@@ -13,7 +13,7 @@ from hf_attrib.errors import InputError
 from hf_attrib.model.devices import device_of
 from hf_attrib.model.sites import sites_of, vocabulary
 from hf_attrib.text import Request, Tokens, TokenSequence
-from hf_attrib.text.encoding import as_ids, encode_prompt, encode_response, wrap
+from hf_attrib.text.encoding import as_ids, check_text, encode_prompt, encode_response, wrap
 
 __all__ = ["Transcriber", "limit_length", "most_new_tokens", "positions"]
 
@@ -232,6 +232,7 @@ class Transcriber:
     def _generate(self, prompt: Tokens, generation: Mapping[str, Any]) -> TokenSequence:
         """Let the model answer; prompts are answered one by one, since padding changes answers."""
         arguments = dict(generation)
+        check_text(arguments)  # what stops it may be a text
         if foreign := sorted(set(arguments) & _read_by_forward(self.model)):
             raise InputError(
                 f"{', '.join(foreign)} would make the model read something else than the prompt; "

@@ -89,8 +89,8 @@ def check_text(given: Any) -> None:
             given.encode()
         except UnicodeEncodeError as error:
             raise InputError(
-                f"the text is no valid Unicode at character {error.start}, which is half of a "
-                f"surrogate pair; got {given!a:.80}."
+                f"the text is no valid Unicode at character {error.start}: {given!a:.80} has "
+                "half of a surrogate pair there; give the whole character, or leave it out."
             ) from None
     elif isinstance(given, Mapping):
         for name, inner in given.items():

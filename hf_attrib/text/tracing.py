@@ -329,9 +329,10 @@ class _Reading:
         if not edge.startswith(own[0]):
             return space  # escaped, or gone
         if before not in self._bare:
-            self._bare[before] = self.read.without(before)
-        bare = self._bare[before]
-        if bare is not None and [m for m, _ in bare.marks] == [m for m, _ in self.read.marks]:
+            bare = self.read.without(before)
+            same = bare and [m for m, _ in bare.marks] == [m for m, _ in self.read.marks]
+            self._bare[before] = bare if same else None
+        if (bare := self._bare[before]) is not None:
             rest = bare.between(mark)[::-1] if before else bare.between(mark)
             size = len(edge) - len(rest)
             if 0 <= size <= len(own) and edge == own[:size] + rest:

@@ -21,6 +21,7 @@ from hf_attrib.methods import method as method_named
 from hf_attrib.targets import Target
 from hf_attrib.targets import target as target_named
 from hf_attrib.text import Grouping, Span, Tokens, TokenSequence, chosen, partition
+from hf_attrib.text.encoding import check_text
 from hf_attrib.text.given import as_ids
 
 __all__ = ["DEFAULTS", "Case", "Plan", "Question"]
@@ -71,6 +72,7 @@ class Question:
     groups: Grouping | None = None
 
     def __post_init__(self) -> None:
+        check_text((self.contrast, self.baseline, self.spans, self.groups))
         if self.contrast is not None and not self.target.of_token:
             raise InputError(
                 f"the target {self.target.name} is the same for every token, so it has no "

@@ -21,11 +21,11 @@ from hf_attrib.text import TokenSequence, detokenize
 
 __all__ = [
     "attributions",
+    "of_prompt",
     "plain_fields",
     "provenance",
     "reservations",
     "spent",
-    "unknown",
     "unlikely",
     "warning_of",
 ]
@@ -104,9 +104,8 @@ def _with_own(run: Run, case: Case, tokenizer: Any) -> Run:
         ids = tuple(case.contrast.tolist())
         pieces = tuple(detokenize(tokenizer, [i])[2] for i in ids)
         run = replace(run, contrast_ids=ids, contrast_pieces=pieces)
-    note = unknown(case.sequence, tokenizer)
-    of_words = () if note is None else (note,)
-    return replace(run, notes=(*run.notes, *of_words, *case.sequence.notes, *case.notes))
+    own = of_prompt(case.sequence, tokenizer)
+    return replace(run, notes=(*run.notes, *own, *case.sequence.notes, *case.notes))
 
 
 def unlikely(ready: ReadyBatch, index: int) -> tuple[str, ...]:
@@ -126,14 +125,15 @@ def unlikely(ready: ReadyBatch, index: int) -> tuple[str, ...]:
     return (f"{count} of {total} tokens are {sequence.unlikely}.",) if count else ()
 
 
-def unknown(sequence: TokenSequence, tokenizer: Any) -> str | None:
-    """Return a note about words of a prompt that the model never saw, if there are any."""
+def of_prompt(sequence: TokenSequence, tokenizer: Any) -> tuple[str, ...]:
+    """Return notes about words of a prompt that the model never saw."""
+    notes = sequence.prompt.notes
     stand_in = None if tokenizer is None else tokenizer.unk_token_id
     if stand_in is None or stand_in == tokenizer.eos_token_id:
-        return None
+        return notes
     count = int((sequence.prompt.ids == stand_in).sum())
     many = "token is" if count == 1 else "tokens are"
-    return f"{count} prompt {many} unknown to the tokenizer." if count else None
+    return (*notes, f"{count} prompt {many} unknown to the tokenizer.") if count else notes
 
 
 def _attribution(ready: ReadyBatch, found: Decomposition, index: int, run: Run) -> Attribution:

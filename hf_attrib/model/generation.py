@@ -16,7 +16,7 @@ from hf_attrib.model.devices import device_of
 from hf_attrib.model.sites import sites_of, vocabulary
 from hf_attrib.model.state import state_restored
 from hf_attrib.text import Request, Tokens, TokenSequence
-from hf_attrib.text.encoding import encode_prompt, encode_response, wrap
+from hf_attrib.text.encoding import check_text, encode_prompt, encode_response, wrap
 from hf_attrib.text.given import Marks, answer_ids, as_ids, check_mask_of_text, read_ids
 
 __all__ = ["Transcriber", "limit_length", "most_new_tokens", "positions"]
@@ -312,6 +312,7 @@ class Transcriber:
     def _arguments(self, prompt: Tokens, generation: Mapping[str, Any]) -> dict[str, Any]:
         """Return what ``generate`` is called with besides the prompt; nothing runs."""
         arguments = dict(generation)
+        check_text(arguments)  # what stops it may be a text
         if foreign := sorted(set(arguments) & read_by_forward(self.model)):
             raise InputError(
                 f"{', '.join(foreign)} would make the model read something else than the prompt; "

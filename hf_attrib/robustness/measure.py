@@ -12,7 +12,14 @@ from torch import Tensor
 from hf_attrib.attacks import Attack, Walk
 from hf_attrib.baselines import BaselineLike
 from hf_attrib.engine import Engine, Plan, Question, ReadyBatch
-from hf_attrib.engine.record import plain_fields, provenance, reservations, spent, unknown, unlikely
+from hf_attrib.engine.record import (
+    of_prompt,
+    plain_fields,
+    provenance,
+    reservations,
+    spent,
+    unlikely,
+)
 from hf_attrib.errors import InputError
 from hf_attrib.execution import Processes
 from hf_attrib.field import Field, Table
@@ -138,7 +145,7 @@ def _run(
     wrong = int((ready.seen.value[index, :total] < 0).sum())
     lost = f"{wrong} of {total} tokens are not the likeliest unattacked." if wrong else None
     notes = reservations(flips.notes, index, total)
-    own = (unknown(sequence, engine.tokenizer), *sequence.notes, *unlikely(ready, index))
+    own = (*of_prompt(sequence, engine.tokenizer), *sequence.notes, *unlikely(ready, index))
     every = (*ready.notes, *own, lost, *notes)
     scale = field.space.scale[:, 0][field.movable[index]]
     asked = ready.plan.question.recorded()

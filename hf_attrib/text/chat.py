@@ -1,14 +1,16 @@
-"""Which tokens of a chat come from its messages, and which from the template around them."""
+"""Which characters of a chat come from its messages, and which from the template around them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from hf_attrib.errors import InputError
+from hf_attrib.text.tracing import Trace, trace
 
-__all__ = ["Messages", "Part", "Prompts", "render"]
+__all__ = ["Messages", "Part", "Prompts", "Rendered", "render"]
 
 #: A conversation: mappings with ``role`` and ``content``, as ``apply_chat_template`` takes them.
 Messages: TypeAlias = Sequence[Mapping[str, Any]]
@@ -33,12 +35,39 @@ class Part:
     turn: str | None = None
 
 
+@dataclass(frozen=True)
+class Rendered:
+    """A conversation as a model reads it.
+
+    Args:
+        text: what the template wrote.
+        parts: what of it comes from messages, as it follows in the text.
+        notes: what the template left out or changed.
+    """
+
+    text: str
+    parts: tuple[Part, ...]
+    notes: tuple[str, ...]
+
+
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+#: Where a message holds words; the last three are names of what a model thought before it answered.
+_FIELDS = ("content", "reasoning_content", "reasoning", "thinking")
+#: Where a part of a content holds what is no words of it.
+_LABELS = ("type", "id", "tool_call_id", "cache_control")
+_CALLS = ("tool_calls", "function_call")
+_MEDIA = re.compile("image|audio|video", re.IGNORECASE)
+#: What ``apply_chat_template`` takes for the tokenizer and not for the template.
+_OF_TOKENIZER = {
+    "max_length", "padding", "return_assistant_tokens_mask", "return_dict", "return_tensors",
+    "sanitize_control_tokens", "tokenize", "tokenizer_kwargs", "truncation",
+}  # fmt: skip
+
+#: The way to a value within a message.
+_Way: TypeAlias = tuple[int | str, ...]
 
 
-def render(
-    tokenizer: Any, messages: Messages, template_options: Mapping[str, Any]
-) -> tuple[str, list[Part]]:
+def render(tokenizer: Any, messages: Messages, template_options: Mapping[str, Any]) -> Rendered:
     """Render messages through the chat template and find their contents in the result.
 
     Args:
@@ -46,90 +75,186 @@ def render(
         messages: the conversation.
         template_options: further arguments of the template, e.g. ``enable_thinking=False``.
 
-    Returns:
-        the rendered text, and the content of each message in it, as they follow in the text.
-
     Raises:
-        InputError: there is no template, it rejects the messages, or contents cannot be found.
+        InputError: there is no template, or it rejects the messages.
     """
-    if tokenizer is None or getattr(tokenizer, "chat_template", None) is None:
+    named = template_options.get("chat_template")
+    if tokenizer is None or (getattr(tokenizer, "chat_template", None) or named) is None:
         raise InputError(
             "messages were given, but the tokenizer has no chat template. Set "
             "tokenizer.chat_template, or pass the conversation as one string."
         )
-    contents = [_content(message) for message in messages]
-    text = _apply(tokenizer, messages, contents, template_options)
-    # The same conversation with unmistakable contents shows what the template itself writes.
-    marks = [f"\ue000{chr(0xE100 + i)}\ue001" for i in range(len(contents))]
-    frame = _apply(tokenizer, messages, marks, template_options)
-    spans = _align(text, frame, marks, contents) or _search(text, contents)
-    given = [str(message["role"]) for message in messages]
-    parts = [
-        Part(*span, _ROLES.get(role, "tool"), role if given.count(role) == 1 else f"{role} {index}")
-        for index, (span, role) in enumerate(zip(spans, given, strict=True))
-    ]
-    return text, sorted(parts, key=lambda part: part.start)
-
-
-def _content(message: Mapping[str, Any]) -> str:
-    if not isinstance(message, Mapping) or not {"role", "content"} <= set(message):
-        raise InputError(f"a message needs a role and a content; got {message!r}.")
-    content = message["content"]
-    if content is None or isinstance(content, str):
-        return content or ""  # calls of tools have none
-    parts = content if isinstance(content, Sequence) else [content]
-    if not all(isinstance(part, Mapping) and part.get("type") == "text" for part in parts):
-        raise InputError(f"only text messages can be explained; got content {content!r}.")
-    return "".join(str(part["text"]) for part in parts)
-
-
-def _apply(
-    tokenizer: Any, messages: Messages, contents: Sequence[str], options: Mapping[str, Any]
-) -> str:
-    filled = [{**m, "content": c} for m, c in zip(messages, contents, strict=True)]
-    try:
-        text = tokenizer.apply_chat_template(
-            filled, tokenize=False, **{"add_generation_prompt": True, **options}
+    if foreign := sorted(_OF_TOKENIZER & set(template_options)):
+        raise InputError(
+            f"template_options are what the chat template reads, but {', '.join(foreign)} would "
+            "say how to tokenize; leave it out."
         )
+    slots = [(index, way) for index, one in enumerate(messages) for way in _words(one)]
+    text = _apply(tokenizer, messages, template_options)
+    given = [_value(messages[index], way) for index, way in slots]
+
+    def again(values: Sequence[Any]) -> str | None:
+        changed = list(messages)
+        for (index, way), own, value in zip(slots, given, values, strict=True):
+            if value is not own:
+                changed[index] = _with(changed[index], way, value)
+        return _attempt(tokenizer, changed, template_options)
+
+    traces = trace(text, given, again)
+    turns = _turns(messages)
+    parts = [
+        Part(*extent, _ROLES.get(str(messages[index]["role"]), "tool"), turns[index])
+        for (index, _), found in zip(slots, traces, strict=True)
+        for extent in found.extents
+        if extent[0] < extent[1]
+    ]
+    notes = _left_out(turns, [index for index, _ in slots], given, traces)
+    notes += _unused(tokenizer, messages, template_options, text, turns)
+    return Rendered(text, tuple(sorted(parts, key=lambda part: part.start)), tuple(notes))
+
+
+def _turns(messages: Messages) -> list[str]:
+    """Return what tells each message from the others."""
+    roles = [str(message["role"]) for message in messages]
+    return [
+        role if roles.count(role) == 1 else f"{role} {index}" for index, role in enumerate(roles)
+    ]
+
+
+def _words(message: Mapping[str, Any]) -> Iterator[_Way]:
+    """Yield the ways to all that a message says.
+
+    Raises:
+        InputError: it is no message, or says something that is no text.
+    """
+    # A call of a tool needs no words.
+    if (
+        not isinstance(message, Mapping)
+        or "role" not in message
+        or not ("content" in message or message["role"] == "assistant")
+    ):
+        raise InputError(f"a message needs a role and a content; got {message!r}.")
+    for name in _FIELDS:
+        if name == "content" and not isinstance(message.get(name), str | Sequence | Mapping | None):
+            raise InputError(
+                f"only text messages can be explained; got content {message[name]!r:.80}."
+            )
+        yield from _leaves(message.get(name), (name,))
+
+
+def _leaves(value: Any, way: _Way) -> Iterator[_Way]:
+    """Yield the ways to the texts within a value."""
+    if isinstance(value, Mapping):
+        if _MEDIA.search(str(value.get("type", ""))) or any(map(_MEDIA.fullmatch, value)):
+            raise InputError(f"only text messages can be explained; got content {value!r:.80}.")
+        if "type" not in value and "text" not in value:
+            yield way  # an answer of a tool, which templates write as JSON
+            return
+        for name, inner in value.items():
+            if name not in _LABELS:
+                yield from _leaves(inner, (*way, name))
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        for index, inner in enumerate(value):
+            yield from _leaves(inner, (*way, index))
+    elif isinstance(value, str):
+        yield way
+
+
+def _value(message: Any, way: _Way) -> Any:
+    for name in way:
+        message = message[name]
+    return message
+
+
+def _with(value: Any, way: _Way, leaf: Any) -> Any:
+    """Return a copy of a value with another leaf."""
+    if not way:
+        return leaf
+    name, *rest = way
+    copy = dict(value) if isinstance(value, Mapping) else list(value)
+    copy[name] = _with(value[name], tuple(rest), leaf)  # type: ignore[index]
+    return copy
+
+
+def _apply(tokenizer: Any, messages: Messages, options: Mapping[str, Any]) -> str:
+    # One excludes the other; without a word about either, an answer begins.
+    begins = {"add_generation_prompt": not options.get("continue_final_message")}
+    try:
+        text = tokenizer.apply_chat_template(messages, tokenize=False, **{**begins, **options})
     except Exception as error:  # templates raise whatever their authors chose
         raise InputError(f"the chat template rejects these messages: {error}") from error
     return str(text)
 
 
-def _align(
-    text: str, frame: str, marks: Sequence[str], contents: Sequence[str]
-) -> list[tuple[int, int]] | None:
-    """Find contents between the template's own words, or return ``None`` if those vary."""
-    if any(frame.count(mark) != 1 for mark in marks):
+def _attempt(tokenizer: Any, messages: Messages, options: Mapping[str, Any]) -> str | None:
+    """Return what a template writes, or ``None`` where it rejects what it is given."""
+    try:
+        return _apply(tokenizer, messages, options)
+    except InputError:
         return None
-    # Some templates move the system's message into a later turn.
-    order = sorted(range(len(marks)), key=lambda i: frame.index(marks[i]))
-    spans, rest, end = {}, frame, 0
-    for place, i in enumerate(order):
-        content = contents[i]
-        before, _, rest = rest.partition(marks[i])
-        last = place + 1 == len(order)
-        following = rest if last else rest.partition(marks[order[place + 1]])[0]
-        if not text.startswith(before, end):
-            return None
-        start = end + len(before)
-        forms = (f for f in (content, content.strip()) if text.startswith(f + following, start))
-        if (form := next(forms, None)) is None:
-            return None
-        end = start + len(form)
-        spans[i] = (start, end)
-    return [spans[i] for i in range(len(marks))] if text[end:] == rest else None
 
 
-def _search(text: str, contents: Sequence[str]) -> list[tuple[int, int]]:
-    """Find the contents themselves, if each can be only in one place."""
-    spans = []
-    for content in contents:
-        start = text.find(content.strip())
-        if start < 0 or text.count(content.strip()) > 1:
-            raise InputError(
-                f"the chat template changes the message {content[:40]!r}, so its tokens cannot be "
-                "told from the template's. Render the chat yourself and pass it as a string."
-            )
-        spans.append((start, start + len(content.strip())))
-    return spans
+def _left_out(
+    turns: Sequence[str], of: Sequence[int], given: Sequence[Any], traces: Sequence[Trace]
+) -> list[str]:
+    """Return notes on what a template does not write as it is given.
+
+    Args:
+        turns: the names of all messages.
+        of: which message each text is of.
+        given: the texts.
+        traces: where they came out.
+    """
+    lost: dict[str, int] = {}
+    trimmed: list[str] = []
+    changed: list[str] = []
+    unknown: list[str] = []
+    for index, own, found in zip(of, given, traces, strict=True):
+        turn = repr(turns[index])
+        if not found.known:
+            unknown.append(turn)
+        elif found.changed:
+            if isinstance(own, str):
+                changed.append(turn)
+        elif isinstance(own, str):
+            missing = found.lost(own)
+            count = len("".join(missing.split()))
+            if count:
+                lost[turn] = lost.get(turn, 0) + count
+            elif missing:
+                trimmed.append(turn)
+        elif own is not None and not found.extents:
+            lost[turn] = lost.get(turn, 0) + len(str(own))
+    each = [f"{count} character{'s' * (count > 1)} of {turn}" for turn, count in lost.items()]
+    sentences = (
+        ("The chat template leaves out {}, which the model never reads.", each),
+        ("The chat template trims white space of {}.", trimmed),
+        ("The chat template changes the words of {}; what it writes instead counts as theirs.",
+         changed),
+        ("The chat template changes {}, so that its words cannot be told from the template's and "
+         "count as those; render the chat yourself and pass it as a string to score them.",
+         unknown),
+    )  # fmt: skip
+    return [say.format(", ".join(dict.fromkeys(names))) for say, names in sentences if names]
+
+
+def _unused(
+    tokenizer: Any,
+    messages: Messages,
+    options: Mapping[str, Any],
+    text: str,
+    turns: Sequence[str],
+) -> list[str]:
+    """Return a note on tools, documents and calls that a template does not write at all."""
+    unused = []
+    for name in ("tools", "documents"):
+        rest = {key: value for key, value in options.items() if key != name}
+        if options.get(name) and _attempt(tokenizer, messages, rest) == text:
+            unused.append(name)
+    for index, message in enumerate(messages):
+        if any(message.get(name) for name in _CALLS):
+            bare = {key: value for key, value in message.items() if key not in _CALLS}
+            others = [*messages[:index], bare, *messages[index + 1 :]]
+            if _attempt(tokenizer, others, options) == text:
+                unused.append(f"the calls of {turns[index]!r}")
+    return [f"The chat template does not write {', '.join(unused)}."] if unused else []

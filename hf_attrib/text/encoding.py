@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from difflib import Match, SequenceMatcher
 from itertools import chain, groupby
 from typing import Any
 
@@ -39,13 +41,17 @@ def encode_prompt(
     if isinstance(prompt, str):
         if template_options:
             raise InputError("template_options go with messages; the prompt is a text.")
-        text, parts, add_special = prompt, [chat.Part(0, len(prompt), "prompt")], True
+        check_text(prompt)
+        rendered = chat.Rendered(prompt, (), ())
     else:
-        text, parts = chat.render(tokenizer, prompt, template_options)
-        add_special = False  # the template has written them
-    check_text(text)
+        check_text(prompt)
+        check_text(template_options)
+        rendered = chat.render(tokenizer, prompt, template_options)
+    text, parts = rendered.text, rendered.parts
     encoding = tokenizer(
-        text, add_special_tokens=add_special, return_offsets_mapping=bool(tokenizer.is_fast)
+        text,
+        add_special_tokens=isinstance(prompt, str),  # a template has written them
+        return_offsets_mapping=bool(tokenizer.is_fast),
     )
     ids = [int(i) for i in encoding["input_ids"]]
     if not ids or not text:
@@ -55,7 +61,10 @@ def encode_prompt(
         given = [(int(a), int(b)) for a, b in encoding["offset_mapping"]]
         offsets = _share(offsets, _tell_apart(given, text, offsets, decoded))
     else:
+        parts = _moved(parts, text, decoded)
         text = decoded
+    if isinstance(prompt, str):
+        parts = (chat.Part(0, len(text), "prompt"),)
     origins = _origins(offsets, parts)
     return Tokens(
         torch.tensor(ids),
@@ -64,6 +73,7 @@ def encode_prompt(
         tuple(offsets),
         text,
         _turns(origins),
+        rendered.notes,
     )
 
 
@@ -89,16 +99,30 @@ def settings_kept(tokenizer: Any) -> Iterator[None]:
                     getattr(backend, f"enable_{name}")(**own)
 
 
-def check_text(text: str) -> None:
+def check_text(given: Any) -> None:
     """Refuse text that no tokenizer can read.
+
+    Args:
+        given: a text, or what holds some: messages, documents, names of groups.
 
     Raises:
         InputError: it holds half of a surrogate pair.
     """
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"the text is no valid Unicode at character {error.start}.") from None
+    if isinstance(given, str):
+        try:
+            given.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"the text is no valid Unicode at character {error.start}: {given!a:.80} has "
+                "half of a surrogate pair there; give the whole character, or leave it out."
+            ) from None
+    elif isinstance(given, Mapping):
+        for name, inner in given.items():
+            check_text(name)
+            check_text(inner)
+    elif isinstance(given, list | tuple):
+        for inner in given:
+            check_text(inner)
 
 
 def encode_response(
@@ -220,6 +244,23 @@ def _origins(
     return [origin(*extent) for extent in offsets]
 
 
+def _moved(parts: Sequence[chat.Part], text: str, decoded: str) -> tuple[chat.Part, ...]:
+    """Return where parts of a text are in what its tokens decode to.
+
+    Tokenizers that tell no offsets may change case, spaces or characters that they do not know.
+    """
+    if text == decoded or not parts:
+        return tuple(parts)
+    same = SequenceMatcher(None, text, decoded, autojunk=False).get_matching_blocks()
+
+    def place(at: int) -> int:
+        block = max((b for b in same if b.a <= at), key=lambda b: b.a, default=Match(0, 0, 0))
+        return min(block.b + at - block.a, len(decoded))
+
+    moved = [replace(part, start=place(part.start), stop=place(part.stop)) for part in parts]
+    return tuple(part for part in moved if part.start < part.stop)
+
+
 def _roles(
     ids: Sequence[int], origins: Sequence[chat.Part | None], special: set[int]
 ) -> tuple[str, ...]:
@@ -231,14 +272,15 @@ def _roles(
 
 
 def _turns(origins: Sequence[chat.Part | None]) -> tuple[Segment, ...]:
-    """Return a segment for each message that has tokens."""
-    places: dict[chat.Part, list[int]] = {}
-    for place, part in enumerate(origins):
-        if part is not None and part.turn is not None:
-            places.setdefault(part, []).append(place)
-    return tuple(
-        Segment(found[0], found[-1] + 1, "turn", str(part.turn)) for part, found in places.items()
-    )
+    """Return a segment for each run of tokens of one message."""
+    turns = [None if part is None else part.turn for part in origins]
+    found, start = [], 0
+    for turn, run in groupby(turns):
+        stop = start + len(list(run))
+        if turn is not None:
+            found.append(Segment(start, stop, "turn", turn))
+        start = stop
+    return tuple(found)
 
 
 def _tell_apart(

@@ -25,6 +25,7 @@ from typing import TypeAlias
 import regex
 
 from hf_attrib.errors import InputError
+from hf_attrib.text.encoding import check_text
 from hf_attrib.text.tokens import Span, Tokens
 
 __all__ = ["RULES", "Grouping", "Where", "chosen", "partition", "sentences", "words"]
@@ -184,6 +185,7 @@ def _expected() -> str:
 def _locate(tokens: Tokens, name: str | None, where: Where) -> Span:
     if name is not None and not isinstance(name, str):
         raise InputError(f"a group's name is a text; got {name!r:.80}.")
+    check_text((name, where.name if isinstance(where, Span) else where))
     if isinstance(where, str):
         start, stop = _find(tokens, where)
     elif isinstance(where, Span):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["ROLES", "Segment", "Span", "Tokens", "detokenize"]
+__all__ = ["ROLES", "Segment", "Span", "Tokens", "detokenize", "shared"]
 
 #: What a token is in its conversation. ``special`` tokens belong to the tokenizer (BOS, EOS, a
 #: decoder's start), ``template`` tokens to the chat template, ``generated`` ones to the response.
@@ -17,6 +17,9 @@ ROLES = ("prompt", "system", "user", "assistant", "tool", "template", "special",
 
 #: A UTF-8 character has at most this many bytes, hence at most this many byte tokens.
 _LONGEST_CHARACTER = 4
+
+#: So many tokens are decoded together, where decoding does not add up, before it starts anew.
+_WINDOW = 64
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Tokens:
             byte tokens of one character share its pair.
         text: the whole text.
         segments: parts that the tokens come from, each behind the one it lies in.
+        notes: what of that which was given is not among the tokens.
     """
 
     ids: Tensor
@@ -77,6 +81,7 @@ class Tokens:
     offsets: tuple[tuple[int, int], ...]
     text: str
     segments: tuple[Segment, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         lengths = {len(self.ids), len(self.pieces), len(self.roles), len(self.offsets)}
@@ -111,6 +116,7 @@ class Tokens:
             offsets=self.offsets + tuple((a + shift, b + shift) for a, b in other.offsets),
             text=self.text + other.text,
             segments=self.segments + _moved(other.segments, len(self), len(self.segments)),
+            notes=self.notes + other.notes,
         )
 
     def __getitem__(self, index: slice) -> Tokens:
@@ -125,6 +131,7 @@ class Tokens:
             self.offsets[index],
             self.text,
             _cut(self.segments, range(len(self))[index]),
+            self.notes,
         )
 
     def singles(self) -> tuple[Span, ...]:
@@ -207,15 +214,21 @@ def detokenize(
     Returns:
         N pieces, N offsets into the text, and the text.
     """
+    context = behind[-_LONGEST_CHARACTER:]
+    runs = list(_characters(tokenizer, ids, context))
+    whole = "".join(added for _, added in runs)
+    if tokenizer is not None and (decoded := _added(tokenizer, context, ids)) != whole:
+        whole = _decode(tokenizer, ids) if context else decoded
+        runs = list(_prefixes(tokenizer, ids, whole))
     pieces: list[str] = []
     offsets: list[tuple[int, int]] = []
-    text = ""
-    for group, added in _characters(tokenizer, ids, behind):
-        span = (len(text), len(text) + len(added))
-        text += added
+    end = 0
+    for group, added in runs:
+        span = (end, end + len(added))
+        end = span[1]
         pieces += [added] if len(group) == 1 else [_byte_name(tokenizer, i) for i in group]
         offsets += [span] * len(group)
-    return pieces, offsets, text
+    return pieces, offsets, whole
 
 
 def _characters(
@@ -226,7 +239,7 @@ def _characters(
         yield from (([i], f"[{i}]") for i in ids)
         return
     # The run before is decoded along, so that spaces come out right.
-    context = list(behind[-_LONGEST_CHARACTER:])
+    context = list(behind)
     start = 0
     while start < len(ids):
         length = 1
@@ -246,16 +259,54 @@ def _characters(
 
 def _added(tokenizer: Any, context: Sequence[int], ids: Sequence[int]) -> str:
     """Return the text that ``ids`` add behind ``context``."""
-
-    def decode(some: Sequence[int]) -> str:
-        text = tokenizer.decode(
-            list(some), skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
-        return str(text)
-
-    before, both = decode(context) if context else "", decode([*context, *ids])
+    before = _decode(tokenizer, context) if context else ""
+    both = _decode(tokenizer, [*context, *ids])
     # Broken bytes in the context can change when more follow; then the run stands alone.
-    return both[len(before) :] if both.startswith(before) else decode(ids)
+    return both[len(before) :] if both.startswith(before) else _decode(tokenizer, ids)
+
+
+def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
+    """Return the text of token ids, special tokens and spaces as they are."""
+    return str(
+        tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    )
+
+
+def _prefixes(tokenizer: Any, ids: Sequence[int], text: str) -> Iterator[tuple[list[int], str]]:
+    """Yield runs of tokens with the part of a text that each adds, where decoding does not add up.
+
+    Some tokenizers leave bytes out as long as they are no character, others write marks only as
+    long as no token follows. A run ends where the text of all tokens up to it stays what it is.
+    """
+    group: list[int] = []
+    start = base = end = 0  # what is decoded, from this token and character on; the last run's end
+    for place, token in enumerate(ids):
+        group.append(token)
+        last = place + 1 == len(ids)
+        decoded = _decode(tokenizer, ids[start : place + 1])
+        reached = (
+            len(text) if last else max(end, base + shared(text[base:][: len(decoded)], decoded))
+        )
+        added = text[end:reached]
+        if not added and not last:
+            if len(group) == _LONGEST_CHARACTER:
+                yield [group.pop(0)], ""
+            continue
+        alone = _decode(tokenizer, [token])
+        if len(added) == 1 and alone.strip() != added.strip():
+            yield group, added  # bytes of one character
+        else:
+            yield from (([one], "") for one in group[:-1])
+            yield [token], added
+        if place - start >= _WINDOW and alone and added.strip() == alone.strip():
+            start, base = place, reached - len(alone)
+        group, end = [], reached
+
+
+def shared(one: str, other: str) -> int:
+    """Return how many first characters two texts share."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _byte_name(tokenizer: Any, token_id: int) -> str:
@@ -263,7 +314,8 @@ def _byte_name(tokenizer: Any, token_id: int) -> str:
     token = str(tokenizer.convert_ids_to_tokens(int(token_id)))
     if token.startswith("<0x"):
         return token
-    table = _byte_level_alphabet()
+    # ByT5 writes bytes as the first characters of Unicode, which are no part of that alphabet.
+    table = {chr(b): b for b in range(0x80, 0x100)} | _byte_level_alphabet()
     return "".join(f"<0x{table[c]:02X}>" if c in table else c for c in token)
 
 

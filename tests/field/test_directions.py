@@ -324,7 +324,8 @@ def test_the_result_is_a_result(tmp_path, at_cost):
     assert again.columns == found.columns
     assert again.run == found.run
     assert again.run.directional_rows > 0
-    assert f"{again.run.directional_rows} directional and 0 backward rows" in " ".join(str(again).split())
+    shown = " ".join(str(again).split())
+    assert f"{again.run.directional_rows} directional and 0 backward rows" in shown
     hf_attrib.compare(again, found)
     assert len(found.group("sentence").columns) < len(found.columns)
 

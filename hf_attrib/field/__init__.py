@@ -6,12 +6,13 @@ is a field as well (:class:`FunctionField`), so that methods are tested and trie
 This folder is mathematics on tensors and knows no transformers.
 """
 
+from hf_attrib.field.ablation import MODES, ablated_rows
 from hf_attrib.field.base import Field
 from hf_attrib.field.decomposition import Cost, Decomposition, Linearisation, Pushforward, Sample
 from hf_attrib.field.directions import NEVER, DirectionCost
 from hf_attrib.field.function import FunctionField
 from hf_attrib.field.gradients import Contraction, Path, Query, dot
-from hf_attrib.field.groups import MODES, Groups, Targets
+from hf_attrib.field.groups import Groups, Targets
 from hf_attrib.field.hidden import Layered
 from hf_attrib.field.space import Space, Table
 from hf_attrib.field.sums import SpanField
@@ -36,5 +37,6 @@ __all__ = [
     "SpanField",
     "Table",
     "Targets",
+    "ablated_rows",
     "dot",
 ]

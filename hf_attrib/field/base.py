@@ -22,6 +22,7 @@ from torch import Tensor
 
 from hf_attrib.errors import InputError, MemoryLimitError
 from hf_attrib.execution import Progress, RowRunner, silent
+from hf_attrib.field.ablation import ablated_rows
 from hf_attrib.field.decomposition import Linearisation, Pushforward, Sample
 from hf_attrib.field.directions import NEVER, DirectionCost, cheaper, either, follow
 from hf_attrib.field.gradients import (
@@ -35,7 +36,7 @@ from hf_attrib.field.gradients import (
     flattened,
     one_target_each,
 )
-from hf_attrib.field.groups import MODES, Groups, Targets
+from hf_attrib.field.groups import Groups, Targets
 from hf_attrib.field.hidden import Layered
 from hf_attrib.field.space import Space
 from hf_attrib.targets import Target
@@ -272,29 +273,10 @@ class Field(ABC):
         Raises:
             InputError: there is no such mode, or not here; or ``keep`` has another shape or type.
         """
-        if mode not in MODES:
-            raise InputError(f"mode {mode!r:.80} is unknown; expected {', '.join(MODES)}.")
         keep = self.groups.checked(keep)
-        count, own = len(keep), 1 if self.target_table.together else self.targets
-        sequence = torch.arange(self.sequences)[:, None].expand(count, -1, own).flatten()
-        subset = torch.arange(count)[:, None, None].expand(-1, self.sequences, own).flatten()
-        target = torch.arange(self.targets).reshape(own, -1).repeat(count * self.sequences, 1)
-        stand_in = self.space.stand_in if mode == "token" else None
-        x = self.space.x[:, 0] if mode == "embed" else None
-        gone = self.space.reference(0, 0)[:, 0] if mode == "embed" else None
-
-        def compute(rows: Tensor) -> tuple[Tensor, ...]:
-            of = sequence[rows]
-            kept = keep[subset[rows], of].gather(1, self.groups.owner[of]) | ~self.movable[of].cpu()
-            if x is None or gone is None:
-                return (self.evaluate_without(kept, of, target[rows], mode, stand_in),)
-            here = of.to(x.device)
-            points = torch.where(kept[..., None].to(x.device), x[here], gone[here])
-            return (self.evaluate(points, of, target[rows]),)
-
-        (value,) = self.runner.map(len(sequence), compute) if count else (torch.zeros(0),)
-        self.forward_rows += count * own * self._passes_of_a_row
-        return value.reshape(count, self.sequences, self.targets)
+        sequence = torch.arange(self.sequences).expand(len(keep), -1)
+        value = ablated_rows(self, keep.flatten(0, 1), sequence.flatten(), mode)
+        return value.reshape(len(keep), self.sequences, self.targets)
 
     def gradients(self, query: Query, contract: Contraction = dot) -> tuple[Tensor, Tensor]:
         """Return F [R, C] and contracted gradients of rows, and count what was run.

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from hf_attrib.errors import InputError
 
-__all__ = ["MODES", "Groups", "Targets"]
-
-#: Ways to take inputs away, by name. Only ``embed`` lies on a path of embeddings; the others are
-#: answered by a model alone.
-MODES: Mapping[str, str] = MappingProxyType(
-    {
-        "embed": "their embeddings are those of the reference x'",
-        "token": "their ids are those of a token that stands for nothing",
-        "attention": "nothing attends to them; positions stay what they are",
-        "drop": "they are cut out of the sequence, so that what follows moves up",
-    }
-)
+__all__ = ["Groups", "Targets"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from helpers.looking_ahead import looking_ahead
 
 from hf_attrib import Explainer, InputError, UnsupportedModelError
 from hf_attrib.engine import Question
-from hf_attrib.field import MODES, FunctionField, Space, Table
+from hf_attrib.field import MODES, FunctionField, Groups, Space, Table, ablated_rows
 from hf_attrib.model import isolated
 
 PROMPT, RESPONSE = [260, 70, 71, 72, 280, 90, 261], [81, 82, 83]
@@ -79,6 +79,21 @@ def test_nothing_taken_away_changes_nothing_and_groups_go_together(family, mode)
     torch.testing.assert_close(alone[0], value)
     torch.testing.assert_close(together, alone)
     assert not torch.allclose(alone[1], alone[0])
+
+
+def test_rows_of_any_sequences_lie_between_ends_that_may_be_named():
+    ones, zero = torch.ones(2, 1, 3, 1), torch.zeros(2, 1, 3, 1)
+    ones[1] = 5
+    space = Space((), torch.zeros(3, dtype=torch.int64), lambda sample, seed: zero, ones)
+    total = FunctionField(lambda z: z.sum((-1, -2))[:, None], 1, 3, space=space)
+    total.sequences, total.movable = 2, torch.ones(2, 3, dtype=torch.bool)
+    total.forward_rows = torch.zeros(2, dtype=torch.int64)
+    total.groups = Groups.single(total.movable)
+    keep = torch.tensor([[True, True, True], [True, False, False], [False, True, True]])
+    rows = keep, torch.tensor([1, 1, 0])
+    assert ablated_rows(total, *rows).flatten().tolist() == [15, 5, 2]
+    assert total.forward_rows.tolist() == [1, 2]
+    assert ablated_rows(total, *rows, ends=(ones, -ones)).flatten().tolist() == [15, -5, 1]
 
 
 def test_embedded_away_is_a_point_of_the_field():

@@ -175,7 +175,7 @@ class Engine:
         Args:
             plan: what is asked of sequences that run together.
             verdict: how the model can be explained.
-            tables: that embed its tokens; each finds its mean once.
+            tables: that embed its tokens; each finds its mean once in a call, for all batches.
             processes: those that share the rows to run.
             divisible: whether fewer sequences at once may be tried where memory ends.
             spent: forward rows of each sequence that were run before.

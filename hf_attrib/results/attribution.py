@@ -154,7 +154,7 @@ class Attribution(Result):
         """Whether each target's numbers are right as far as the method can tell, [T] bool.
 
         The sum of its scores is within the tolerance of f(x) - f(x'); so are, where the method
-        bounds their error, the scores themselves, by :data:`ROW_TOLERANCE` times the tolerance;
+        bounds their error, the scores themselves, by :data:`hf_attrib.integration.ROW_TOLERANCE` times the tolerance;
         both of that very change, be it below the resolution. False without a reference.
         """
         good = ("converged", "sum converged")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hf_attrib.errors import InputError
 from hf_attrib.results import Result
+from hf_attrib.targets import TARGETS
 from hf_attrib.text import Tokens, TokenSequence
 
 __all__ = ["AttackRun", "RobustAccuracy", "Robustness", "robust_accuracy"]
@@ -164,7 +165,8 @@ class Robustness(Result):
     def gap(self) -> Tensor:
         """Relative distance of the drops of each token from what they sum to, [T]."""
         change = self.margin - self.attacked_margin
-        return (self.drop.sum(-1) - change).abs() / change.abs().clamp_min(1e-3)
+        missed = (self.drop.sum(-1) - change).abs()
+        return missed / change.abs().clamp_min(TARGETS["margin"].resolution)
 
     def flips_to_piece(self, token: int) -> str | None:
         """Return the text of what a generated token flips to, if it was flipped.

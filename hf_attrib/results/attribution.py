@@ -154,8 +154,9 @@ class Attribution(Result):
         """Whether each target's numbers are right as far as the method can tell, [T] bool.
 
         The sum of its scores is within the tolerance of f(x) - f(x'); so are, where the method
-        bounds their error, the scores themselves, by :data:`hf_attrib.integration.ROW_TOLERANCE` times the tolerance;
-        both of that very change, be it below the resolution. False without a reference.
+        bounds their error, the scores themselves, by
+        :data:`hf_attrib.integration.ROW_TOLERANCE` times the tolerance; both of that very change,
+        be it below the resolution. False without a reference.
         """
         good = ("converged", "sum converged")
         return torch.tensor([status in good for status in self.status], dtype=torch.bool)

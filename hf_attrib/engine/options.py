@@ -167,9 +167,10 @@ class ExplainOptions(MethodOptions, GenerateOptions, total=False):
         spans: explain sums over parts of the response, at one backward pass each:
             ``"response"``, ``"word"``, ``"sentence"``, or parts as for :meth:`Attribution.group`;
             by default each token is explained.
-        groups: join the inputs as :meth:`Attribution.group` does: ``"word"``, ``"sentence"``,
-            ``"turn"`` or parts. Few groups cost much less than tokens, whatever the length of the
-            answer.
+        groups: join the inputs as :meth:`Attribution.group` does: ``"token"``, ``"word"``,
+            ``"sentence"``, ``"turn"`` or parts. Few groups cost much less than tokens, whatever
+            the length of the answer; by default each token is scored, and where a method plays
+            groups and could not play so many, words or parts of sentences.
         attribute_to: ``"prompt"`` holds the generated prefix fixed; ``"all"`` moves and scores it
             too.
         movable: ``"content"`` holds special and template tokens at their embeddings, which then

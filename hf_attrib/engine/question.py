@@ -20,7 +20,7 @@ from hf_attrib.methods import Method
 from hf_attrib.methods import method as method_named
 from hf_attrib.targets import Target
 from hf_attrib.targets import target as target_named
-from hf_attrib.text import Grouping, Span, Tokens, TokenSequence, chosen, partition
+from hf_attrib.text import Grouping, Span, Tokens, TokenSequence, chosen, finest, partition
 from hf_attrib.text.encoding import check_text
 from hf_attrib.text.given import as_ids
 
@@ -117,7 +117,8 @@ class Question:
     @property
     def joins(self) -> bool:
         """Whether the method sees groups of inputs, and not their tokens one by one."""
-        return self.groups is not None and self.method.claims.groups != "summed"
+        claims = self.method.claims.groups
+        return claims == "players" or (self.groups is not None and claims == "joined")
 
     @property
     def demand(self) -> Demand:
@@ -154,8 +155,8 @@ class Question:
         for prompt in prompts:
             if isinstance(self.spans, str):
                 self._targets(prompt)  # where the rule is known, it fits any tokens
-            if own or isinstance(self.groups, str):
-                self._groups(prompt)
+            if self.groups is not None and (own or isinstance(self.groups, str)):
+                partition(prompt, self.groups)
             if own:
                 self._moves(prompt, len(prompt))
 
@@ -176,8 +177,12 @@ class Question:
         inputs = sequence.scored(self.attribute_to)
         moves = self._moves(sequence.inputs, len(inputs))
         contrast = self._contrast(len(sequence.response), tokenizer, vocabulary)
-        targets, groups = self._targets(sequence.response), self._groups(inputs)
-        notes = (*self._fixed(inputs, moves, groups), *_same(sequence.response, contrast))
+        targets, groups = self._targets(sequence.response), self._groups(inputs, moves)
+        notes = (
+            *self._fixed(inputs, moves, groups),
+            *self._joined(inputs, groups),
+            *_same(sequence.response, contrast),
+        )
         return Case(sequence, inputs, moves, contrast, targets, groups, notes)
 
     def _fixed(self, inputs: Tokens, moves: Tensor, groups: Sequence[Span]) -> list[str]:
@@ -219,8 +224,21 @@ class Question:
             raise InputError("spans are empty; give at least one, or leave them out.")
         return spans
 
-    def _groups(self, inputs: Tokens) -> tuple[Span, ...]:
-        return inputs.singles() if self.groups is None else partition(inputs, self.groups)
+    def _groups(self, inputs: Tokens, moves: Tensor) -> tuple[Span, ...]:
+        most = self.method.most_players
+        if self.groups is not None or most is None:
+            return partition(inputs, self.groups or "token")
+        return finest(inputs, moves.tolist(), most)
+
+    def _joined(self, inputs: Tokens, groups: Sequence[Span]) -> list[str]:
+        """Say that groups were made which the caller did not name."""
+        if self.groups is not None or len(groups) == len(inputs):
+            return []
+        return [
+            f"{len(inputs)} tokens are scored as {len(groups)} groups, words or parts of "
+            f"sentences, since {self.method.name} takes {self.method.most_players} at most unless "
+            "it is asked; groups='token' asks for each."
+        ]
 
     def _moves(self, inputs: Tokens, count: int) -> Tensor:
         """Return which inputs may leave their embedding, bool; only the first ``count`` may."""

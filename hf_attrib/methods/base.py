@@ -142,6 +142,11 @@ class Method(Hyperparameters, ABC):
         """Relative error that the method is to reach, or ``None`` if it has no such aim."""
         return None
 
+    @property
+    def most_players(self) -> int | None:
+        """How many groups the method plays at most, where the caller names none; or any number."""
+        return None
+
     def reseeded(self, seed: int) -> Method:
         """Return the same method, which is stochastic, with random numbers of its own.
 

@@ -206,9 +206,9 @@ class Attribution(Result):
         as well, which bounds those of the sums from above. What is already joined stays so.
 
         Args:
-            by: ``"word"``, ``"sentence"``, ``"turn"`` (each message of a chat), or parts: names
-                with a range of tokens or a text that occurs once, or a list of such; what lies
-                between turns or parts is grouped by role.
+            by: ``"token"``, ``"word"``, ``"sentence"``, ``"turn"`` (each message of a chat), or
+                parts: names with a range of tokens or a text that occurs once, or a list of such;
+                what lies between turns or parts is grouped by role.
             response: how to join rows, said in the same way.
 
         Raises:

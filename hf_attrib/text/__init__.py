@@ -8,7 +8,7 @@ This folder knows tokenizers and chat templates; it has never seen a model.
 from hf_attrib.text.chat import Messages, Prompts
 from hf_attrib.text.encoding import settings_kept
 from hf_attrib.text.given import Ids
-from hf_attrib.text.grouping import Grouping, chosen, partition
+from hf_attrib.text.grouping import Grouping, chosen, finest, partition
 from hf_attrib.text.sequence import Request, Requests, TokenSequence
 from hf_attrib.text.tokens import Segment, Span, Tokens, detokenize
 
@@ -25,6 +25,7 @@ __all__ = [
     "Tokens",
     "chosen",
     "detokenize",
+    "finest",
     "partition",
     "settings_kept",
 ]

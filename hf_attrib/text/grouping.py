@@ -17,9 +17,10 @@ the bytes of a character stay together.
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import TypeAlias
 
 import regex
@@ -28,7 +29,7 @@ from hf_attrib.errors import InputError
 from hf_attrib.text.encoding import check_text
 from hf_attrib.text.tokens import Span, Tokens
 
-__all__ = ["RULES", "Grouping", "Where", "chosen", "partition", "sentences", "words"]
+__all__ = ["RULES", "Grouping", "Where", "chosen", "finest", "partition", "sentences", "words"]
 
 #: A part of the inputs: a range of tokens, or text that occurs exactly once.
 Where: TypeAlias = "tuple[int, int] | str | Span"
@@ -123,6 +124,7 @@ def by_turn(tokens: Tokens) -> tuple[Span, ...]:
 
 #: What tokens can be grouped by without naming parts: each rule partitions them.
 RULES: Mapping[str, Callable[[Tokens], tuple[Span, ...]]] = {
+    "token": Tokens.singles,
     "word": partial(by_text, words),
     "sentence": partial(by_text, sentences),
     "turn": by_turn,
@@ -134,8 +136,8 @@ def partition(tokens: Tokens, by: Grouping) -> tuple[Span, ...]:
 
     Args:
         tokens: what to group.
-        by: ``"word"``, ``"sentence"``, ``"turn"``, or parts, between which the tokens of one role,
-            and each special token, make up groups of their own.
+        by: ``"token"``, ``"word"``, ``"sentence"``, ``"turn"``, or parts, between which the tokens
+            of one role, and each special token, make up groups of their own.
 
     Returns:
         G spans that partition the tokens.
@@ -153,6 +155,52 @@ def partition(tokens: Tokens, by: Grouping) -> tuple[Span, ...]:
     starts = sorted((edges | {start for start, _ in _runs(tokens)}) - inside - {len(tokens)})
     names = {span.start: span.name for span in named}
     return tuple(Span(a, b, names.get(a)) for a, b in pairwise([*starts, len(tokens)]))
+
+
+def finest(tokens: Tokens, moves: Sequence[bool], most: int) -> tuple[Span, ...]:
+    """Return tokens, else words, else parts of sentences: the finest that are few enough.
+
+    A part is a whole sentence where that is short; a long one is cut between words, and where
+    there are too many sentences, neighbours are joined. Tokens of different roles stay apart.
+
+    Args:
+        tokens: what to group.
+        moves: which tokens may move, N flags; groups in which none does are not counted.
+        most: so many groups are few enough.
+    """
+    for rule in ("token", "word"):
+        groups = RULES[rule](tokens)
+        if _moving(groups, moves) <= most:
+            return groups
+    length = -(-len(groups) // most)
+    while True:
+        parts = _parts(tokens, groups, length)
+        if _moving(parts, moves) <= most or length >= len(groups):
+            return parts
+        length *= 2
+
+
+def _moving(groups: Sequence[Span], moves: Sequence[bool]) -> int:
+    """Return how many groups have a token that may move."""
+    return sum(any(moves[g.start : g.stop]) for g in groups)
+
+
+def _parts(tokens: Tokens, words: Sequence[Span], length: int) -> tuple[Span, ...]:
+    """Cut long sentences evenly and join short ones, to parts of up to so many words."""
+    firsts = [sentence.start for sentence in RULES["sentence"](tokens)]
+    apart = {start for start, _ in _runs(tokens)}
+    starts: list[int] = []
+    held = length  # words of the part that is being filled
+    for _, own in groupby(words, key=lambda word: bisect(firsts, word.start)):
+        sentence = [word.start for word in own]
+        pieces = -(-len(sentence) // length)
+        for piece in range(pieces):
+            first, last = (len(sentence) * (piece + k) // pieces for k in (0, 1))
+            if sentence[first] in apart or held + last - first > length:
+                starts.append(sentence[first])
+                held = 0
+            held += last - first
+    return tuple(Span(a, b) for a, b in pairwise([*starts, len(tokens)]))
 
 
 def chosen(tokens: Tokens, by: Mapping[str, Where] | Sequence[Where]) -> tuple[Span, ...]:

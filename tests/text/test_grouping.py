@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from hf_attrib import InputError
-from hf_attrib.text import Span, Tokens, partition
+from hf_attrib.text import Span, Tokens, finest, partition
 from hf_attrib.text.encoding import encode_prompt, wrap
 from hf_attrib.text.grouping import sentences, words
 
@@ -206,7 +206,7 @@ def test_parts_of_ones_own(by, expected):
 @pytest.mark.parametrize(
     ("by", "message"),
     [
-        ("line", "cannot group by 'line'; expected 'word', 'sentence', 'turn'"),
+        ("line", "cannot group by 'line'; expected 'token', 'word', 'sentence', 'turn'"),
         (3, "cannot group by 3"),
         ({"x": "two"}, "'two' occurs 2 times"),
         ({"x": "four"}, "'four' occurs 0 times"),
@@ -230,3 +230,55 @@ def test_long_texts_take_no_time():
     tokens = tokens_of(*["word", " next", " ."] * 20_000)
     assert len(partition(tokens, "word")) == len(tokens)
     assert all(a.stop == b.start for a, b in pairwise(partition(tokens, "sentence")))
+
+
+FINEST = (
+    "Ada",
+    "'s",
+    " key",
+    " is",
+    " red",
+    ".",
+    " Bob's",
+    " key",
+    " costs",
+    " 3.5",
+    " euros",
+    ".",
+)
+
+
+@pytest.mark.parametrize(
+    ("most", "pieces"),
+    [
+        (12, list(FINEST)),
+        (11, ["Ada's", *FINEST[2:]]),
+        (4, ["Ada's key", " is red.", " Bob's key costs", " 3.5 euros."]),
+        (2, ["Ada's key is red.", " Bob's key costs 3.5 euros."]),
+        (1, ["Ada's key is red. Bob's key costs 3.5 euros."]),
+    ],
+)
+def test_the_finest_groups_that_are_few_enough(most, pieces):
+    tokens = tokens_of(*FINEST)
+    spans = finest(tokens, [True] * len(tokens), most)
+    assert_partition(spans, len(tokens))
+    assert [tokens.piece(s) for s in spans] == pieces
+
+
+def test_the_finest_groups_keep_roles_apart_and_count_what_moves():
+    tokens = tokens_of(*FINEST, roles=["template"] * 6 + ["user"] * 6)
+    moves = [role == "user" for role in tokens.roles]
+    assert len(finest(tokens, moves, 6)) == 12
+    assert [tokens.piece(s) for s in finest(tokens, moves, 1)] == [
+        "Ada's key is red.",
+        " Bob's key costs 3.5 euros.",
+    ]
+
+
+def test_the_finest_groups_of_a_long_text_take_no_time_and_are_of_like_length():
+    tokens = tokens_of(*["a ", "word ", "or ", "two. "] * 5_000)
+    spans = finest(tokens, [True] * len(tokens), 128)
+    assert_partition(spans, len(tokens))
+    lengths = [span.stop - span.start for span in spans]
+    assert len(spans) <= 128
+    assert max(lengths) <= 4 * 20_000 / 128

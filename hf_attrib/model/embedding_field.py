@@ -171,7 +171,8 @@ class EmbeddingField(Field):
         target = torch.arange(self.targets).expand(len(sequence), -1)
         found: dict[str, Tensor] = {}
         whole = self.batch.decoder_ids.shape[1]
-        with torch.no_grad(), captured(self.sites, found):
+        lengths = {"encoder": self.batch.encoder_ids.shape[1], "decoder": whole}
+        with torch.no_grad(), captured(self.sites, found, lengths):
             logits, index = self.forward.logits(sequence, target, whole)
             value = self._value(logits, index, sequence, target)
             log_prob, shortfall = self._ranked(logits, index, sequence)

@@ -29,14 +29,19 @@ _LIBRARY_NEW_TOKENS = 20
 _STARTS = ("decoder_start_token_id", "forced_bos_token_id")
 
 
+#: What configs call the most positions that a decoder has, the usual name first.
+_MOST_POSITIONS = ("max_position_embeddings", "max_target_positions", "max_seq_len")
+
+
 def positions(model: Any) -> int:
     """Return how many positions a model has, or 0 if it sets no limit."""
     return 0 if _scaled(model) else _trained_positions(model)
 
 
 def _trained_positions(model: Any) -> int:
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 0
-    return max(0, int(limit))  # XLNet says -1
+    config = model.config.get_text_config()
+    named = (getattr(config, name, None) for name in _MOST_POSITIONS)
+    return max(0, int(next((limit for limit in named if limit), 0)))  # XLNet says -1
 
 
 def _scaled(model: Any) -> bool:

@@ -117,11 +117,20 @@ def injected(sites: Sites, embeddings: Mapping[str, Tensor]) -> Iterator[None]:
 
 
 @contextmanager
-def captured(sites: Sites, into: dict[str, Tensor]) -> Iterator[None]:
-    """Keep a copy of each site's embeddings, [B, L, D], of the forward pass inside the context."""
+def captured(sites: Sites, into: dict[str, Tensor], lengths: Mapping[str, int]) -> Iterator[None]:
+    """Keep a copy of each site's embeddings, [B, L, D], of the forward pass inside the context.
+
+    Args:
+        sites: the model's embedding modules.
+        into: where they are kept.
+        lengths: L of each site. A module may be called for something else as well (LED embeds a
+            block of padding, which can be longer than a short input); where no call is of this
+            length the longest is kept.
+    """
 
     def keep(site: str, output: Tensor) -> None:
-        if site not in into or output.shape[1] > into[site].shape[1]:
+        read, kept = output.shape[1], into[site].shape[1] if site in into else -1
+        if kept != lengths[site] and (read == lengths[site] or read > kept):
             into[site] = output.detach().clone()
 
     with _watched(sites, keep):

@@ -4,6 +4,7 @@ A dozen families that differ most are checked by default, all of them with ``-m 
 are functions of a model that is built once; a failure names the law by the function it is in.
 """
 
+import dataclasses
 import importlib.util
 import math
 import re
@@ -15,6 +16,7 @@ import pytest
 import torch
 import transformers
 from helpers import families, tiny
+from helpers.chat_templates import TEMPLATES
 from helpers.residue import assert_same, state
 
 from hf_attrib import Explainer, UnsupportedModelError
@@ -47,6 +49,8 @@ BY_DEFAULT = (
     "seq2seq/prophetnet",
     "seq2seq/t5",
 )
+
+CHATS_BY_DEFAULT = ("Gemma", "Qwen 3")
 
 #: What cannot be explained, and the reason that users read.
 REFUSED = {
@@ -212,6 +216,7 @@ MATRIX = [
 @of_this_version
 def test_the_page_names_every_family():
     tables = "\n".join(PAGE).split("\n## ")[1:]
+    assert tables.pop().startswith("Chat templates")
     found = {
         f"{kind}/{family}"
         for kind, table in zip(("causal", "seq2seq", "pair"), tables, strict=True)
@@ -229,6 +234,43 @@ def test_what_is_not_tried_is_on_the_page_with_the_reason(name):
 @pytest.mark.parametrize("name", MATRIX)
 def test_the_page_says_what_is_found(name):
     assert generator().line(name, families.build(name)) in PAGE, "run python docs/support.py"
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(family, marks=() if family in CHATS_BY_DEFAULT else pytest.mark.slow)
+        for family in TEMPLATES
+    ],
+)
+def test_the_page_says_what_becomes_of_chats(family):
+    assert generator().chat_line(family) in PAGE, "run python docs/support.py"
+
+
+def test_what_the_page_measures_can_fail():
+    """Of a length that matters, and of weights that training changes, the line says so."""
+    rope = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0}
+    model = tiny.model("llama", max_position_embeddings=32, rope_parameters=rope)
+    assert "| works | step by step | yes | yes |" in generator().line("causal/llama", model)
+    model = tiny.model("llama")
+    hidden = Explainer.explain
+
+    def careless(self, *args, **options):
+        found = hidden(self, *args, **options)
+        shift = 1.0 if model.training or len(found) > 100 else 0.0
+        return dataclasses.replace(found, scores=found.scores + shift, value=found.value + shift)
+
+    with mock.patch.object(Explainer, "explain", careless):
+        assert "| works | no | yes | no |" in generator().line("causal/llama", model)
+
+
+def test_the_page_says_what_holds():
+    """A family or a template that breaks a law is a fault, not a fact to write down."""
+    for line in PAGE:
+        cells = [cell.strip() for cell in line.split("|")]
+        assert "no" not in cells[1:], line
+        for count, rendered in re.findall(r"\| (\d+) of (\d+) \|", line):
+            assert count == rendered, line
 
 
 @pytest.mark.parametrize("name", MATRIX)

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from helpers import tiny
+from helpers import families, tiny
 
 import hf_attrib
 from hf_attrib import Explainer, InputError
@@ -406,3 +406,22 @@ def test_tokens_check_their_lengths():
         Tokens(torch.tensor([1, 2]), ("a",), ("prompt",), ((0, 1),), "a")
     with pytest.raises(ValueError, match="unknown roles"):
         Tokens(torch.tensor([1]), ("a",), ("x",), ((0, 1),), "a")
+
+
+@pytest.mark.parametrize("family", ["mpt", "whisper"])
+def test_positions_by_other_names_are_a_limit_too(family):
+    """They failed deep inside the model, in words of its own."""
+    explainer = Explainer(families.build(f"causal/{family}"))
+    with pytest.raises(InputError, match="reads at most 128 tokens, but would read 130"):
+        explainer.explain(input_ids=families.ids(130, 1), response_ids=families.ids(4, 2))
+
+
+@pytest.mark.parametrize("length", [1, 3, 7, 9])
+def test_a_block_of_padding_longer_than_a_prompt_is_not_taken_for_it(length):
+    """LED pads its encoder to whole windows, of 1,024 tokens in the wild."""
+    explainer = Explainer(families.build("seq2seq/led"))
+    prompt, response = families.ids(length, 1), families.ids(4, 2)
+    found = explainer.explain(input_ids=prompt, response_ids=response, steps=64)
+    assert found.scores.shape == (4, length)
+    difference = found.value - found.reference_value
+    torch.testing.assert_close(found.scores.sum(-1), difference, rtol=0.02, atol=1e-4)

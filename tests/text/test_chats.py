@@ -306,3 +306,29 @@ def test_words_that_a_template_rewrites_are_marked_as_a_whole():
     )
     found = chat.render(tokenizer_of(template), [said("user", "three <b>bees</b>")], {})
     assert "".join(found.text[p.start : p.stop] for p in found.parts) == "thr33 <b>b33s</b>"
+
+
+PLAIN = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        {"default": PLAIN, "rag": "never"},
+        PLAIN.replace("{{ m.content }}", "{% generation %}{{ m.content }}{% endgeneration %}"),
+        "{{ strftime_now('%Y') }}" + PLAIN,
+    ],
+    ids=["named", "marked for training", "with the date"],
+)
+def test_templates_of_other_kinds(template):
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = template
+    messages = [said("user", "ok"), said("assistant", "ok"), said("user", "so?")]
+    tokens = encode_prompt(tokenizer, messages, {}, set())
+    own = tokenizer.apply_chat_template(messages, return_dict=False, add_generation_prompt=True)
+    assert tokens.ids.tolist() == list(own)
+    roles = zip(tokens.pieces, tokens.roles, strict=True)
+    assert "".join(piece for piece, role in roles if role == "user") == "okso?"

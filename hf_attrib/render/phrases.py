@@ -204,7 +204,10 @@ def completeness(result: Attribution) -> str:
     if result.sum_standard_error is not None:
         error = float(result.sum_standard_error.double().sum())
         sums += f" (samples explain a difference of about {error:.2g})"
-    if result.error_bound is None:
+    decided = result.decided
+    if decided is not None:
+        sums += f"; {int(decided.sum())} of {count(len(decided), 'rank')} are decided"
+    elif result.error_bound is None:
         sums += "; single scores have no bound"
     return line(sums)
 

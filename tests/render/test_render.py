@@ -362,6 +362,17 @@ def test_what_is_known_of_sum_and_row_is_told_apart(scores, missed, bound, words
     assert ("✓ 1 of 1 target converged" in page) == (result.status == ("converged",))
 
 
+def test_ranks_that_standard_errors_settle_are_counted():
+    scores = torch.tensor([[5.0, 1.0, 1.2, -2.0], [4.0, 0.0, 0.0, 0.0]])
+    error = torch.tensor([[0.5, 0.1, 0.1, 0.2], [0.5, 0.1, 0.1, 0.2]])
+    result = replace(attribution(scores, list("abcd"), ["e", "f"]), standard_error=error)
+    assert result.decided.tolist() == [True, False, False, True]
+    assert "2 of 4 ranks are decided" in " ".join(to_text(result, width=200).split())
+    assert replace(result, standard_error=None).decided is None
+    wide = replace(result, standard_error=error * torch.tensor([20.0, 1, 1, 1]))
+    assert wide.decided.tolist() == [False, False, False, False]
+
+
 def test_a_row_that_is_right_says_so():
     good = replace(attribution([[1.0]], ["a"], ["b"]), error_bound=torch.zeros(1).double())
     assert "✓ 1 of 1 target converged" in good.to_html()

@@ -29,6 +29,7 @@ class MethodOptions(TypedDict, total=False):
 
     bisections: int
     blocks: int
+    budget: int | None
     classes: int
     copies: int
     decay: float
@@ -46,6 +47,7 @@ class MethodOptions(TypedDict, total=False):
     neighbours: int
     nodes: int
     noise: float
+    mode: str
     norm: str
     objective: str
     points: int
@@ -54,7 +56,7 @@ class MethodOptions(TypedDict, total=False):
     restarts: int
     rounds: int
     rule: str | None
-    samples: int
+    samples: int | None
     seed: int
     sigma: float
     spread: float
@@ -64,6 +66,7 @@ class MethodOptions(TypedDict, total=False):
     update: str | Attack
     variant: str
     weight: float
+    window: int
     words: int
 
 

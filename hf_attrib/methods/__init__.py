@@ -26,6 +26,8 @@ from hf_attrib.methods.path.guided_ig import GuidedIG
 from hf_attrib.methods.path.idgi import IDGI
 from hf_attrib.methods.path.integrated_gradients import IntegratedGradients
 from hf_attrib.methods.path.sequential_ig import SequentialIG
+from hf_attrib.methods.perturbation.occlusion import Occlusion
+from hf_attrib.methods.perturbation.shapley import Shapley
 
 __all__ = [
     "AGI",
@@ -48,8 +50,10 @@ __all__ = [
     "IntegratedGradients",
     "Method",
     "NoiseAverage",
+    "Occlusion",
     "Saliency",
     "SequentialIG",
+    "Shapley",
     "SmoothGrad",
     "SquareGrad",
     "VarGrad",

@@ -16,6 +16,8 @@ from hf_attrib.methods.base import held
 #: Segments between random words are long and want more nodes than words of a real model.
 FINE = {
     "discretized_ig": {"nodes": 20},
+    # Four players are few enough to run all subsets of, which depends on no seed.
+    "shapley": {"samples": 4},
     "integrated_gradients": {"tolerance": 1e-9, "max_nodes": 4000},
 }
 #: Walks of attacks, whichever it is.

@@ -10,12 +10,13 @@ from helpers.problems import PROBLEMS, ignores_second, linear, smooth
 from helpers.reference import REFERENCES as PLAIN
 from helpers.reference import Case
 from helpers.reference_adversarial import ADVERSARIAL
+from helpers.reference_perturbation import PERTURBATION
 
 from hf_attrib.attacks import attacks
 from hf_attrib.methods import AXIOMS, methods
 
 ALL = list(methods())
-REFERENCES = PLAIN | ADVERSARIAL
+REFERENCES = PLAIN | ADVERSARIAL | PERTURBATION
 LINEAR, SMOOTH, IGNORING = PROBLEMS[0], PROBLEMS[2], PROBLEMS[3]
 assert (LINEAR.function, SMOOTH.function, IGNORING.function) == (linear, smooth, ignores_second)
 WITH_ALL_PROBLEMS = [(name, problem) for name in ALL for problem in PROBLEMS]

@@ -41,6 +41,7 @@ class MethodOptions(TypedDict, total=False):
     generator: Any
     inner: str | Method
     kappa: float
+    keep: float
     kind: str
     length: int
     max_nodes: int | None
@@ -50,10 +51,12 @@ class MethodOptions(TypedDict, total=False):
     mode: str
     norm: str
     objective: str
+    penalty: float
     points: int
     rate: float
     reach: float
     restarts: int
+    ridge: float
     rounds: int
     rule: str | None
     samples: int | None
@@ -66,6 +69,7 @@ class MethodOptions(TypedDict, total=False):
     update: str | Attack
     variant: str
     weight: float
+    width: float
     window: int
     words: int
 

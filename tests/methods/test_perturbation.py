@@ -1,5 +1,7 @@
 """Forward-only methods against closed forms, enumeration, and what they say of themselves."""
 
+import sys
+
 import pytest
 import torch
 from helpers import tiny
@@ -9,7 +11,19 @@ from helpers.reference_perturbation import shapley_values
 from hf_attrib import Explainer, InputError
 from hf_attrib.engine import Question
 from hf_attrib.field import MODES, FunctionField, Groups, Space
-from hf_attrib.methods import BaselineAverage, NoiseAverage, Occlusion, Shapley, methods
+from hf_attrib.methods import (
+    Banzhaf,
+    BaselineAverage,
+    ContextCite,
+    KernelShap,
+    Lime,
+    NoiseAverage,
+    Occlusion,
+    Rise,
+    Shapley,
+    Sobol,
+    methods,
+)
 from hf_attrib.methods.perturbation.base import Perturbation
 from hf_attrib.model import isolated
 
@@ -56,10 +70,24 @@ def played(function, count, method, x=None):
     return method(field, x, torch.zeros_like(x)).scores[0]
 
 
-EXACT = [Shapley(), Shapley(samples=4), Shapley(samples=8)]
-
-
-@pytest.mark.parametrize("method", [*EXACT, Occlusion()], ids=str)
+@pytest.mark.parametrize(
+    "method",
+    [
+        Banzhaf(),
+        Banzhaf(samples=4096),
+        KernelShap(),
+        KernelShap(samples=4096),
+        Lime(),
+        Lime(samples=4096),
+        Occlusion(),
+        Rise(samples=4096),
+        Rise(samples=4096, keep=0.8),
+        Shapley(),
+        Shapley(samples=4),
+        Shapley(budget=60),
+    ],
+    ids=str,
+)
 def test_of_an_additive_game_each_player_has_its_own_part(method):
     parts = torch.tensor([1.0, -2, 0.5, 0, 3, 7, -1, 2, 9, 4, 5, 6]).double()
     found = played(lambda z: (z.double() ** 3 @ parts)[:, None], 12, method)[0]
@@ -92,11 +120,13 @@ def test_all_subsets_give_the_values_of_the_definition(count):
 
 @pytest.mark.parametrize("count", [2, 3, 7, 8])
 @pytest.mark.parametrize("samples", [4, 6, 10])
-def test_sums_of_staircases_are_exact_at_any_number(count, samples):
+def test_sums_are_exact_at_any_number(count, samples):
     value, _ = table(count, seed=samples)
     for seed in range(3):
-        found = Table(value, count).play(Shapley(samples=samples, seed=seed))
-        torch.testing.assert_close(found.scores[0].sum(-1), value[-1] - value[0], rtol=0, atol=1e-9)
+        for method in (Shapley(samples=samples, seed=seed), KernelShap(samples=26, seed=seed)):
+            found = Table(value, count).play(method)
+            gap = found.scores[0].sum(-1) - (value[-1] - value[0])
+            assert gap.abs().max() < 1e-9
 
 
 def estimates(value, count, method, seeds=200):
@@ -107,14 +137,28 @@ def estimates(value, count, method, seeds=200):
     return scores, error
 
 
-@pytest.mark.parametrize("method", [Shapley(samples=4), Shapley(samples=8)], ids=str)
-def test_estimates_are_unbiased_and_their_errors_are_no_less_than_said(method):
-    value, expected = table(7, seed=3)
+@pytest.mark.parametrize(
+    ("method", "exact"),
+    [
+        (Shapley(samples=4), Shapley()),
+        (Shapley(samples=8), Shapley()),
+        (KernelShap(samples=40), Shapley()),
+        (Banzhaf(samples=40), Banzhaf(samples=128)),
+        (Rise(samples=40), Banzhaf(samples=128)),
+        (Lime(samples=60), Lime(samples=128)),
+        (Sobol(samples=12), Sobol(samples=16)),
+    ],
+    ids=str,
+)
+def test_estimates_are_unbiased_and_their_errors_are_no_less_than_said(method, exact):
+    value, _ = table(7, seed=3)
+    expected = Table(value, 7).play(exact).scores[0]
     scores, error = estimates(value, 7, method)
     spread = scores.std(0)
     assert ((scores.mean(0) - expected).abs() < 4 * spread / len(scores) ** 0.5).all()
     said = error.square().mean(0).sqrt()
-    assert (said > 0.95 * spread).all()
+    assert said.mean() > 0.95 * spread.mean()
+    assert (said > 0.75 * spread).all()
     assert (said < 2.5 * spread).all()
 
 
@@ -125,6 +169,100 @@ def test_more_staircases_come_closer():
         scores, _ = estimates(value, 7, Shapley(samples=samples), 60)
         errors.append(float((scores - expected).square().mean().sqrt()))
     assert errors[1] < errors[0] / 2
+
+
+SHAPLEY = [KernelShap(), KernelShap(samples=256), Shapley(), Shapley(budget=256)]
+
+
+@pytest.mark.parametrize("method", SHAPLEY, ids=str)
+def test_with_all_subsets_every_estimator_of_shapley_values_is_exact(method):
+    value, expected = table(8 if method.name == "shapley" or method.samples else 5)
+    found = Table(value, expected.shape[1]).play(method)
+    torch.testing.assert_close(found.scores[0], expected)
+
+
+def test_the_regression_of_kernel_shap_on_all_subsets_is_the_definition():
+    value, expected = table(5)
+    codes = torch.arange(1, 16)  # one of each pair that is neither none nor all
+    flags = (codes[:, None] >> torch.arange(5)) % 2 == 1
+    size = flags.sum(1)
+    often = torch.tensor([{1: 3, 2: 2, 3: 2, 4: 3}[int(k)] for k in size])
+    # n - 1 over (n choose k) k (n - k) is 1/5 at the ends and 1/15 in the middle: 3 to 1.
+    often = torch.where((size == 1) | (size == 4), 3, 1)
+    half = flags.repeat_interleave(often, 0)
+    ends = torch.tensor([[False] * 5, [True] * 5])
+    subsets = torch.cat([ends, half, ~half])
+    found = KernelShap().solve(subsets, value[(subsets * 2 ** torch.arange(5)).sum(1)])
+    torch.testing.assert_close(found.scores.T, expected)
+
+
+def test_banzhaf_values_are_means_over_all_subsets_and_those_of_rise_are_weighted():
+    value, _ = table(6)
+    banzhaf, rise = (
+        Table(value, 6).play(m).scores[0] for m in (Banzhaf(samples=64), Rise(keep=0.7))
+    )
+    for i in range(6):
+        without = [s for s in range(64) if not s >> i & 1]
+        gains = [value[s | 1 << i] - value[s] for s in without]
+        torch.testing.assert_close(banzhaf[:, i], torch.stack(gains).mean(0))
+        sizes = [s.bit_count() for s in without]
+        means = [0.7**k * 0.3 ** (5 - k) * gain for k, gain in zip(sizes, gains, strict=True)]
+        torch.testing.assert_close(rise[:, i], torch.stack(means).sum(0))
+
+
+@pytest.mark.parametrize("method", [Sobol(), Sobol(samples=64)], ids=str)
+def test_sobol_indices_of_an_additive_game_are_shares_of_its_variance(method):
+    parts = torch.tensor([1.0, -2, 0.5, 0, 3, 4, -1, 2, 2.5, 1.5]).double()
+    found = played(lambda z: (z.double() @ parts)[:, None], 10, method)[0]
+    expected = parts.square() / parts.square().sum()
+    torch.testing.assert_close(found, expected, rtol=0.15, atol=1e-12)
+    exact = played(lambda z: (z.double() @ parts[:4])[:, None], 4, method)[0]
+    torch.testing.assert_close(exact, parts[:4].square() / parts[:4].square().sum())
+
+
+def test_of_an_additive_game_context_cite_leaves_out_what_is_small():
+    parts = torch.tensor([1.0, -2, 0.015, 0, 3]).double()
+    found = played(lambda z: (z.double() @ parts)[:, None], 5, ContextCite(penalty=0.01))[0]
+    expected = parts.sign() * (parts.abs() - 0.02).clamp_min(0)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+def test_context_cite_penalises_each_token_of_a_span():
+    model = tiny.model("gpt2", dtype=torch.float64)
+    options = {"input_ids": tiny.ids(6), "response_ids": tiny.ids(4, seed=1), "spans": "response"}
+    explainer = Explainer(model)
+    found = explainer.explain(**options, method=ContextCite(penalty=0.02))
+    mean = options | {"target": lambda z, ids: _log_prob(z, ids) / 4}
+    strict = explainer.explain(**mean, method=ContextCite(penalty=0.02))
+    alike = explainer.explain(**mean, method=ContextCite(penalty=0.005))
+    torch.testing.assert_close(found.scores, 4 * alike.scores, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(found.scores, 4 * strict.scores, rtol=0.01)
+
+
+def _log_prob(logits, ids):
+    return logits.log_softmax(-1).gather(-1, ids[:, None])[:, 0]
+
+
+def test_context_cite_says_what_it_lacks(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    value, _ = table(4)
+    field = Table(value, 4)
+    with pytest.raises(InputError, match=r"pip install 'hf_attrib\[sparse\]'"):
+        field.play(ContextCite())
+    assert not field.asked
+
+
+def test_a_penalty_shrinks_scores_of_lime():
+    value, _ = table(5)
+    plain, shrunk = (Table(value, 5).play(Lime(ridge=r)).scores.norm() for r in (0.0, 10.0))
+    assert shrunk < plain / 2
+
+
+def test_a_regression_on_too_few_subsets_is_refused():
+    value, _ = table(9)
+    for method in (KernelShap(samples=26), Banzhaf(samples=26), Lime(samples=26)):
+        with pytest.raises(InputError, match="a regression on 9 players takes at least 27"):
+            Table(value, 9).play(method)
 
 
 @pytest.mark.parametrize("window", [1, 2, 3, 9])
@@ -154,18 +292,28 @@ def test_windows_are_consecutive_players_and_their_losses_are_averaged(window):
         (Shapley(samples=4), 11, 42),
         (Shapley(samples=4), 2, 4),
         (Shapley(budget=600), 9, 512),
+        (KernelShap(), 5, 32),
+        (KernelShap(), 16, 162),
+        (Banzhaf(), 16, 161),
+        (Rise(samples=100), 16, 101),
+        (Lime(samples=100), 16, 101),
+        (Sobol(samples=8), 16, 137),
+        (ContextCite(), 16, 65),
     ],
     ids=str,
 )
 def test_rows_are_those_of_the_claim(method, count, rows):
     field = FunctionField(lambda z: z.sum(1), 1, count)
     x = torch.ones(1, 1, count, 1)
+    field.known = torch.full((1, 1), float(count))
+    field._space = Space((), torch.zeros(count, dtype=torch.int64), lambda sample, seed: x, x)
     method(field, x, torch.zeros_like(x))
     least, most = method.cost(1, count)
     assert least == most
-    assert int(field.forward_rows) == least.values + 1
-    if count > 2 and isinstance(method, Shapley) and method.pairs(count):
-        assert 0.8 * rows < int(field.forward_rows) <= rows  # staircases share some stairs
+    assert int(field.forward_rows) == least.values  # f(x) is known
+    field.forward_rows += 1
+    if count > 10 and not isinstance(method, Occlusion):
+        assert 0.8 * rows < int(field.forward_rows) <= rows  # some come twice
     else:
         assert int(field.forward_rows) == rows
 

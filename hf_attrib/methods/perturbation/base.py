@@ -13,12 +13,7 @@ from hf_attrib.hyperparameters import hyperparameter, one_of
 from hf_attrib.methods.base import Claims, Method
 from hf_attrib.methods.perturbation.game import Game, Solution, distinct, players
 
-__all__ = ["Perturbation", "all_subsets"]
-
-
-def all_subsets(count: int) -> Tensor:
-    """Return every subset of n players, [2^n, n] bool; row r has those whose bit of r is set."""
-    return (torch.arange(2**count)[:, None] >> torch.arange(count)) % 2 == 1
+__all__ = ["Perturbation"]
 
 
 @dataclass(frozen=True)
@@ -77,33 +72,22 @@ class Perturbation(Method, ABC):
         """Return how many players there are."""
         return int(players(field, x, baseline, self.mode).sum())
 
+    def asked(self, game: Game) -> list[tuple[Tensor, Tensor]]:
+        """Return the subsets that are asked for of each sequence, and their values."""
+        subsets = [
+            self.subsets(n) if n else torch.ones(1, 0, dtype=torch.bool) for n in game.counts
+        ]
+        return list(zip(subsets, game.values(subsets), strict=True))
+
+    def result(self, subsets: Tensor, value: Tensor) -> Solution:
+        """Return what the values of a sequence come to, which may have no players."""
+        if subsets.shape[1]:
+            return self.solve(subsets, value)
+        none = torch.zeros(0, value.shape[1], dtype=torch.float64)
+        start = None if self.claims.identity is None else value[0]
+        return Solution(none, start, none if self.claims.stochastic else None)
+
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Play the game of each sequence."""
         game = Game(field, x, baseline, self.mode)
-        asked = [_asked(self, n) for n in game.counts]
-        values = game.values(asked)
-        return game.decomposition(
-            [
-                self.solve(subsets, value) if subsets.shape[1] else nobody(value, self.claims)
-                for subsets, value in zip(asked, values, strict=True)
-            ]
-        )
-
-
-def _asked(method: Perturbation, count: int) -> Tensor:
-    return method.subsets(count) if count else torch.ones(1, 0, dtype=torch.bool)
-
-
-def nobody(value: Tensor, claims: Claims) -> Solution:
-    """Return what a game without players comes to, of which f [1, T] is known.
-
-    Args:
-        value: f of nothing taken away.
-        claims: which say whether there is a start, and errors.
-    """
-    none = torch.zeros(0, value.shape[1], dtype=torch.float64)
-    return Solution(
-        none,
-        None if claims.identity is None else value[0],
-        none if claims.stochastic else None,
-    )
+        return game.decomposition([self.result(*asked) for asked in self.asked(game)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import comb
 from typing import ClassVar
 
 import torch
@@ -11,11 +10,12 @@ from torch import Tensor
 
 from hf_attrib.errors import InputError
 from hf_attrib.field import Cost, Decomposition, Field
-from hf_attrib.hyperparameters import at_least, hyperparameter
+from hf_attrib.hyperparameters import at_least, even, hyperparameter
 from hf_attrib.integration import generator
 from hf_attrib.methods.base import AXIOMS, Claims
-from hf_attrib.methods.perturbation.base import Perturbation, all_subsets, nobody
+from hf_attrib.methods.perturbation.base import Perturbation
 from hf_attrib.methods.perturbation.game import Game, Solution
+from hf_attrib.methods.perturbation.values import all_subsets, semivalues, shapley_weights
 
 __all__ = ["Shapley"]
 
@@ -25,13 +25,6 @@ _STAIRS, _FEW = 8, 10
 _WIDE = 2.0
 
 _OPEN = "the order of some scores is open, as their intervals overlap when the rows are spent"
-
-
-def _even(name: str, value: int) -> int:
-    """Refuse numbers that are not even, or too small for a standard error over pairs."""
-    if at_least(4)(name, value) % 2:
-        raise InputError(f"{name} is {value}; expected an even number: staircases come in pairs.")
-    return value
 
 
 @dataclass(frozen=True)
@@ -79,7 +72,7 @@ class Shapley(Perturbation, name="shapley"):
         axioms=frozenset(AXIOMS),
         groups="players",
     )
-    samples: int | None = hyperparameter(None, "Samples S; by default the method's own.", _even)
+    samples: int | None = hyperparameter(None, "Samples S; by default the method's own.", even(4))
     budget: int | None = hyperparameter(None, "Forward rows at most.", at_least(2))
     seed: int = hyperparameter(0, "Seed of all random numbers.", at_least(0))
 
@@ -125,7 +118,7 @@ class Shapley(Perturbation, name="shapley"):
         count = subsets.shape[1]
         pairs = self.pairs(count)
         if not pairs:
-            return _exact(count, value)
+            return semivalues(value, shapley_weights(count), value[0])
         return _mean(added(orders(count, 0, pairs, self.seed), value), value[0])
 
     def cost(self, targets: int, inputs: int) -> tuple[Cost, Cost]:
@@ -167,8 +160,7 @@ class _Walk:
         if not len(self.asked):
             return
         if not self.next:
-            claims = self.method.claims
-            self.exact = _exact(self.count, value) if self.count else nobody(value, claims)
+            self.exact = self.method.result(self.asked, value)
             self.asked = self.asked[:0]
             return
         done = len(self.pairs)
@@ -229,21 +221,6 @@ def _mean(pairs: Tensor, start: Tensor) -> Solution:
     """Return the mean of gains [P, 2, n, T], and its standard error over pairs."""
     means = pairs.mean(1)
     return Solution(means.mean(0), start, means.std(0) / len(means) ** 0.5)
-
-
-def _exact(count: int, value: Tensor) -> Solution:
-    """Return the Shapley values of a game of which all subsets are known, [2^n, T]."""
-    code = torch.arange(2**count)
-    size = all_subsets(count).sum(1)
-    shares = [1 / (count * comb(count - 1, k)) for k in range(count)]
-    weight = torch.tensor(shares, dtype=torch.float64)
-    scores = []
-    for player in range(count):
-        without = code[(code >> player) % 2 == 0]
-        gain = value[without | (1 << player)] - value[without]
-        scores.append(weight[size[without]] @ gain)
-    found = torch.stack(scores)
-    return Solution(found, value[0], torch.zeros_like(found))
 
 
 def _open(found: Solution) -> Tensor:

@@ -16,8 +16,10 @@ __all__ = [
     "Registry",
     "argument_names",
     "at_least",
+    "even",
     "former_names",
     "hyperparameter",
+    "inner_share",
     "not_negative",
     "number_or_auto",
     "one_of",
@@ -219,6 +221,17 @@ def at_least(fewest: int, most: int = _MOST) -> Check:
     return check
 
 
+def even(fewest: int) -> Check:
+    """Refuse counts that are too small or not even, of what comes in pairs."""
+
+    def check(name: str, value: Any) -> int:
+        if (count := at_least(fewest)(name, value)) % 2:
+            raise InputError(f"{name} is {count}; expected an even number, as they come in pairs.")
+        return int(count)
+
+    return check
+
+
 def one_of(known: Collection[str]) -> Check:
     """Refuse names that are none of those known."""
 
@@ -250,6 +263,13 @@ def share(name: str, value: Any) -> float:
     """Refuse shares that are not numbers from 0 to 1."""
     if not _is_number(value) or not 0 <= value <= 1:
         raise InputError(f"{name} is {value!r:.80}; expected a number from 0 to 1.")
+    return value  # type: ignore[no-any-return]
+
+
+def inner_share(name: str, value: Any) -> float:
+    """Refuse shares that are not numbers between 0 and 1."""
+    if not _is_number(value) or not 0 < value < 1:
+        raise InputError(f"{name} is {value!r:.80}; expected a number between 0 and 1.")
     return value  # type: ignore[no-any-return]
 
 

@@ -13,8 +13,10 @@ from hf_attrib.hyperparameters import (
     Registry,
     argument_names,
     at_least,
+    even,
     former_names,
     hyperparameter,
+    inner_share,
     not_negative,
     number_or_auto,
     one_of,
@@ -37,6 +39,8 @@ class Shelf(Hyperparameters, name="shelf"):
     load: float | str = hyperparameter("auto", "In kilograms.", number_or_auto)
     slack: float = hyperparameter(0.0, "In metres.", not_negative)
     painted: float = hyperparameter(1.0, "How much of it.", share, flag=False)
+    bolts: int = hyperparameter(4, "How many.", even(2))
+    full: float = hyperparameter(0.5, "How much of it.", inner_share)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +56,9 @@ class Shelf(Hyperparameters, name="shelf"):
         ({"load": False}, "load is False; expected auto or a number above 0."),
         ({"slack": -1}, "slack is -1; expected a number of at least 0 and below 1,000,000."),
         ({"painted": 2}, "painted is 2; expected a number from 0 to 1."),
+        ({"bolts": 0}, "bolts is 0; expected at least 2, a whole number."),
+        ({"bolts": 3}, "bolts is 3; expected an even number, as they come in pairs."),
+        ({"full": 1}, "full is 1; expected a number between 0 and 1."),
     ],
 )
 def test_a_field_refuses_what_is_out_of_range(given, message):

@@ -223,6 +223,7 @@ class Engine:
         if question.spans is not None:
             members = batch.members([case.targets for case in cases])
             field, seen = SpanField(by_token, members, groups=groups), seen.of_spans(members)
+        field.known = seen.value
         self.memory.fit(field, seen.x, question.demand)
         return ReadyBatch(plan, batch, field, seen, verdict.notes, divisible, started)
 
@@ -289,10 +290,9 @@ class Engine:
         assert ready is not None  # one sequence alone
         field, x, spent = ready.field, ready.seen.x, int(ready.field.forward_rows[0])
         with Meter() as meter:  # the mean embedding takes the whole table, part by part
-            ready.reference()
+            reference = ready.reference()
         need = self.memory.need(field, x, question.demand)
-        players = question.method.claims.groups == "players"
-        inputs = int((field.groups.moving if players else ready.batch.movable).sum())
+        inputs = question.method.moving(field, x, reference)
         _, most = question.method.cost(field.targets, inputs)
         least, _ = question.method.cost(1 if at_most else field.targets, inputs)
         passes, before = field.target_table.passes, meter.peak.total()

@@ -29,6 +29,7 @@ class MethodOptions(TypedDict, total=False):
 
     bisections: int
     blocks: int
+    budget: int | None
     classes: int
     copies: int
     decay: float
@@ -40,21 +41,25 @@ class MethodOptions(TypedDict, total=False):
     generator: Any
     inner: str | Method
     kappa: float
+    keep: float
     kind: str
     length: int
     max_nodes: int | None
     neighbours: int
     nodes: int
     noise: float
+    mode: str
     norm: str
     objective: str
+    penalty: float
     points: int
     rate: float
     reach: float
     restarts: int
+    ridge: float
     rounds: int
     rule: str | None
-    samples: int
+    samples: int | None
     seed: int
     sigma: float
     spread: float
@@ -64,6 +69,8 @@ class MethodOptions(TypedDict, total=False):
     update: str | Attack
     variant: str
     weight: float
+    width: float
+    window: int
     words: int
 
 

@@ -62,6 +62,7 @@ class Field(ABC):
 
     Attributes:
         sequences: B; and targets: T.
+        known: F at the inputs of the space, [B, T], if it was run before.
         forward_rows: rows run so far, [B], added to in place, since fields may share them; and so
             for the other two kinds.
     """
@@ -86,6 +87,7 @@ class Field(ABC):
         self.runner = runner
         self.progress = progress
         self._space = space
+        self.known: Tensor | None = None
         self.groups = Groups.single(movable) if groups is None else groups
         self.direction_cost = direction_cost
         self.resolution = resolution

@@ -67,6 +67,7 @@ class FunctionField(Field):
         if self.logits is None:
             raise InputError("a field of a plain function has no logits to aim at")
         other, tokens = copy(self), self.ids if ids is None else ids
+        other.known = None
         other.function = partial(_scored, self.logits, target_of(target), tokens)
         other.ids = tokens
         return other

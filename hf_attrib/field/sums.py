@@ -59,7 +59,7 @@ class SpanField(Field):
         """Return sums of another scalar of the tokens' logits; ids are of each token, [B, T]."""
         other = copy(self)
         other.tokens = self.tokens.aimed(target, ids)
-        other.resolution = other.tokens.resolution
+        other.resolution, other.known = other.tokens.resolution, None
         return other
 
     def rivals(self, x: Tensor, count: int) -> Tensor:

@@ -26,6 +26,14 @@ from hf_attrib.methods.path.guided_ig import GuidedIG
 from hf_attrib.methods.path.idgi import IDGI
 from hf_attrib.methods.path.integrated_gradients import IntegratedGradients
 from hf_attrib.methods.path.sequential_ig import SequentialIG
+from hf_attrib.methods.perturbation.banzhaf import Banzhaf
+from hf_attrib.methods.perturbation.context_cite import ContextCite
+from hf_attrib.methods.perturbation.kernel_shap import KernelShap
+from hf_attrib.methods.perturbation.lime import Lime
+from hf_attrib.methods.perturbation.occlusion import Occlusion
+from hf_attrib.methods.perturbation.rise import Rise
+from hf_attrib.methods.perturbation.shapley import Shapley
+from hf_attrib.methods.perturbation.sobol import Sobol
 
 __all__ = [
     "AGI",
@@ -37,8 +45,10 @@ __all__ = [
     "LA",
     "MFABA",
     "AttEXplore",
+    "Banzhaf",
     "BaselineAverage",
     "Claims",
+    "ContextCite",
     "Cost",
     "DiscretizedIG",
     "ExpectedGradients",
@@ -46,11 +56,17 @@ __all__ = [
     "GuidedIG",
     "InputXGradient",
     "IntegratedGradients",
+    "KernelShap",
+    "Lime",
     "Method",
     "NoiseAverage",
+    "Occlusion",
+    "Rise",
     "Saliency",
     "SequentialIG",
+    "Shapley",
     "SmoothGrad",
+    "Sobol",
     "SquareGrad",
     "VarGrad",
     "method",

@@ -170,6 +170,17 @@ class Method(Hyperparameters, ABC):
             "estimated; give its class a method cost(targets, inputs)."
         )
 
+    def moving(self, field: Field, x: Tensor, baseline: Tensor) -> int:
+        """Return how many inputs move, or groups of them where the method plays these.
+
+        Args:
+            field: F of one sequence.
+            x: its embeddings, [1, 1, N, D].
+            baseline: reference embeddings, [1, 1, N, D].
+        """
+        played = self.claims.groups == "players"
+        return int((field.groups.moving if played else field.movable).sum())
+
     @abstractmethod
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Attribute every target of a field to its inputs.

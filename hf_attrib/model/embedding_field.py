@@ -143,7 +143,7 @@ class EmbeddingField(Field):
         """Return a field of another scalar of the same logits; its rows count as this one's."""
         other = copy(self)
         other.target = target_of(target)
-        other.resolution = other.target.resolution
+        other.resolution, other.known = other.target.resolution, None
         tokens = self.batch.targets if ids is None else ids
         other.batch = replace(self.batch, targets=tokens, contrast=None)
         return other

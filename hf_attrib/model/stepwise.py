@@ -101,7 +101,7 @@ class StepwiseField(Field):
         other, columns = copy(self), range(self.targets)
         own = [None if ids is None else ids[:, t : t + 1] for t in columns]
         other._steps = [self._steps[t].aimed(target, own[t]) for t in columns]
-        other.resolution = other._steps[0].resolution
+        other.resolution, other.known = other._steps[0].resolution, None
         return other
 
     def rivals(self, x: Tensor, count: int) -> Tensor:

@@ -16,12 +16,20 @@ from hf_attrib.methods.base import held
 #: Segments between random words are long and want more nodes than words of a real model.
 FINE = {
     "discretized_ig": {"nodes": 20},
+    # Four players are few enough to run all subsets of, which depends on no seed.
+    "shapley": {"samples": 4},
+    "kernel_shap": {"samples": 12},
+    "banzhaf": {"samples": 14},
+    "rise": {"samples": 12},
+    "lime": {"samples": 12},
+    "sobol": {"samples": 3},
+    "context_cite": {"samples": 12},
     "integrated_gradients": {"tolerance": 1e-9, "max_nodes": 4000},
 }
 #: Walks of attacks, whichever it is.
 FINE_WALKS = {"tolerance": 1e-9, "max_nodes": 4000}
 #: A walk found step by step; its sum has an error of second order in the step.
-COARSE = {"guided_ig": 1e-3}
+COARSE = {"guided_ig": 1e-3, "context_cite": 0.05}
 #: What scores that are means over what was drawn may be off by, in standard errors.
 ERRORS = 4
 
@@ -94,7 +102,7 @@ def linearity(made: Method, problem: Problem) -> float:
 def sensitivity(made: Method, problem: Problem) -> float:
     """Input 2, the only one that differs from the baseline, scores non-zero."""
     gained = problem.difference()
-    assert (gained.abs() > 0.1).all()
+    assert (gained.abs() > 0.01).all()
     assert (problem.x != problem.baseline).any(-1).flatten().tolist() == [False, False, True, False]
     share = scores(made, problem)[..., 2] / gained
     return float((share.abs() < 1e-9).any())

@@ -30,6 +30,7 @@ from hf_attrib.methods.perturbation.banzhaf import Banzhaf
 from hf_attrib.methods.perturbation.context_cite import ContextCite
 from hf_attrib.methods.perturbation.kernel_shap import KernelShap
 from hf_attrib.methods.perturbation.lime import Lime
+from hf_attrib.methods.perturbation.loo_shapley import LooShapley
 from hf_attrib.methods.perturbation.occlusion import Occlusion
 from hf_attrib.methods.perturbation.rise import Rise
 from hf_attrib.methods.perturbation.shapley import Shapley
@@ -58,6 +59,7 @@ __all__ = [
     "IntegratedGradients",
     "KernelShap",
     "Lime",
+    "LooShapley",
     "Method",
     "NoiseAverage",
     "Occlusion",

@@ -85,6 +85,8 @@ COUNTEREXAMPLES: dict[str, Problem] = {
 OWN_COUNTEREXAMPLES: dict[tuple[str, str], Problem] = {
     # Its walk stays so close to the straight line that it takes a function that is steep there.
     ("guided_ig", "linearity"): RIDGE,
+    # What only combinations explain is shared in proportion; of a linear f there is nothing.
+    ("loo_shapley", "linearity"): next(p for p in PROBLEMS if p.name == "linear"),
     # Of few players all subsets are run; of more, those that are drawn are not in balance.
     **{
         (name, "dummy"): NOISY

@@ -65,6 +65,24 @@ def shapley(case: Case) -> Tensor:
     return total
 
 
+def loo_shapley(case: Case) -> Tensor:
+    """Half of what is lost, half of one order and its reverse, and the rest by size."""
+    count, every = len(case.x), set(range(len(case.x)))
+    order = torch.randperm(count, generator=generator(0, "staircases", 0)).tolist()
+    steps = torch.zeros(count, dtype=torch.float64)
+    for walk in (order, order[::-1]):
+        for place, player in enumerate(walk):
+            steps[player] += v(case, set(walk[: place + 1])) / 2 - v(case, set(walk[:place])) / 2
+    lost, weight = occlusion(case), 0.5
+    while True:
+        mixed = weight * lost + (1 - weight) * steps
+        rest = v(case, every) - v(case, set()) - float(mixed.sum())
+        share = rest / float(mixed.abs().sum())
+        if abs(share) <= 0.5:
+            return mixed + share * mixed.abs()
+        weight = weight / 2 if weight > 0.07 else 0.0
+
+
 def members(flags: Tensor) -> list[set[int]]:
     return [{i for i, flag in enumerate(row) if flag} for row in flags.tolist()]
 
@@ -165,6 +183,7 @@ PERTURBATION: dict[str, Callable[[Case], Tensor]] = {
     "context_cite": context_cite,
     "kernel_shap": kernel_shap,
     "lime": lime,
+    "loo_shapley": loo_shapley,
     "occlusion": occlusion,
     "rise": rise,
     "shapley": shapley,

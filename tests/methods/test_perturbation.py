@@ -17,6 +17,7 @@ from hf_attrib.methods import (
     ContextCite,
     KernelShap,
     Lime,
+    LooShapley,
     NoiseAverage,
     Occlusion,
     Rise,
@@ -181,6 +182,38 @@ def test_with_all_subsets_every_estimator_of_shapley_values_is_exact(method):
     torch.testing.assert_close(found.scores[0], expected)
 
 
+@pytest.mark.parametrize("count", [3, 6, 7, 9])
+@pytest.mark.parametrize("samples", [None, 2, 8])
+def test_loo_shapley_sums_exactly_and_keeps_signs_and_order(count, samples):
+    value, shapley = table(count, targets=5)
+    lost = torch.stack([value[-1] - value[-1 - 2**i] for i in range(count)]).T
+    made = LooShapley(samples=samples)
+    found = Table(value, count).play(made)
+    scores = found.scores[0]
+    torch.testing.assert_close(scores.sum(1), value[-1] - value[0])
+    if not made.pairs(count):
+        weights = torch.tensor([0.5, 0.25, 0.125, 0.0625, 0]).double()
+        for row, one, other in zip(scores, lost, shapley, strict=True):
+            mixed = weights[:, None] * one + (1 - weights[:, None]) * other
+            rankings = [m.argsort().tolist() for m in mixed]
+            assert row.argsort().tolist() in rankings
+            assert any(torch.equal(row.sign(), m.sign()) for m in mixed)
+        assert not found.standard_error.any()
+    else:
+        assert bool((found.standard_error > 0).all())
+
+
+def test_loo_shapley_finds_both_copies_of_a_fact_and_nothing_where_nothing_counts():
+    def twice(z):
+        return torch.maximum(z[:, 1], z[:, 5])[:, None] + 0.25 * z[:, 2:3]
+
+    scores = played(twice, 9, LooShapley())[0]
+    expected = torch.tensor([0, 0.5, 0.25, 0, 0, 0.5, 0, 0, 0]).double()
+    torch.testing.assert_close(scores[[0, 3, 4, 6, 7, 8]], torch.zeros(6).double())
+    assert bool((scores - expected).abs().max() < 0.15)
+    torch.testing.assert_close(scores[1], scores[5])
+
+
 def test_the_regression_of_kernel_shap_on_all_subsets_is_the_definition():
     value, expected = table(5)
     codes = torch.arange(1, 16)  # one of each pair that is neither none nor all
@@ -297,6 +330,9 @@ def test_windows_are_consecutive_players_and_their_losses_are_averaged(window):
         (Banzhaf(), 16, 161),
         (Rise(samples=100), 16, 101),
         (Lime(samples=100), 16, 101),
+        (LooShapley(), 6, 64),
+        (LooShapley(), 16, 46),
+        (LooShapley(samples=4), 16, 74),
         (Sobol(samples=8), 16, 137),
         (ContextCite(), 16, 65),
     ],

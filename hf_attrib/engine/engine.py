@@ -200,14 +200,10 @@ class Engine:
         )
         kind = StepwiseField if verdict.stepwise else EmbeddingField
         # Where references lie is known once the batch has run: by a field without a space.
-        bare = kind(self.model, sites, batch, question.target, runner)
+        make = partial(kind, self.model, sites, batch, question.target)
+        bare, alone = make(runner), RowRunner(runner.limit)  # which no other process shares
         own = self.learnt.prefixes.observe(self.model, bare)
-        watch = self.learnt.prefixes.watch(
-            self.model,
-            # Its rows are shared with no other process.
-            partial(kind, self.model, sites, batch, question.target, RowRunner(runner.limit)),
-            own,
-        )
+        watch = self.learnt.prefixes.watch(self.model, partial(make, alone), own)
         seen = agreed(own, bare, processes, plan)
         spent += int(bare.forward_rows[0])
         departure, rows = self._departure(sequences, batch, seen, verdict, processes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from hf_attrib.engine.question import Plan, Question
 from hf_attrib.engine.ready import ReadyBatch, agreed
 from hf_attrib.engine.record import attributions
 from hf_attrib.errors import InputError, MemoryLimitError
-from hf_attrib.execution import ALONE, Meter, Processes, Progress
+from hf_attrib.execution import ALONE, Meter, Processes, Progress, RowRunner
 from hf_attrib.field import Field, Groups, SpanField, Table
 from hf_attrib.model import (
     Batch,
@@ -199,8 +200,11 @@ class Engine:
         )
         kind = StepwiseField if verdict.stepwise else EmbeddingField
         # Where references lie is known once the batch has run: by a field without a space.
-        bare = kind(self.model, sites, batch, question.target, runner)
-        seen = agreed(self.learnt.prefixes.observe(self.model, bare), bare, processes, plan)
+        make = partial(kind, self.model, sites, batch, question.target)
+        bare, alone = make(runner), RowRunner(runner.limit)  # which no other process shares
+        own = self.learnt.prefixes.observe(self.model, bare)
+        watch = self.learnt.prefixes.watch(self.model, partial(make, alone), own)
+        seen = agreed(own, bare, processes, plan)
         spent += int(bare.forward_rows[0])
         departure, rows = self._departure(sequences, batch, seen, verdict, processes)
         if departure is not None:
@@ -225,7 +229,8 @@ class Engine:
             field, seen = SpanField(by_token, members, groups=groups), seen.of_spans(members)
         field.known = seen.value
         self.memory.fit(field, seen.x, question.demand)
-        return ReadyBatch(plan, batch, field, seen, verdict.notes, divisible, started)
+        runner.between = watch.look
+        return ReadyBatch(plan, batch, field, seen, watch, verdict.notes, divisible, started)
 
     def _departure(
         self,

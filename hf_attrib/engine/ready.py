@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from hf_attrib.engine.question import Plan
-from hf_attrib.errors import InputError, MemoryLimitError
+from hf_attrib.errors import InputError, MemoryLimitError, UnsupportedModelError
 from hf_attrib.execution import Processes
 from hf_attrib.field import Field
-from hf_attrib.model import Batch, Observation
+from hf_attrib.model import Batch, Observation, Watch
 
 __all__ = ["ReadyBatch", "agreed"]
 
@@ -28,6 +28,7 @@ class ReadyBatch:
         batch: B sequences.
         field: what is asked about, as a function of the embeddings.
         seen: what the model does with the batch as it is.
+        watch: tells whether it still does that.
         notes: reservations about the model.
         divisible: whether fewer sequences at once may be tried where memory ends.
         started: when the work on the batch began.
@@ -38,6 +39,7 @@ class ReadyBatch:
     batch: Batch
     field: Field
     seen: Observation
+    watch: Watch
     notes: tuple[str, ...]
     divisible: bool
     started: float
@@ -49,6 +51,7 @@ class ReadyBatch:
 
         Raises:
             MemoryLimitError: memory ends, and the batch cannot be divided.
+            UnsupportedModelError: somebody changed the model meanwhile.
         """
         try:
             yield
@@ -56,6 +59,13 @@ class ReadyBatch:
             if not self.divisible:
                 raise
             self.too_large = True
+        except (UnsupportedModelError, RuntimeError) as error:
+            # A table that was resized, say, fails in other words.
+            if self.watch.same_weights():
+                raise
+            raise self.watch.refusal() from error
+        else:
+            self.watch.close()
 
     def reference(self) -> Tensor:
         """Return the reference input x', [B, 1, N, D]."""

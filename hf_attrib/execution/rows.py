@@ -36,6 +36,8 @@ class RowRunner:
 
     def __init__(self, limit: int, reduced: Callable[[int], None] = lambda limit: None) -> None:
         self.reduced = reduced
+        #: Called when some rows have run.
+        self.between: Callable[[], None] = lambda: None
         self._processes = ALONE
         self.resize(limit)
 
@@ -65,7 +67,6 @@ class RowRunner:
             try:
                 found.append(compute(rows))
                 done += len(rows)
-                continue
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
@@ -75,6 +76,9 @@ class RowRunner:
                         "Shorten the prompt or the response, load the model in a smaller type, or "
                         "use a device with more memory."
                     ) from error
+            else:
+                self.between()
+                continue
             # Outside of the handler, whose error holds on to the tensors of the attempt.
             self._halve(len(rows))
         joined = tuple(torch.cat(column) for column in zip(*found, strict=True))

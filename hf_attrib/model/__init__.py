@@ -16,6 +16,7 @@ from hf_attrib.model.sites import sites_of, vocabulary
 from hf_attrib.model.space import space_of, tables_of
 from hf_attrib.model.state import state_restored
 from hf_attrib.model.stepwise import StepwiseField
+from hf_attrib.model.watch import Watch
 
 __all__ = [
     "DTYPES",
@@ -27,6 +28,7 @@ __all__ = [
     "StepwiseField",
     "Transcriber",
     "Verdict",
+    "Watch",
     "check_device",
     "check_generation",
     "check_model",

@@ -22,7 +22,7 @@ from hf_attrib.model.devices import device_of
 from hf_attrib.model.hooks import hooked
 from hf_attrib.model.sites import Sites
 
-__all__ = ["Forward", "Prefix", "inputs_of", "select", "unmoving"]
+__all__ = ["Forward", "Prefix", "inputs_of", "run_once", "select", "unmoving"]
 
 
 class Forward:
@@ -126,6 +126,21 @@ class Forward:
         run = slice(encoder + self.skipped, encoder + length)
         sides = {"encoder": points[:, :encoder], "decoder": points[:, run]}
         return {site: sides[site] for site in self.sites.modules}
+
+
+@torch.no_grad()
+def run_once(model: Any, prompt: Tensor, written: Tensor) -> None:
+    """Run a model once over all that it read and wrote.
+
+    Args:
+        model: a causal or encoder-decoder language model.
+        prompt: what it was given, [1, S].
+        written: what ``generate`` returned; a decoder-only model repeats the prompt there.
+    """
+    sides = {"input_ids": written}
+    if model.config.is_encoder_decoder:
+        sides = {"input_ids": prompt, "decoder_input_ids": written}
+    model(**sides, use_cache=False)
 
 
 def select(logits: Tensor, index: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 from hf_attrib.errors import InputError
 from hf_attrib.model.choice import REWRITING, choice_of, read_by_forward, said
 from hf_attrib.model.devices import device_of
+from hf_attrib.model.forward import run_once
 from hf_attrib.model.sites import sites_of, vocabulary
 from hf_attrib.model.state import state_restored
 from hf_attrib.text import Request, Tokens, TokenSequence
@@ -334,12 +335,14 @@ class Transcriber:
         arguments = self._arguments(prompt, generation)
         reader = next(iter(sites_of(self.model).modules.values()))
         ids = prompt.ids[None].to(device_of(reader))
+        sequences = ids
         try:
-            with state_restored(self.model):
+            with state_restored(self.model, lambda: run_once(self.model, ids, sequences)):
                 # By name, since PEFT's encoder-decoder models take it no other way.
                 output = self.model.generate(
                     input_ids=ids, attention_mask=torch.ones_like(ids), **arguments
                 )
+                sequences = output if isinstance(output, Tensor) else output.sequences
         except IndexError as error:
             raise InputError(
                 f"generation ran past the {positions(self.model)} positions of "
@@ -347,7 +350,6 @@ class Transcriber:
             ) from error
         except (TypeError, ValueError) as error:
             raise InputError(f"generate refuses: {error}") from error
-        sequences = output if isinstance(output, Tensor) else output.sequences
         if len(sequences) != 1:
             raise InputError(f"generation returned {len(sequences)} sequences; expected one.")
         written = sequences[0].tolist()

@@ -13,13 +13,12 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hf_attrib.errors import UnsupportedModelError
 from hf_attrib.execution import Turn
 from hf_attrib.model.devices import offloads, parameters_restored, weights_reloaded
 from hf_attrib.model.hooks import check_mode
-from hf_attrib.model.state import state_restored
 
 __all__ = ["isolated"]
 
@@ -35,7 +34,7 @@ def isolated(model: nn.Module) -> Iterator[None]:
 
     Raises:
         UnsupportedModelError: parameters were made in inference mode, which forbids gradients; or
-            another thread changed the mode or the weights of the model inside the context.
+            another thread changed the mode of the model inside the context.
     """
     key = next((module for module in model.modules() if module._parameters), model)
     with _TURNS.setdefault(key, Turn()).taken() as undo, _evaluated(model, undo):
@@ -62,37 +61,17 @@ def _evaluated(model: nn.Module, undo: ExitStack) -> Iterator[None]:
     if training := [module for module in model.modules() if module.training]:
         undo.callback(_train, training)
         model.eval()
-    away = offloads(model)
-    (_freeze if away or _compiled(model) else _freeze_here)(model, undo)
-    versions = [] if away else _versions(model)
-    if versions:
-        # Some models write to their weights when the first pass after training begins (RWKV).
-        first = next(module for module in model.modules() if module._parameters)
-        thread = get_ident()
-
-        def begun(module: nn.Module, arguments: Any) -> None:
-            if get_ident() == thread:
-                begins.remove()
-                versions[:] = _versions(model)
-
-        begins = first.register_forward_pre_hook(begun)
-        undo.callback(begins.remove)
+    (_freeze if offloads(model) or _compiled(model) else _freeze_here)(model, undo)
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
         _autocast_off(),
         parameters_restored(model),
-        state_restored(model),
         weights_reloaded(model),
     ):
         yield
     for module in model.modules():
         check_mode(module)
-    if versions and versions != _versions(model):
-        raise UnsupportedModelError(
-            f"the weights of {type(model).__name__} changed while it was explained, so that its "
-            "scores would mix two models; train and explain in turns, or explain a copy."
-        )
 
 
 def _compiled(model: nn.Module) -> bool:
@@ -106,11 +85,6 @@ def _compiled(model: nn.Module) -> bool:
 def _train(modules: list[nn.Module]) -> None:
     for module in modules:
         module.training = True
-
-
-def _versions(model: nn.Module) -> list[tuple[int, int]]:
-    """Return what changes with the weights: where they are, and how often they were written to."""
-    return [(parameter.data_ptr(), parameter._version) for parameter in model.parameters()]
 
 
 def _freeze(model: nn.Module, undo: ExitStack) -> None:
@@ -133,7 +107,16 @@ def _freeze_here(model: nn.Module, undo: ExitStack) -> None:
 
 
 def _thaw(module: nn.Module) -> None:
-    module._parameters = dict(module._parameters.items())
+    given = module._parameters
+    if isinstance(given, _Frozen):
+        given.hand_on()
+    module._parameters = dict(given.items())
+
+
+def _plain(parameter: nn.Parameter) -> bool:
+    """Tell whether a parameter is no more than its numbers: quantised ones have scales besides."""
+    kind = type(parameter) is nn.Parameter
+    return kind and not any(isinstance(value, Tensor) for value in vars(parameter).values())
 
 
 class _Frozen(dict[str, Any]):
@@ -145,16 +128,29 @@ class _Frozen(dict[str, Any]):
     def __init__(self, parameters: dict[str, Any]) -> None:
         super().__init__(parameters)
         self._thread = get_ident()
-        self._values: dict[str, tuple[Any, Any]] = {}
+        self._values: dict[str, tuple[Any, Any, int]] = {}
 
     def __getitem__(self, name: str) -> Any:
         parameter = super().__getitem__(name)
-        if parameter is None or get_ident() != self._thread:
+        if parameter is None or not parameter.requires_grad or get_ident() != self._thread:
             return parameter
         known = self._values.get(name)
-        if known is None or known[0] is not parameter:
-            known = self._values[name] = parameter, parameter.detach()
-        return known[1]
+        if known is not None and known[0] is parameter:
+            if known[1].data_ptr() == known[2]:
+                return known[1]
+            self.hand_on()
+        elif not _plain(parameter):
+            return parameter
+        value = parameter.detach()
+        value.__dict__.update(vars(parameter))
+        self._values[name] = parameter, value, value.data_ptr()
+        return value
+
+    def hand_on(self) -> None:
+        """Give to parameters what the model has put in their place by ``weight.data = ...``."""
+        for name, (parameter, value, place) in self._values.items():
+            if value.data_ptr() != place and super().__getitem__(name) is parameter:
+                parameter.data = value.data
 
     def __reduce__(self) -> Any:
         """Be copied as parameters that nobody has frozen."""

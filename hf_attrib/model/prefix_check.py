@@ -8,7 +8,7 @@ sequence before it has reached.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from hf_attrib.model.self_check import check_derivative
 from hf_attrib.model.sites import Sites
 from hf_attrib.model.state import state_restored
 from hf_attrib.model.stepwise import StepwiseField
+from hf_attrib.model.watch import Watch
 from hf_attrib.targets import TARGETS
 from hf_attrib.text import TokenSequence
 
@@ -83,7 +84,13 @@ class PrefixCheck:
         Raises:
             UnsupportedModelError: the second pass computes something else than the first.
         """
-        with state_restored(model) as changed:
+
+        def once_more() -> None:
+            rows = field.forward_rows.clone()
+            field.observe()
+            field.forward_rows.copy_(rows)  # once for a model, so part of its self-check
+
+        with state_restored(model, once_more) as changed:
             seen = field.observe()
             if changed():
                 again = field.observe().log_prob
@@ -95,6 +102,25 @@ class PrefixCheck:
                         "functions of their input."
                     )
         return seen
+
+    def watch(
+        self,
+        model: Any,
+        field: Callable[[], EmbeddingField | StepwiseField],
+        seen: Observation,
+    ) -> Watch:
+        """Return what looks from now on whether a model still computes what was observed.
+
+        Args:
+            model: the model.
+            field: makes one of the batch, with a runner of its own.
+            seen: what the model did with it.
+        """
+
+        def moved() -> float:
+            return self._difference(model, field().observe().log_prob, seen.log_prob)
+
+        return Watch(model, moved)
 
     def look(
         self, model: Any, sequences: Sequence[TokenSequence], batch: Batch, log_prob: Tensor
@@ -150,7 +176,7 @@ class PrefixCheck:
             step = own.step(t)
             field = EmbeddingField(model, self.sites, step, TARGETS["logit"], RowRunner(1))
             try:
-                with state_restored(model):
+                with state_restored(model, field.observe):
                     check_derivative(field, x[None, None, : step.movable.shape[1]])
                 break
             except UnsupportedModelError:  # a single target may be flat, or sit on a jump
@@ -175,7 +201,7 @@ class PrefixCheck:
     def _change(self, model: Any, prefix: Batch, log_prob: Tensor) -> float:
         """Return by how much targets depart from a pass of their own; 0 if only by rounding."""
         field = EmbeddingField(model, self.sites, prefix, TARGETS["logit"], RowRunner(1))
-        with state_restored(model):
+        with state_restored(model, field.observe):
             alone = field.observe().log_prob[0].to(log_prob)
         self.rows += 1
         return self._difference(model, alone, log_prob)

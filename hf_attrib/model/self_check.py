@@ -68,17 +68,19 @@ def check_model(model: Any, sites: Sites, start: Tokens) -> Verdict:
         UnsupportedModelError: results would be wrong; the message says why.
     """
     _refuse_quantised(model)
-    with state_restored(model):
-        return _verdict(model, sites, start)
-
-
-def _verdict(model: Any, sites: Sites, start: Tokens) -> Verdict:
-    """Run the probes of :func:`check_model`."""
     probe = _probe(min(vocabulary(module) for module in sites.modules.values()), start)
     size = len(probe.inputs)
     batch = collate([probe], [torch.ones(size, dtype=torch.bool)], None, int(probe.prompt.ids[0]))
-    field: _Field = EmbeddingField(model, sites, batch, TARGETS["logit"])
-    observed = _first_run(field)
+    field = EmbeddingField(model, sites, batch, TARGETS["logit"])
+    with state_restored(model, field.observe):
+        return _verdict(field, probe)
+
+
+def _verdict(field: _Field, probe: TokenSequence) -> Verdict:
+    """Run the probes of :func:`check_model`."""
+    model, sites, batch = field.model, field.sites, field.batch
+    with state_restored(model, field.observe):  # what it changes itself is known from here on
+        observed = _first_run(field)
     _check_replay(field, observed.x, observed.value)
     gradient = _gradient(field, observed.x)
     change = _change_by_later_tokens(field, gradient, observed.value)

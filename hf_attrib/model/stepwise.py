@@ -86,7 +86,7 @@ class StepwiseField(Field):
         """Run every step as it is; the last one reads all N inputs."""
         seen = []
         for step in self._steps:
-            with state_restored(self.model):
+            with state_restored(self.model, step.observe):
                 seen.append(step.observe())
         self.forward_rows += len(seen)
         return Observation(

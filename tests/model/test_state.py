@@ -37,16 +37,23 @@ class Restless(nn.Module):
         self.table[0] = 1
         self.written += 1
         self.replaced = torch.ones(5)
-        self.child = nn.Linear(2, 3)
+        child = self.child
+        self.child = nn.Linear(2, 2)  # of another kind, on the same weights
+        self.child.weight, self.child.bias = child.weight, child.bias
         self.more = 1
         self.register_buffer("another", torch.ones(1))
 
 
-def test_everything_but_parameters_is_put_back_also_after_an_error():
+@pytest.mark.parametrize("known", [False, True])
+def test_everything_but_parameters_is_put_back_also_after_an_error(known):
     module = Restless()
+    if known:  # then no pass has to be run again
+        with state_restored(module, module.forward):
+            module()
     before = copy.deepcopy(module)
     child, written = module.child, module.written
-    with suppress(RuntimeError), state_restored(module) as changed:
+    again = None if known else module.forward
+    with suppress(RuntimeError), state_restored(module, again) as changed:
         assert not changed()
         module()
         assert changed()
@@ -60,6 +67,28 @@ def test_everything_but_parameters_is_put_back_also_after_an_error():
     for name in ("table", "written", "replaced"):
         assert torch.equal(getattr(module, name), getattr(before, name))
     assert module._buffers.keys() == before._buffers.keys()
+
+
+def test_what_others_change_meanwhile_stays():
+    module, added = Restless(), nn.Identity()
+    module.kept, module.list = "a", [1]
+    with state_restored(module, module.forward):
+        module()
+        module.kept, module.label, module.other = "b", "new", added
+        module.list.append(2)
+        module.child.label = "gone with the child"
+        module()
+    assert (module.mode, module.kept, module.label) == ("sparse", "b", "new")
+    assert (module.seen, module.list) == ([1], [1, 2])
+    assert module.other is added
+    passes = []
+    with state_restored(module, lambda: passes.append(1)):
+        module()
+        module.kept = "c"  # is known to be none of the model's doing
+    assert (module.mode, module.kept, passes) == ("sparse", "c", [])
+    with state_restored(module):
+        module.unknown = 1
+    assert module.unknown == 1
 
 
 def test_weights_hooks_and_modes_are_left_to_whoever_changes_them():
@@ -160,6 +189,84 @@ def test_frequencies_do_not_depend_on_what_was_explained_before():
     found, expected = (one.explain(**short, **QUICK) for one in (explainer, alone))
     assert torch.equal(found.value, expected.value)
     assert torch.equal(found.scores, expected.scores)
+
+
+def in_place(linear):
+    with torch.no_grad():
+        linear.weight.div_(2)
+
+
+def uncounted(linear):
+    linear.weight.data.div_(2)
+
+
+def replaced(linear):
+    linear.weight = nn.Parameter(linear.weight.detach() / 2)
+
+
+def packed(linear):
+    linear.weight.data = linear.weight.data / 2
+
+
+def in_an_attribute(linear):
+    linear.weight.scale.div_(2)
+
+
+def in_an_object(linear):
+    linear.weight.state.scale.data.div_(2)
+
+
+def large(linear):
+    linear.table.data.div_(2)
+
+
+class Scales:
+    """What a quantised weight holds besides its numbers."""
+
+    def __init__(self):
+        self.scale = torch.ones(1)
+
+
+def rescaling(write, layer):
+    """A model whose first pass halves a layer for good, in one of many ways."""
+    model = tiny.model("llama", num_hidden_layers=2)
+    linear = model.model.layers[layer].mlp.up_proj
+    linear.weight.scale, linear.weight.state, linear.rescaled = torch.ones(1), Scales(), False
+    linear.register_buffer("table", torch.ones(2**20 + 1), persistent=False)
+    calls = []
+
+    def forward(x):
+        if not linear.rescaled:
+            calls.append(1)
+            write(linear)
+            linear.rescaled = True
+        own = (linear.weight, linear.bias)
+        scales = vars(linear.weight)
+        factor = scales["scale"] * scales["state"].scale if scales else 1
+        return nn.functional.linear(x, *own) * factor * linear.table[0]
+
+    linear.forward = forward
+    return model, calls
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+@pytest.mark.parametrize(
+    "write", [in_place, uncounted, replaced, packed, in_an_attribute, in_an_object, large]
+)
+def test_a_model_that_rescales_itself_once_does_it_once(write, layer):
+    expected = tiny.model("llama", num_hidden_layers=2)
+    in_place(expected.model.layers[layer].mlp.up_proj)
+    ids = torch.tensor([tiny.ids(6)])
+    question = {"input_ids": tiny.ids(6), "response_ids": tiny.ids(2, seed=1)}
+    model, calls = rescaling(write, layer)
+    Explainer(model).explain(input_ids=tiny.ids(6), max_new_tokens=2, **QUICK)
+    found = Explainer(model).explain(**question, **QUICK)
+    assert len(calls) == 1
+    with torch.no_grad():
+        torch.testing.assert_close(model(ids).logits, expected(ids).logits)
+    wanted = Explainer(expected).explain(**question, **QUICK)
+    torch.testing.assert_close(found.scores, wanted.scores, rtol=1e-4, atol=1e-6)
+    assert len(calls) == 1
 
 
 def test_passes_that_move_the_next_one_are_refused():

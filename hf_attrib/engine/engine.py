@@ -200,7 +200,8 @@ class Engine:
         kind = StepwiseField if verdict.stepwise else EmbeddingField
         # Where references lie is known once the batch has run: by a field without a space.
         bare = kind(self.model, sites, batch, question.target, runner)
-        seen = agreed(self.learnt.prefixes.observe(self.model, bare), bare, processes, plan)
+        observed = self.learnt.prefixes.observe(self.model, bare, sequences)
+        seen = agreed(observed, bare, processes, plan)
         spent += int(bare.forward_rows[0])
         departure, rows = self._departure(sequences, batch, seen, verdict, processes)
         if departure is not None:
@@ -208,7 +209,7 @@ class Engine:
                 return None
             by_step = self._by_step(sequences[0], verdict, departure)
             return self._ready(plan, by_step, tables, processes, divisible, spent + rows)
-        spent += rows
+        spent, seen = spent + rows, replace(seen, kept=None)
         runner.share(processes)
         dtype, token = self.model.dtype, plan.stand_in
         space = space_of(dtype, tables, batch, plan.baseline, seen.x, token)
@@ -240,12 +241,13 @@ class Engine:
         Rows are counted of models whose passes depend on their length; those that show that a
         model does not are part of its self-check.
         """
-        check, longest = self.learnt.prefixes, max(sequences, key=lambda s: len(s.inputs))
-        place = batch.places(sequences.index(longest)).to(seen.x.device)
-        check.differentiate(self.model, longest, seen.x[sequences.index(longest), 0, place])
+        check = self.learnt.prefixes
+        longest = max(range(len(sequences)), key=lambda b: len(sequences[b].inputs))
+        x = seen.x[longest, 0, batch.places(longest).to(seen.x.device)]
+        found = check.differentiate(self.model, sequences[longest], x, verdict.stepwise)
         if verdict.stepwise:
             return None, 0
-        found = check.look(self.model, sequences, batch, seen.log_prob)
+        found = found or check.look(self.model, sequences, batch, seen)
         own = (0.0, 0, 0) if found is None else (found.change, found.prefix, found.whole)
         change, prefix, whole = processes.first(torch.tensor(own, dtype=torch.float64)).tolist()
         departure = Departure(change, int(prefix), int(whole)) if whole else None

@@ -202,7 +202,7 @@ class Engine:
         # Where references lie is known once the batch has run: by a field without a space.
         make = partial(kind, self.model, sites, batch, question.target)
         bare, alone = make(runner), RowRunner(runner.limit)  # which no other process shares
-        own = self.learnt.prefixes.observe(self.model, bare)
+        own = self.learnt.prefixes.observe(self.model, bare, sequences)
         watch = self.learnt.prefixes.watch(self.model, partial(make, alone), own)
         seen = agreed(own, bare, processes, plan)
         spent += int(bare.forward_rows[0])
@@ -212,7 +212,7 @@ class Engine:
                 return None
             by_step = self._by_step(sequences[0], verdict, departure)
             return self._ready(plan, by_step, tables, processes, divisible, spent + rows)
-        spent += rows
+        spent, seen = spent + rows, replace(seen, kept=None)
         runner.share(processes)
         dtype, token = self.model.dtype, plan.stand_in
         space = space_of(dtype, tables, batch, plan.baseline, seen.x, token)
@@ -245,12 +245,13 @@ class Engine:
         Rows are counted of models whose passes depend on their length; those that show that a
         model does not are part of its self-check.
         """
-        check, longest = self.learnt.prefixes, max(sequences, key=lambda s: len(s.inputs))
-        place = batch.places(sequences.index(longest)).to(seen.x.device)
-        check.differentiate(self.model, longest, seen.x[sequences.index(longest), 0, place])
+        check = self.learnt.prefixes
+        longest = max(range(len(sequences)), key=lambda b: len(sequences[b].inputs))
+        x = seen.x[longest, 0, batch.places(longest).to(seen.x.device)]
+        found = check.differentiate(self.model, sequences[longest], x, verdict.stepwise)
         if verdict.stepwise:
             return None, 0
-        found = check.look(self.model, sequences, batch, seen.log_prob)
+        found = found or check.look(self.model, sequences, batch, seen)
         own = (0.0, 0, 0) if found is None else (found.change, found.prefix, found.whole)
         change, prefix, whole = processes.first(torch.tensor(own, dtype=torch.float64)).tolist()
         departure = Departure(change, int(prefix), int(whole)) if whole else None

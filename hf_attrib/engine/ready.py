@@ -90,7 +90,10 @@ def agreed(seen: Observation, field: Field, processes: Processes, plan: Plan) ->
     """
     asked = [(c.sequence, c.moves, c.contrast, c.targets, c.groups) for c in plan.cases]
     processes.check_same(asked, [(part.shape, part.dtype) for part in (seen.x, seen.value)])
-    first = Observation(*map(processes.first, (seen.x, seen.value, seen.log_prob, seen.shortfall)))
+    x, value, log_prob, shortfall = map(
+        processes.first, (seen.x, seen.value, seen.log_prob, seen.shortfall)
+    )
+    first = Observation(x, value, log_prob, shortfall, seen.kept)
     # Rounding is no difference: processes may run other numbers of rows at once.
     tolerance = max(1e-3, 10 * field.precision)
     smallest = 1e3 * tolerance * field.resolution

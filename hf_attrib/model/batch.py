@@ -83,6 +83,17 @@ class Batch:
         """Return a batch of one sequence cut off where one of its targets is predicted."""
         return self.until(target, slice(target, target + 1))
 
+    def of(self, targets: Sequence[int]) -> Batch:
+        """Return the same batch with some of its targets."""
+        kept = list(targets)
+        return replace(
+            self,
+            positions=self.positions[:, kept],
+            targets=self.targets[:, kept],
+            valid=self.valid[:, kept],
+            contrast=None if self.contrast is None else self.contrast[:, kept],
+        )
+
     def until(self, target: int, kept: slice) -> Batch:
         """Return a batch of one sequence cut off where one of its targets is predicted.
 

@@ -32,7 +32,7 @@ from hf_attrib.model.sites import Sites, captured, injected, middle_of
 from hf_attrib.targets import TARGETS, Target, likeliest_others
 from hf_attrib.targets import target as target_of
 
-__all__ = ["EmbeddingField", "Observation"]
+__all__ = ["EmbeddingField", "Kept", "Observation"]
 
 #: A prefix of this share of the positions is worth keeping.
 _LONG = 1 / 3
@@ -96,11 +96,34 @@ class EmbeddingField(Field):
         self.target = target
         self.forward = Forward(model, sites, batch)
 
-    def observe(self) -> Observation:
-        """Run the batch as it is."""
-        seen = self.runner.map(self.sequences, self._observe)
+    def observe(self, places: Tensor | None = None) -> Observation:
+        """Run the batch as it is.
+
+        Args:
+            places: targets all of whose logits are kept, [B, P].
+        """
+
+        def compute(rows: Tensor) -> tuple[Tensor, ...]:
+            return self._observe(rows, places)
+
+        x, value, log_prob, shortfall, *logits = self.runner.map(self.sequences, compute)
         self.forward_rows += 1
-        return Observation(*seen)
+        kept = None if places is None else Kept(places, logits[0])
+        return Observation(x, value, log_prob, shortfall, kept)
+
+    def logits_at(self, x: Tensor, places: Tensor) -> Tensor:
+        """Return all logits of targets [B, P] at x [B, 1, N, D], [B, P, V]."""
+
+        def compute(rows: Tensor) -> tuple[Tensor, ...]:
+            target = places[rows]
+            length = int(self.forward.reach(rows, target).max())
+            points = self.forward.split(x[rows.to(x.device), 0], length)
+            with torch.no_grad(), injected(self.sites, points):
+                logits, index = self.forward.logits(rows, target, length)
+            return (_chosen(logits, index),)
+
+        self.forward_rows += 1
+        return self.runner.map(self.sequences, compute)[0]
 
     def reuse_prefix(self, seen: Observation) -> None:
         """Run what comes before every position that moves only once, if that is proven exact.
@@ -167,7 +190,7 @@ class EmbeddingField(Field):
         """Return points as the model sees them, in its own precision."""
         return points.to(self.model.dtype).to(points)
 
-    def _observe(self, sequence: Tensor) -> tuple[Tensor, ...]:
+    def _observe(self, sequence: Tensor, places: Tensor | None) -> tuple[Tensor, ...]:
         target = torch.arange(self.targets).expand(len(sequence), -1)
         found: dict[str, Tensor] = {}
         whole = self.batch.decoder_ids.shape[1]
@@ -176,13 +199,16 @@ class EmbeddingField(Field):
             logits, index = self.forward.logits(sequence, target, whole)
             value = self._value(logits, index, sequence, target)
             log_prob, shortfall = self._ranked(logits, index, sequence)
+            kept = []
+            if places is not None:
+                kept = [_chosen(logits, index.gather(1, places[sequence]))]
         x = self.forward.join(found)
         if x.shape[:2] != self.batch.movable[sequence].shape:
             raise UnsupportedModelError(
                 f"the embeddings of {type(self.model).__name__} are {tuple(x.shape)} where "
                 f"{tuple(self.batch.movable[sequence].shape)} (sequences, tokens) were expected."
             )
-        return x[:, None].to(_precise(x.dtype)), value, log_prob, shortfall
+        return x[:, None].to(_precise(x.dtype)), value, log_prob, shortfall, *kept
 
     def _ranked(self, logits: Tensor, index: Tensor, sequence: Tensor) -> tuple[Tensor, Tensor]:
         """Return every generated token's log-probability and shortfall, [R, T] each."""
@@ -268,9 +294,28 @@ class EmbeddingField(Field):
         return value.masked_fill(~pick(self.batch.valid), 0)
 
 
+def _chosen(logits: Tensor, index: Tensor) -> Tensor:
+    """Return precise logits [R, P, V] at places [R, P] of [R, M, V]."""
+    chosen = select(logits, index)
+    return chosen.to(_precise(chosen.dtype))
+
+
 def _precise(dtype: torch.dtype) -> torch.dtype:
     """Return the type to compute in: float64 for float64, float32 for the rest."""
     return torch.promote_types(dtype, torch.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """All logits of some targets.
+
+    Args:
+        places: which targets, [B, P].
+        logits: theirs, float32 or better, [B, P, V].
+    """
+
+    places: Tensor
+    logits: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -283,12 +328,14 @@ class Observation:
         log_prob: of each generated token, [B, T].
         shortfall: by how much its logit misses the largest, [B, T]; of tokens, also where the rest
             is of spans.
+        kept: all logits of those targets that were asked for.
     """
 
     x: Tensor
     value: Tensor
     log_prob: Tensor
     shortfall: Tensor
+    kept: Kept | None = None
 
     @property
     def probability(self) -> Tensor:

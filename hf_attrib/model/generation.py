@@ -28,8 +28,6 @@ _DEFAULT_NEW_TOKENS = 64
 _LIBRARY_NEW_TOKENS = 20
 #: Where the decoder of a given answer starts, which its ids do not say.
 _STARTS = ("decoder_start_token_id", "forced_bos_token_id")
-
-
 #: What configs call the most positions that a decoder has, the usual name first.
 _MOST_POSITIONS = ("max_position_embeddings", "max_target_positions", "max_seq_len")
 

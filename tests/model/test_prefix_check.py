@@ -97,6 +97,31 @@ def in_pairs(states):
     return states + seen
 
 
+def in_blocks(size):
+    """Tokens behind the twentieth see the later ones of a block."""
+
+    def hook(states):
+        new = states.clone()
+        for start in range(20, states.shape[1], size):
+            block = states[:, start : start + size]
+            new[:, start : start + size] = block + 0.5 * block.mean(1, keepdim=True)
+        return new
+
+    return hook
+
+
+def sure_of(prompt, answer, model):
+    """Make a model certain of one token at the end of a prompt, whichever pass it is in."""
+    with torch.no_grad():
+        alone, among = (
+            model.model(input_ids=torch.tensor([ids])).last_hidden_state[0, len(prompt) - 1]
+            for ids in (prompt, prompt + answer)
+        )
+        both = alone + among
+        model.lm_head.weight[answer[0]] = 60 * both / both.norm() ** 2
+    return model
+
+
 def prefixes(model, prompt, response, **start):
     """Log-probabilities of a response by a pass over each of its prefixes, and nothing of ours."""
     found = []
@@ -104,7 +129,7 @@ def prefixes(model, prompt, response, **start):
         before = [prompt + response[:t]]
         with torch.no_grad():
             logits = model(input_ids=torch.tensor(before), use_cache=False).logits
-        found.append(logits[0, -1].log_softmax(-1)[token])
+        found.append(logits[0, -1].float().log_softmax(-1)[token])
     return torch.stack(found)
 
 
@@ -137,6 +162,24 @@ def test_only_sequences_that_cross_the_length_are_explained_step_by_step():
         response = tiny.ids(9, 2)
         found = explainer.explain(input_ids=tiny.ids(prompt, 1), response_ids=response, **QUICK)
         assert any("in a longer pass" in note for note in found.notes) == steps
+
+
+@pytest.mark.parametrize("prompt", [1, 2, 5])
+@pytest.mark.parametrize("response", [32, 38])
+def test_a_short_prompt_shows_the_length_as_well(prompt, response):
+    """Over one token, all frequencies of positions are alike."""
+    assert_by_prefix(phi3(), explained(phi3(), prompt, response))
+
+
+def test_a_token_that_the_model_is_sure_of_hides_no_length():
+    """Its log-probability is 0 in every pass; neither it nor what follows it vouches for any."""
+    prompt, response = tiny.ids(28, 1), [300, *tiny.ids(10, 2)]
+    model = sure_of(prompt, response, phi3(tie_word_embeddings=False))
+    explainer = Explainer(model)
+    for ids, answer in ((prompt, response), (tiny.ids(28, 3), response[1:])):
+        result = explainer.explain(input_ids=ids, response_ids=answer, **QUICK)
+        assert_by_prefix(model, result)
+    assert prefixes(model, prompt, response)[0] > -1e-3
 
 
 def test_generated_and_given_answers_are_the_same():
@@ -184,6 +227,14 @@ def test_attention_that_looks_ahead_in_long_passes_only(hook, lengths):
     assert not explained(model, 12, 4).notes
 
 
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 6, 7])
+@pytest.mark.parametrize("lengths", [(20 + 30, 6), (20 + 42, 8), (20 + 60, 5)])
+def test_blocks_of_any_size_that_end_where_the_prompt_does(size, lengths):
+    model = hooked(in_blocks(size))
+    model.generation_config.use_cache = False
+    assert_by_prefix(hooked(in_blocks(size)), explained(model, *lengths))
+
+
 def rounded(states):
     return states + ((4 * states).round() / 4 - states)
 
@@ -192,12 +243,38 @@ def cut(states):
     return 0.3 * states + 0.7 * states.detach()
 
 
-@pytest.mark.parametrize("hook", [rounded, cut, torch.Tensor.detach])
+def early_cut(states):
+    """Gradients of all but the last eight tokens, as of memory from segments before."""
+    return torch.cat([states[:, :-8].detach(), states[:, -8:]], 1)
+
+
+@pytest.mark.parametrize("hook", [rounded, cut, early_cut, torch.Tensor.detach])
 def test_gradients_that_are_none_in_long_passes_only(hook):
     explainer = Explainer(hooked(hook))
     explainer.explain(input_ids=tiny.ids(8, 1), response_ids=tiny.ids(4, 2), **QUICK)
     with pytest.raises(UnsupportedModelError, match=r"not its derivative|no gradient|is zero"):
         explainer.explain(input_ids=tiny.ids(25, 1), response_ids=tiny.ids(4, 2), **QUICK)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kept", [4, 16])
+def test_gradients_that_are_none_for_early_tokens(dtype, kept):
+    """Whether the first look meets them, at twelve tokens, or that at a longer sequence."""
+    model = tiny.model("llama", dtype=dtype)
+
+    def hook(module, args):
+        return torch.cat([args[0][:, :-kept].detach(), args[0][:, -kept:]], 1), *args[1:]
+
+    model.model.layers[0].register_forward_pre_hook(hook)
+    with pytest.raises(UnsupportedModelError, match=r"is not its derivative .* at some tokens"):
+        explained(model, 60, 8)
+
+
+def test_looking_leaves_the_random_numbers_of_the_caller_alone():
+    model = phi3().bfloat16()
+    before = torch.get_rng_state()
+    explained(model, 28, 9)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 class Passes:
@@ -231,8 +308,8 @@ def test_usual_models_pay_two_rows_at_new_lengths_and_none_afterwards(family):
     assert sorted(passes.of(lambda: explain(13, 4))) == [13, 15, *[16] * usual]
     assert len(passes.of(lambda: explain(13, 4, seed=4))) == usual
     assert len(passes.of(lambda: explain(14, 2, seed=5))) == usual
-    # A gradient and a difference of two more, the first time that passes are longer by half.
-    assert sorted(passes.of(lambda: explain(17, 4))) == [17, 19, *[20] * (usual + 3)]
+    # A gradient and two differences of two, the first time that passes are longer by half.
+    assert sorted(passes.of(lambda: explain(17, 4))) == [17, 19, *[20] * (usual + 5)]
     result = explain(17, 4)
     assert result.forward_rows == usual
     assert not result.notes
@@ -260,11 +337,18 @@ def test_rows_of_models_whose_passes_depend_on_length_are_counted():
 
 def test_half_precision_rounds_without_being_taken_for_another_function():
     for family in ("llama", "gpt2", "gemma3_text", "mixtral"):
-        model = tiny.model(family, dtype=torch.bfloat16)
-        result = explained(model, 60, 30)
-        assert not any("longer pass" in note for note in result.notes)
+        for dtype in (torch.bfloat16, torch.float16):
+            result = explained(tiny.model(family, dtype=dtype), 60, 30)
+            assert not any("longer pass" in note for note in result.notes)
 
 
-def test_half_precision_does_not_hide_another_function():
-    result = explained(phi3().bfloat16(), 28, 9)
-    assert any("longer pass" in note for note in result.notes)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("factor", [1.2, 1.5, 4.0])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_half_precision_does_not_hide_another_function(dtype, factor, seed):
+    """However few of the targets it moves by more than rounding does."""
+    rope = LONGROPE | {"long_factor": [factor] * 4}
+    ids = {"input_ids": tiny.ids(28, seed), "response_ids": tiny.ids(9, seed + 3)}
+    result = Explainer(phi3(rope_parameters=rope).to(dtype)).explain(**ids, **QUICK)
+    expected = prefixes(phi3(rope_parameters=rope).to(dtype), *ids.values())
+    torch.testing.assert_close(result.value, expected, rtol=0, atol=0.05)

@@ -208,6 +208,7 @@ def _left_out(
     lost: dict[str, int] = {}
     trimmed: list[str] = []
     changed: list[str] = []
+    doubtful: dict[str, int] = {}
     unknown: list[str] = []
     for index, own, found in zip(of, given, traces, strict=True):
         turn = repr(turns[index])
@@ -217,20 +218,27 @@ def _left_out(
             if isinstance(own, str):
                 changed.append(turn)
         elif isinstance(own, str):
-            missing = found.lost(own)
-            count = len("".join(missing.split()))
-            if count:
+            missing = found.missing(own)
+            count = sum(not own[i].isspace() for i in missing)
+            if found.doubtful:
+                doubtful[turn] = doubtful.get(turn, 0) + len(missing)
+            elif count:
                 lost[turn] = lost.get(turn, 0) + count
             elif missing:
                 trimmed.append(turn)
         elif own is not None and not found.extents:
             lost[turn] = lost.get(turn, 0) + len(str(own))
-    each = [f"{count} character{'s' * (count > 1)} of {turn}" for turn, count in lost.items()]
+
+    def each(counts: Mapping[str, int]) -> list[str]:
+        return [f"{count} character{'s' * (count > 1)} of {turn}" for turn, count in counts.items()]
+
     sentences = (
-        ("The chat template leaves out {}, which the model never reads.", each),
+        ("The chat template leaves out {}, which the model never reads.", each(lost)),
         ("The chat template trims white space of {}.", trimmed),
         ("The chat template changes the words of {}; what it writes instead counts as theirs.",
          changed),
+        ("The chat template makes something else of {}, which counts as the template's.",
+         each(doubtful)),
         ("The chat template changes {}, so that its words cannot be told from the template's and "
          "count as those; render the chat yourself and pass it as a string to score them.",
          unknown),

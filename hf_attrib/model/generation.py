@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hf_attrib.errors import InputError
+from hf_attrib.errors import InputError, UnsupportedModelError
 from hf_attrib.model.choice import REWRITING, choice_of, read_by_forward, said
-from hf_attrib.model.devices import device_of
+from hf_attrib.model.devices import check_loaded, device_of
 from hf_attrib.model.sites import sites_of, vocabulary
 from hf_attrib.model.special import marks_of, special_ids
 from hf_attrib.model.state import state_restored
@@ -180,6 +180,7 @@ class Transcriber:
         Raises:
             InputError: the response is empty or too long, or nothing could be generated.
         """
+        check_loaded(self.model)
         if not request.answered:
             self._arguments(prompt, generation)
             return None
@@ -311,7 +312,8 @@ class Transcriber:
     def _arguments(self, prompt: Tokens, generation: Mapping[str, Any]) -> dict[str, Any]:
         """Return what ``generate`` is called with besides the prompt; nothing runs."""
         arguments = dict(generation)
-        check_text(arguments)  # what stops it may be a text
+        stops = said("stop_strings", arguments, self.model)  # of a config, too
+        check_text((arguments, stops))
         if foreign := sorted(set(arguments) & read_by_forward(self.model)):
             raise InputError(
                 f"{', '.join(foreign)} would make the model read something else than the prompt; "
@@ -340,7 +342,12 @@ class Transcriber:
                 f"{type(self.model).__name__}; allow fewer new tokens."
             ) from error
         except (TypeError, ValueError) as error:
-            raise InputError(f"generate refuses: {error}") from error
+            hint = _hooks_on(self.model) if isinstance(error, TypeError) else ""
+            raise InputError(f"generate refuses: {error}{hint}") from error
+        except AttributeError as error:
+            raise UnsupportedModelError(
+                f"{type(self.model).__name__} fails in generate: {error}{_hooks_on(self.model)}"
+            ) from error
         sequences = output if isinstance(output, Tensor) else output.sequences
         if len(sequences) != 1:
             raise InputError(f"generation returned {len(sequences)} sequences; expected one.")
@@ -360,3 +367,14 @@ class Transcriber:
         decoder = wrap(self.tokenizer, start, "special", set(start))
         chosen = choice_of(arguments, self.model)
         return TokenSequence(prompt, decoder, self.generated(response, prompt), *chosen)
+
+
+def _hooks_on(model: Any) -> str:
+    """Return a hint at hooks of the caller's, which may return what a model cannot go on with."""
+    names = [name or "the model" for name, m in model.named_modules() if m._forward_hooks]
+    if not names:
+        return ""
+    return (
+        f"; a forward hook on {', '.join(names[:3])} may return something else than its module "
+        "does, so correct or remove it"
+    )

@@ -136,9 +136,7 @@ def _words(message: Mapping[str, Any]) -> Iterator[_Way]:
         raise InputError(f"a message needs a role and a content; got {message!r}.")
     for name in _FIELDS:
         if name == "content" and not isinstance(message.get(name), str | Sequence | Mapping | None):
-            raise InputError(
-                f"only text messages can be explained; got content {message[name]!r:.80}."
-            )
+            raise _no_text(message[name])
         yield from _leaves(message.get(name), (name,))
 
 
@@ -146,18 +144,26 @@ def _leaves(value: Any, way: _Way) -> Iterator[_Way]:
     """Yield the ways to the texts within a value."""
     if isinstance(value, Mapping):
         if _MEDIA.search(str(value.get("type", ""))) or any(map(_MEDIA.fullmatch, value)):
-            raise InputError(f"only text messages can be explained; got content {value!r:.80}.")
+            raise _no_text(value)
         if "type" not in value and "text" not in value:
             yield way  # an answer of a tool, which templates write as JSON
             return
         for name, inner in value.items():
-            if name not in _LABELS:
+            if name == "text" and isinstance(inner, int | float):
+                yield (*way, name)
+            elif name not in _LABELS:
                 yield from _leaves(inner, (*way, name))
-    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+    elif isinstance(value, bytes | bytearray | memoryview):
+        raise InputError(f"a message holds bytes, {bytes(value)!r:.80}; decode them to a text.")
+    elif isinstance(value, Sequence) and not isinstance(value, str):
         for index, inner in enumerate(value):
             yield from _leaves(inner, (*way, index))
     elif isinstance(value, str):
         yield way
+
+
+def _no_text(content: Any) -> InputError:
+    return InputError(f"only text messages can be explained; got content {content!r:.80}.")
 
 
 def _value(message: Any, way: _Way) -> Any:

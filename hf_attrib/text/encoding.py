@@ -121,7 +121,7 @@ def check_text(given: Any) -> None:
         for name, inner in given.items():
             check_text(name)
             check_text(inner)
-    elif isinstance(given, list | tuple):
+    elif isinstance(given, list | tuple | set | frozenset):
         for inner in given:
             check_text(inner)
 

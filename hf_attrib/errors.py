@@ -18,6 +18,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ __all__ = [
     "ProcessError",
     "ResultFileError",
     "UnsupportedModelError",
+    "keep",
     "warn",
 ]
 
@@ -36,7 +38,10 @@ _PACKAGE = f"{Path(__file__).parent}{os.sep}"
 
 
 class HFAttribError(Exception):
-    """Any error that hf_attrib raises on purpose; ``results`` are those of the prompts before."""
+    """Any error that hf_attrib raises on purpose; ``results`` are those of the prompts before.
+
+    Errors that it does not raise itself, such as ``KeyboardInterrupt``, come with them as well.
+    """
 
     results: Sequence[Any] = ()
 
@@ -68,6 +73,18 @@ class AttributionWarning(UserWarning):
     """
 
     results: Sequence[Any] = ()
+
+
+def keep(error: BaseException, results: Sequence[Any]) -> None:
+    """Hand what is done to the caller with the error that ends the work, whatever error it is.
+
+    Args:
+        error: goes on as it is, even one that is none of this package, such as Ctrl-C.
+        results: what is done.
+    """
+    if not getattr(error, "results", None):  # which may be its own
+        with suppress(AttributeError, TypeError):  # an error that holds nothing
+            error.results = results  # type: ignore[attr-defined]
 
 
 def warn(warning: Warning) -> None:

@@ -116,6 +116,69 @@ def test_errors_stand_in_the_places_of_results_that_generation_or_rows_cannot_gi
     torch.testing.assert_close(caught.value.results[0].scores, plain[0].scores)
 
 
+class Own(Exception):
+    """An error of the caller's, which nobody can add anything to."""
+
+    def __setattr__(self, name, value):
+        if not name.startswith("__"):
+            raise AttributeError(name)
+        super().__setattr__(name, value)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, RuntimeError, ValueError, Own])
+@pytest.mark.parametrize("call", ["explain", "robustness", "estimate"])
+@pytest.mark.parametrize("on_error", ["raise", "return"])
+def test_what_is_done_outlives_any_error(monkeypatch, error, call, on_error):
+    explainer = Counted(tiny.model("llama"), tiny.tokenizer(), batch_size=1)
+    options = {"on_error": on_error, "max_new_tokens": 2}
+    options |= {"attack": "bim", "steps": 1} if call == "robustness" else {"method": "saliency"}
+    prompts = ["the", "key", "is", "red"]
+    plain = getattr(explainer, call)(prompts[:2], **options)
+    # The work on the third of four ends.
+    engine, started = explainer._engine, []
+    ready_of = engine._ready
+
+    def ready(plan, *rest, **named):
+        if any(case.inputs.text == "is" for case in plan.cases):
+            started.append(error("now"))
+            raise started[0]
+        return ready_of(plan, *rest, **named)
+
+    monkeypatch.setattr(engine, "_ready", ready)
+    monkeypatch.setattr("hf_attrib.engine.engine._TOGETHER", 1)
+    if on_error == "return" and issubclass(error, Exception):
+        found = getattr(explainer, call)(prompts, **options)
+        assert found[2] is started[0]
+        assert not getattr(started[0], "results", None)  # they stand beside it
+        assert not isinstance(found[3], BaseException)
+        return
+    with pytest.raises(error) as caught:
+        getattr(explainer, call)(prompts, **options)
+    assert caught.value is started[0]
+    if error is Own:
+        return
+    results = caught.value.results
+    assert results[2:] == ([None, None] if on_error == "return" and call != "estimate" else [])
+    assert [type(one) for one in results[:2]] == [type(one) for one in plain]
+    if call == "explain":
+        for one, other in zip(results, plain, strict=False):
+            torch.testing.assert_close(one.scores, other.scores)
+
+
+def test_results_that_an_error_holds_already_stay_its_own(explainer, monkeypatch):
+    error = RuntimeError("mine")
+    error.results = "mine"
+
+    def failing(plan, processes):
+        raise error
+        yield
+
+    monkeypatch.setattr(explainer._engine, "attribute", failing)
+    with pytest.raises(RuntimeError) as caught:
+        explainer.explain([GOOD], **QUICK)
+    assert caught.value.results == "mine"
+
+
 def test_estimates_and_radii_return_errors_too(explainer):
     found = explainer.estimate([GOOD, ""], **QUICK, on_error="return")
     assert isinstance(found[0], hf_attrib.Estimate)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from hf_attrib.engine.engine import Engine
 from hf_attrib.engine.question import Plan, Question
 from hf_attrib.engine.sharing import Sharing
-from hf_attrib.errors import HFAttribError, InputError
+from hf_attrib.errors import HFAttribError, InputError, keep
 from hf_attrib.execution import Processes
 from hf_attrib.model import Transcriber, isolated
 from hf_attrib.results import Result
@@ -72,10 +72,10 @@ class Answering:
             try:
                 for result in work(plan, sharing):
                     own.append(result)
-            except HFAttribError as error:
-                error.results = own
+                return sharing.joined(own)
+            except BaseException as error:
+                keep(error, own)
                 raise
-            return sharing.joined(own)
 
     def _answered(
         self,
@@ -165,7 +165,8 @@ class Place:
     Args:
         requests: all of them.
         place: of this one.
-        found: where its error goes instead, if errors are returned.
+        found: where its error goes instead, if errors are returned; an error that ends the work all
+            the same, such as Ctrl-C, holds it.
     """
 
     def __init__(self, requests: Requests, place: int, found: list[Any] | None = None) -> None:
@@ -177,12 +178,15 @@ class Place:
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
+        returned = isinstance(error, Exception) and self.requests.on_error == "return"
+        if error is not None and self.found is not None and not returned:
+            keep(error, self.found)
         if not isinstance(error, Exception):
             return False
         if self.requests.many and isinstance(error, HFAttribError):
             which = f"prompt {self.place + 1} of {len(self.requests.each)}: "
             error.args = (which + str(error), *error.args[1:])
-        if self.requests.on_error == "raise" or self.found is None:
+        if not returned or self.found is None:
             return False
         self.found[self.place : self.place + 1] = [error]
         return True

@@ -14,6 +14,7 @@ from torch import Tensor
 from hf_attrib.baselines import Baseline, BaselineLike, parse, single_token, stand_in
 from hf_attrib.engine.memory import Demand
 from hf_attrib.engine.options import field_names
+from hf_attrib.engine.zeros import contrasted, fixed, unseen
 from hf_attrib.errors import InputError
 from hf_attrib.field import Table
 from hf_attrib.methods import Method
@@ -179,24 +180,12 @@ class Question:
         contrast = self._contrast(len(sequence.response), tokenizer, vocabulary)
         targets, groups = self._targets(sequence.response), self._groups(inputs, moves)
         notes = (
-            *self._fixed(inputs, moves, groups),
+            *fixed(inputs, moves, groups, self.groups, self.movable),
+            *unseen(sequence, inputs, targets, groups, self.groups),
             *self._joined(inputs, groups),
-            *_same(sequence.response, contrast),
+            *contrasted(sequence.response, contrast),
         )
         return Case(sequence, inputs, moves, contrast, targets, groups, notes)
-
-    def _fixed(self, inputs: Tokens, moves: Tensor, groups: Sequence[Span]) -> list[str]:
-        """Say which parts that the caller named hold nothing that moves, so that they score 0."""
-        if self.groups is None or isinstance(self.groups, str):
-            return []
-        asked = chosen(inputs, self.groups)
-        named = [span for span in groups if any(span.start == s.start for s in asked)]
-        fixed = [s for s in named if not moves[s.start : s.stop].any()]
-        return [
-            f"The group {inputs.piece(span)!r} scores 0, since none of its tokens may move; "
-            "movable='all' moves special and template tokens, too."
-            for span in fixed
-        ]
 
     def _baseline(self, tokenizer: Any) -> Baseline:
         """Return the baseline asked for, or the method's own."""
@@ -325,17 +314,6 @@ class Plan:
     def part(self, start: int, stop: int) -> Plan:
         """Return the plan of some sequences, which run together."""
         return replace(self, cases=self.cases[start:stop])
-
-
-def _same(response: Tokens, contrast: Tensor | None) -> list[str]:
-    """Say how many tokens are contrasted with themselves."""
-    count = 0 if contrast is None else int((response.ids == contrast).sum())
-    if not count:
-        return []
-    return [
-        f"{count} of {len(response)} tokens are contrasted with themselves, so their scores are 0; "
-        "contrast them with another token."
-    ]
 
 
 def _flags(given: Any) -> list[bool]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from hf_attrib.attacks import Attack
 from hf_attrib.engine.question import Case
 from hf_attrib.engine.ready import ReadyBatch
+from hf_attrib.engine.zeros import standing
 from hf_attrib.field import Decomposition, Field
 from hf_attrib.methods import Method
 from hf_attrib.results import Attribution, Run
@@ -73,7 +74,16 @@ def attributions(
         notes=ready.notes,
     )
     own = [_with_own(run, case, tokenizer) for case in plan.cases]
-    return [_attribution(ready, found, index, of_case) for index, of_case in enumerate(own)]
+    same = _at_reference(ready)
+    return [_attribution(ready, found, index, of_case, same) for index, of_case in enumerate(own)]
+
+
+def _at_reference(ready: ReadyBatch) -> Tensor | None:
+    """Return which inputs are their reference, [B, N]; ``None`` where there is not one for all."""
+    plan = ready.plan
+    if plan.baseline_name is None or plan.baseline.distribution:
+        return None
+    return (ready.reference() == ready.seen.x)[:, 0].all(-1).cpu()
 
 
 def provenance(model: Any) -> dict[str, Any]:
@@ -136,7 +146,9 @@ def of_prompt(sequence: TokenSequence, tokenizer: Any) -> tuple[str, ...]:
     return (*notes, f"{count} prompt {many} unknown to the tokenizer.") if count else notes
 
 
-def _attribution(ready: ReadyBatch, found: Decomposition, index: int, run: Run) -> Attribution:
+def _attribution(
+    ready: ReadyBatch, found: Decomposition, index: int, run: Run, same: Tensor | None
+) -> Attribution:
     """Cut one sequence out of a batch and bring it to the CPU."""
     case, question = ready.plan.cases[index], ready.plan.question
     rows = len(case.targets)
@@ -153,6 +165,8 @@ def _attribution(ready: ReadyBatch, found: Decomposition, index: int, run: Run) 
     tokens = ready.batch.places(index)[: len(case.inputs)]
     columns = torch.arange(len(case.groups)) if question.joins else tokens
     scores = cut(found.scores)[:, columns]
+    if same is not None:
+        run = replace(run, notes=(*run.notes, *_zeros(ready, index, same[index, tokens], scores)))
     error, sum_error = found.standard_error, found.sum_standard_error
     value = cut(ready.seen.value if found.end_value is None else found.end_value)
     if found.start_value is None:
@@ -178,6 +192,25 @@ def _attribution(ready: ReadyBatch, found: Decomposition, index: int, run: Run) 
     if question.groups is None or question.joins:
         return result
     return result.group(question.groups)
+
+
+def _zeros(ready: ReadyBatch, index: int, same: Tensor, scores: Tensor) -> list[str]:
+    """Say which scores are 0 since nothing changes on the way from the reference.
+
+    Args:
+        ready: what was run.
+        index: of the sequence.
+        same: which of its N inputs are their reference.
+        scores: of its inputs or groups, [T, N] or [T, G].
+    """
+    case, question = ready.plan.cases[index], ready.plan.question
+    # Means over noise move what stands still; passes of other sizes differ in their last digits.
+    zero = scores.abs().amax(0) <= ready.field.precision**0.75
+    if question.joins:
+        sizes = torch.tensor([span.stop - span.start for span in case.groups])
+        zero = zero.repeat_interleave(sizes)
+    name, moves = ready.plan.baseline.name, case.moves[: len(case.inputs)]
+    return standing(case.inputs, moves, ~(same & zero), case.groups, question.groups, name)
 
 
 def _sizes(found: Decomposition, index: int, targets: int) -> dict[str, tuple[float, ...]]:

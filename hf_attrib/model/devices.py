@@ -19,7 +19,14 @@ from torch import Tensor, nn
 
 from hf_attrib.errors import UnsupportedModelError
 
-__all__ = ["Device", "device_of", "offloads", "parameters_restored", "weights_reloaded"]
+__all__ = [
+    "Device",
+    "check_loaded",
+    "device_of",
+    "offloads",
+    "parameters_restored",
+    "weights_reloaded",
+]
 
 Device: TypeAlias = torch.device | str | int
 
@@ -60,11 +67,32 @@ def device_of(module: nn.Module) -> Device:
             return device  # type: ignore[no-any-return]
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     if device.type == "meta":
-        raise UnsupportedModelError(
-            f"{type(module).__name__} has its weights on the meta device, and no accelerate hook "
-            "that would load them; load the model with from_pretrained."
-        )
+        raise _nowhere(type(module).__name__)
     return device
+
+
+def check_loaded(model: nn.Module) -> None:
+    """Refuse a model that has weights nowhere.
+
+    Raises:
+        UnsupportedModelError: a module has no weights, and nothing would load them.
+    """
+    meta = {
+        (id(module), own): f"{type(module).__name__} ({name})"
+        for name, module in model.named_modules()
+        for own, parameter in module.named_parameters(recurse=False)
+        if parameter.device.type == "meta"
+    }
+    loaded = {(id(w.module), w.name) for w in _offloaded(model)} if meta else set()
+    if missing := [name for key, name in meta.items() if key not in loaded]:
+        raise _nowhere(missing[0])
+
+
+def _nowhere(name: str) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"{name} has its weights on the meta device, and no accelerate hook that would load them; "
+        "load the model with from_pretrained."
+    )
 
 
 @contextmanager

@@ -88,9 +88,15 @@ class Forward:
         if logits.shape[1] == length - self.skipped:  # all of them came, or all were asked for
             index = positions
         elif logits.shape[1] != len(keep):
+            more = logits.shape[1] - (length - self.skipped)
+            cause = (
+                f", so it reads {more} of its own besides, as adapters with virtual tokens do; "
+                "explain it without them"
+            )
             raise UnsupportedModelError(
                 f"{type(self.model).__name__} returned logits for {logits.shape[1]} positions; "
-                f"expected {len(keep)} selected ones or all {length - self.skipped}."
+                f"expected {len(keep)} selected ones or all {length - self.skipped}"
+                f"{cause if more > 0 else ''}."
             )
         return logits, index
 

@@ -10,15 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hf_attrib.errors import InputError
+from hf_attrib.errors import InputError, UnsupportedModelError
 from hf_attrib.model.choice import REWRITING, choice_of, read_by_forward, said
-from hf_attrib.model.devices import device_of
+from hf_attrib.model.devices import check_loaded, device_of
 from hf_attrib.model.forward import run_once
 from hf_attrib.model.sites import sites_of, vocabulary
+from hf_attrib.model.special import marks_of, special_ids
 from hf_attrib.model.state import state_restored
 from hf_attrib.text import Request, Tokens, TokenSequence
 from hf_attrib.text.encoding import check_text, encode_prompt, encode_response, wrap
-from hf_attrib.text.given import Marks, answer_ids, as_ids, check_mask_of_text, read_ids
+from hf_attrib.text.given import answer_ids, as_ids, check_mask_of_text, read_ids
 
 __all__ = ["Transcriber", "limit_length", "most_new_tokens", "positions"]
 
@@ -138,7 +139,7 @@ class Transcriber:
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self.model = model
         self.tokenizer = tokenizer
-        self.special = _special_ids(model, tokenizer)
+        self.special = special_ids(model, tokenizer)
 
     def prompt(self, request: Request) -> Tokens:
         """Tokenise a prompt; nothing runs.
@@ -157,7 +158,8 @@ class Transcriber:
             check_mask_of_text(request.attention_mask, len(tokens))
         else:
             given = as_ids(request.input_ids, "input_ids")
-            ids = read_ids(given, request.attention_mask, self._marks(()))
+            marks = marks_of(self.model, self.tokenizer, (), self.special)
+            ids = read_ids(given, request.attention_mask, marks)
             tokens = wrap(self.tokenizer, ids, "prompt", self.special)
         self._check_range(tokens, "prompt")
         return tokens
@@ -177,6 +179,7 @@ class Transcriber:
         Raises:
             InputError: the response is empty or too long, or nothing could be generated.
         """
+        check_loaded(self.model)
         if not request.answered:
             self._arguments(prompt, generation)
             return None
@@ -228,18 +231,10 @@ class Transcriber:
             forced = self._forced_start(generation)
             again = found.ids[: len(forced)].equal(forced.ids)  # what generation wrote has it
             return found if again else forced + found, notes
-        marks = self._marks(tuple(start.ids.tolist()))
+        starts = tuple(start.ids.tolist())
+        marks = marks_of(self.model, self.tokenizer, starts, self.special)
         ids, cut = answer_ids(request.response_ids, prompt.ids.tolist(), marks)
         return self.generated(ids, prompt), tuple(cut)
-
-    def _marks(self, start: tuple[int, ...]) -> Marks:
-        """Return what tells padding and ends of this model's sequences."""
-        config, tokenizer = self.model.generation_config, self.tokenizer
-        pads = _several(config.pad_token_id) | _several(getattr(tokenizer, "pad_token_id", None))
-        ends = _several(config.eos_token_id) | _several(config.bos_token_id)
-        # Without a tokenizer, nothing tells whether a padding token is a word.
-        known = pads if tokenizer is None else _set_apart(tokenizer) | ends
-        return Marks(start, *map(frozenset, (ends, pads, pads - known, self.special)))
 
     def _checked(self, sequence: TokenSequence) -> TokenSequence:
         """Refuse a sequence that the model cannot read; say so where it may read it badly."""
@@ -316,7 +311,8 @@ class Transcriber:
     def _arguments(self, prompt: Tokens, generation: Mapping[str, Any]) -> dict[str, Any]:
         """Return what ``generate`` is called with besides the prompt; nothing runs."""
         arguments = dict(generation)
-        check_text(arguments)  # what stops it may be a text
+        stops = said("stop_strings", arguments, self.model)  # of a config, too
+        check_text((arguments, stops))
         if foreign := sorted(set(arguments) & read_by_forward(self.model)):
             raise InputError(
                 f"{', '.join(foreign)} would make the model read something else than the prompt; "
@@ -347,7 +343,12 @@ class Transcriber:
                 f"{type(self.model).__name__}; allow fewer new tokens."
             ) from error
         except (TypeError, ValueError) as error:
-            raise InputError(f"generate refuses: {error}") from error
+            hint = _hooks_on(self.model) if isinstance(error, TypeError) else ""
+            raise InputError(f"generate refuses: {error}{hint}") from error
+        except AttributeError as error:
+            raise UnsupportedModelError(
+                f"{type(self.model).__name__} fails in generate: {error}{_hooks_on(self.model)}"
+            ) from error
         if len(sequences) != 1:
             raise InputError(f"generation returned {len(sequences)} sequences; expected one.")
         written = sequences[0].tolist()
@@ -368,32 +369,12 @@ class Transcriber:
         return TokenSequence(prompt, decoder, self.generated(response, prompt), *chosen)
 
 
-def _several(ids: Any) -> set[int]:
-    """Return the ids that a config names: one, several or none."""
-    return {int(i) for i in (ids if isinstance(ids, list | tuple) else [ids]) if i is not None}
-
-
-def _set_apart(tokenizer: Any) -> set[int]:
-    """Return ids that a tokenizer keeps apart from text, which are no words of it."""
-    added = getattr(tokenizer, "added_tokens_decoder", None)
-    every = {int(i) for i in tokenizer.all_special_ids}
-    return every if added is None else {int(i) for i, token in added.items() if token.special}
-
-
-def _special_ids(model: Any, tokenizer: Any) -> set[int]:
-    """Return ids of tokens that carry no content: the tokenizer's, and the model's own.
-
-    Padding is not among them: it is cut from whatever is given, so that what is left of it is a
-    word of the text, as "!" is to models that are padded with their first token.
-    """
-    config = model.generation_config
-    ids = _several(config.bos_token_id) | _several(config.eos_token_id)
-    if tokenizer is None:
-        return ids
-    ends = {tokenizer.bos_token_id, tokenizer.eos_token_id}
-    # The unknown token stands for content, unless it is the end of the text too (GPT-2).
-    named = {int(i) for i in tokenizer.all_special_ids}
-    apart = (named | _set_apart(tokenizer)) - {tokenizer.unk_token_id, tokenizer.pad_token_id}
-    # A config may end generation at a word, such as the end of a line.
-    added = set(getattr(tokenizer, "added_tokens_decoder", None) or ())
-    return apart | (ends - {None}) | (ids & (named | added))
+def _hooks_on(model: Any) -> str:
+    """Return a hint at hooks of the caller's, which may return what a model cannot go on with."""
+    names = [name or "the model" for name, m in model.named_modules() if m._forward_hooks]
+    if not names:
+        return ""
+    return (
+        f"; a forward hook on {', '.join(names[:3])} may return something else than its module "
+        "does, so correct or remove it"
+    )

@@ -142,7 +142,9 @@ def _check_called(sites: Sites, called: set[str]) -> None:
     if missing := set(sites.modules) - called:
         names = ", ".join(f"{type(sites.modules[s]).__name__} of the {s}" for s in sorted(missing))
         raise UnsupportedModelError(
-            f"the embedding {names} was not called in the forward pass, so no path can be injected."
+            f"the embedding {names} was not called in the forward pass, so no path can be "
+            "injected; if an adapter embeds in its place, as those with virtual tokens do, explain "
+            "without it."
         )
 
 

@@ -136,9 +136,7 @@ def _words(message: Mapping[str, Any]) -> Iterator[_Way]:
         raise InputError(f"a message needs a role and a content; got {message!r}.")
     for name in _FIELDS:
         if name == "content" and not isinstance(message.get(name), str | Sequence | Mapping | None):
-            raise InputError(
-                f"only text messages can be explained; got content {message[name]!r:.80}."
-            )
+            raise _no_text(message[name])
         yield from _leaves(message.get(name), (name,))
 
 
@@ -146,18 +144,26 @@ def _leaves(value: Any, way: _Way) -> Iterator[_Way]:
     """Yield the ways to the texts within a value."""
     if isinstance(value, Mapping):
         if _MEDIA.search(str(value.get("type", ""))) or any(map(_MEDIA.fullmatch, value)):
-            raise InputError(f"only text messages can be explained; got content {value!r:.80}.")
+            raise _no_text(value)
         if "type" not in value and "text" not in value:
             yield way  # an answer of a tool, which templates write as JSON
             return
         for name, inner in value.items():
-            if name not in _LABELS:
+            if name == "text" and isinstance(inner, int | float):
+                yield (*way, name)
+            elif name not in _LABELS:
                 yield from _leaves(inner, (*way, name))
-    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+    elif isinstance(value, bytes | bytearray | memoryview):
+        raise InputError(f"a message holds bytes, {bytes(value)!r:.80}; decode them to a text.")
+    elif isinstance(value, Sequence) and not isinstance(value, str):
         for index, inner in enumerate(value):
             yield from _leaves(inner, (*way, index))
     elif isinstance(value, str):
         yield way
+
+
+def _no_text(content: Any) -> InputError:
+    return InputError(f"only text messages can be explained; got content {content!r:.80}.")
 
 
 def _value(message: Any, way: _Way) -> Any:
@@ -208,6 +214,7 @@ def _left_out(
     lost: dict[str, int] = {}
     trimmed: list[str] = []
     changed: list[str] = []
+    doubtful: dict[str, int] = {}
     unknown: list[str] = []
     for index, own, found in zip(of, given, traces, strict=True):
         turn = repr(turns[index])
@@ -217,20 +224,27 @@ def _left_out(
             if isinstance(own, str):
                 changed.append(turn)
         elif isinstance(own, str):
-            missing = found.lost(own)
-            count = len("".join(missing.split()))
-            if count:
+            missing = found.missing(own)
+            count = sum(not own[i].isspace() for i in missing)
+            if found.doubtful:
+                doubtful[turn] = doubtful.get(turn, 0) + len(missing)
+            elif count:
                 lost[turn] = lost.get(turn, 0) + count
             elif missing:
                 trimmed.append(turn)
         elif own is not None and not found.extents:
             lost[turn] = lost.get(turn, 0) + len(str(own))
-    each = [f"{count} character{'s' * (count > 1)} of {turn}" for turn, count in lost.items()]
+
+    def each(counts: Mapping[str, int]) -> list[str]:
+        return [f"{count} character{'s' * (count > 1)} of {turn}" for turn, count in counts.items()]
+
     sentences = (
-        ("The chat template leaves out {}, which the model never reads.", each),
+        ("The chat template leaves out {}, which the model never reads.", each(lost)),
         ("The chat template trims white space of {}.", trimmed),
         ("The chat template changes the words of {}; what it writes instead counts as theirs.",
          changed),
+        ("The chat template makes something else of {}, which counts as the template's.",
+         each(doubtful)),
         ("The chat template changes {}, so that its words cannot be told from the template's and "
          "count as those; render the chat yourself and pass it as a string to score them.",
          unknown),

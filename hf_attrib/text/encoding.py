@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -120,7 +121,7 @@ def check_text(given: Any) -> None:
         for name, inner in given.items():
             check_text(name)
             check_text(inner)
-    elif isinstance(given, list | tuple):
+    elif isinstance(given, list | tuple | set | frozenset):
         for inner in given:
             check_text(inner)
 
@@ -236,10 +237,17 @@ def wrap(
 def _origins(
     offsets: Sequence[tuple[int, int]], parts: Sequence[chat.Part]
 ) -> list[chat.Part | None]:
-    """Return the part that each token's characters overlap, or nothing for the template's."""
+    """Return the part that each token's characters overlap, or nothing for the template's.
+
+    Args:
+        offsets: of the tokens.
+        parts: as they follow in the text, none within another.
+    """
+    stops = [part.stop for part in parts]
 
     def origin(start: int, end: int) -> chat.Part | None:
-        return next((part for part in parts if start < part.stop and end > part.start), None)
+        at = bisect_right(stops, start)  # the first part that ends behind it
+        return parts[at] if at < len(parts) and end > parts[at].start else None
 
     return [origin(*extent) for extent in offsets]
 

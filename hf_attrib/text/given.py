@@ -164,27 +164,29 @@ def answer_ids(ids: Ids | None, prompt: list[int], marks: Marks) -> tuple[list[i
         marks: what tells padding, ends and the decoder's start.
 
     Raises:
-        InputError: they are no ids, or hide some between others.
+        InputError: they are no ids, hide some between others, or are the prompt alone.
     """
-    row = isinstance(ids, Tensor) and ids.dim() == 2
-    answer = as_ids(_without_ignored(ids), "response_ids")
-    notes: list[str] = []
+    row = _dimensions(ids) == 2
+    given = as_ids(_without_ignored(ids), "response_ids")
     if marks.start:
-        start = len(marks.start)
-        if len(answer) > start and tuple(answer[:start]) == marks.start:
-            answer = answer[start:]
-            if tuple(answer[:start]) == marks.start:  # so that the model does write it, too
-                notes.append(
-                    "response_ids began twice with what the decoder starts from; the first was "
-                    "left out, since generate puts it there."
-                )
+        answer, notes = _behind_start(given, marks)
     else:
-        answer, notes = _behind(answer, prompt, marks, row)
+        answer, notes = _behind(given, prompt, marks, row)
+    between = not marks.start and len(answer) < len(given)
     cut = _without_padding(answer, marks)
     left_out = len(answer) - len(cut)
     if left_out and answer[-1] in marks.ends:  # which may have been written as well
         notes.append(f"{left_out} repetitions of the end behind the response were left out.")
-    return cut, notes
+    first = _first_word(cut, marks)
+    return cut[first:], [*notes, *_padded(cut, first, marks, between)]
+
+
+def _dimensions(ids: Any) -> int:
+    """Return how many dimensions ids have, or 0 if they are none."""
+    try:
+        return torch.as_tensor(ids).dim()
+    except (TypeError, ValueError, RuntimeError):
+        return 0
 
 
 def _without_ignored(ids: Any) -> Any:
@@ -208,23 +210,109 @@ def _without_ignored(ids: Any) -> Any:
     return answer
 
 
+def _behind_start(answer: list[int], marks: Marks) -> tuple[list[int], list[str]]:
+    """Cut off what a decoder starts from, which ``generate`` returns in front of an answer."""
+    start = len(marks.start)
+    if len(answer) <= start or tuple(answer[:start]) != marks.start:
+        return answer, []
+    answer = answer[start:]
+    if tuple(answer[:start]) != marks.start:
+        return answer, []
+    return answer, [  # so that the model does write it, too
+        "response_ids began twice with what the decoder starts from; the first was left out, since "
+        "generate puts it there, and if the other is padding, cut it off."
+    ]
+
+
 def _behind(
     answer: list[int], prompt: list[int], marks: Marks, row: bool
 ) -> tuple[list[int], list[str]]:
-    """Cut off a prompt that stands before its answer, if it is surely that."""
+    """Cut off a prompt that stands before its answer, if it is surely that.
+
+    Raises:
+        InputError: nothing stands behind a prompt that no answer could repeat.
+    """
     count = len(prompt)
     padding = next((i for i, one in enumerate(answer) if one not in marks.pads), 0)
     places = range(padding + 1)
     at = next((i for i in places if answer[i : i + count] == prompt), None)
-    if at is None or len(answer) <= at + count:
+    if at is None:
         return answer, []
-    if at or row or set(prompt) & marks.special:
-        note = f"response_ids began with the {count} tokens of the prompt, which were left out."
+    tokens = f"the {count} token{'s' * (count > 1)} of the prompt"
+    unique = bool(set(prompt) & marks.special)  # no answer holds them
+    if set(answer[at + count :]) <= marks.pads - marks.words - marks.ends:
+        if unique:
+            raise InputError(
+                f"response_ids are {tokens} and no answer to it; give what was generated behind it."
+            )
+        if len(answer) == 1:
+            return answer, []  # an answer may well repeat a word
+        return answer, [
+            f"response_ids are {tokens}, which were explained as its answer; if generate returned "
+            "them, it wrote nothing, so give an answer."
+        ]
+    # A single word is soon repeated, by whatever the answer came in.
+    if unique or (count > 1 and (at or row)):
+        note = f"response_ids began with {tokens}, which {_were(count)} left out."
         return answer[at + count :], [note]
     return answer, [
-        f"response_ids begin with the {count} tokens of the prompt, which were explained as part "
-        "of the answer; if generate returned them, cut them off."
+        f"response_ids begin with {tokens}, which {_were(count)} explained as part of the answer; "
+        "if generate returned the prompt along, cut it off."
     ]
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
+
+
+def _first_word(ids: list[int], marks: Marks) -> int:
+    """Return how many ids in front of an answer are surely the padding of a batch."""
+    pad, count = ids[0], _run(ids)
+    lone = count == 1 and (pad in marks.ends or (pad,) == marks.start)
+    sure = pad in marks.pads - marks.words and not lone
+    return count if sure and count < len(ids) else 0
+
+
+def _run(ids: Sequence[int]) -> int:
+    """Return how often the first id stands in front of others."""
+    return next((i for i, one in enumerate(ids) if one != ids[0]), len(ids))
+
+
+def _padded(ids: list[int], first: int, marks: Marks, between: bool) -> list[str]:
+    """Say what of an answer is padding, or may be.
+
+    Args:
+        ids: of the answer.
+        first: how many of them are left out in front of it.
+        marks: what tells padding.
+        between: whether those stand between the prompt and its answer.
+    """
+    pad, count, notes = ids[0], _run(ids), []
+    if first:
+        where = "between prompt and answer" if between else "in front of the answer"
+        cause = ", though generate wrote the answer behind it; pad prompts on the left"
+        notes.append(
+            f"Padding {where} ({first} times id {pad}) was left out{cause if between else ''}."
+        )
+    elif pad in marks.pads and count == len(ids) and pad not in marks.ends | marks.words:
+        notes.append(
+            f"response_ids are padding throughout (id {pad}), which was explained as the answer; "
+            "give what was generated."
+        )
+    elif count < len(ids) and (
+        (pad in marks.words and (count > 1 or between)) or (pad in marks.ends and not marks.start)
+    ):
+        notes.append(
+            f"response_ids begin with what may be padding or the mark of a text ({count} times id "
+            f"{pad}), which was explained as part of the answer; if it is none, cut it off."
+        )
+    inner = [one for one in ids[count:-1] if one in marks.pads]
+    if inside := sorted(set(inner) - marks.words - marks.ends):
+        notes.append(
+            f"response_ids hold padding between other tokens (id {inside[0]}), which was explained "
+            "as part of the answer; if it is none, give the ids of the answer alone."
+        )
+    return notes
 
 
 def _without_padding(ids: list[int], marks: Marks) -> list[int]:

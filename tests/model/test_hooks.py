@@ -10,7 +10,7 @@ import torch
 from helpers import tiny
 
 import hf_attrib
-from hf_attrib import Explainer
+from hf_attrib import Explainer, HFAttribError, InputError, UnsupportedModelError
 
 pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 QUESTION = {"input_ids": tiny.ids(7), "response_ids": tiny.ids(3, seed=1)}
@@ -89,6 +89,62 @@ def test_an_adapter_that_has_learnt_nothing_changes_nothing(family):
     assert model.training
     assert any(p.requires_grad for p in model.parameters())
     assert not any(tensor.requires_grad for tensor in tensors(found))
+
+
+WRONG_PLACES = {
+    "head": "lm_head",
+    "the model": "",
+    "embedding": "model.embed_tokens",
+    "layer": "model.layers.1",
+}
+
+
+@pytest.mark.parametrize("given", [{"max_new_tokens": 2}, {"response_ids": [20, 30]}])
+@pytest.mark.parametrize("place", WRONG_PLACES)
+def test_a_hook_that_returns_something_else_is_refused_in_words(place, given):
+    model = tiny.model("llama")
+    name = WRONG_PLACES[place]
+
+    def wrong(module, arguments, output):
+        return (getattr(output, "logits", output),)
+
+    model.get_submodule(name).register_forward_hook(wrong)
+    with pytest.raises(HFAttribError) as error:
+        Explainer(model).explain(input_ids=[5, 6], method="saliency", **given)
+    assert "'tuple' object" in str(error.value) or "tuple indices" in str(error.value)
+    if "max_new_tokens" in given:
+        assert f"a forward hook on {name or 'the model'} may return" in str(error.value)
+    assert "." not in str(error.value).rstrip(".").replace(name, "")
+
+
+def test_hooks_are_no_excuse_for_arguments():
+    model = watched(tiny.model("llama"))
+    with pytest.raises(InputError, match="generate refuses") as error:
+        Explainer(model).explain(input_ids=[5, 6], num_beams=2, num_beam_groups=3)
+    assert "hook" not in str(error.value)
+
+
+@pytest.mark.parametrize("given", [{"max_new_tokens": 2}, {"response_ids": [20, 30]}])
+@pytest.mark.parametrize("name", ["lm_head", "model.norm", "model.layers.1.mlp.up_proj", "model"])
+def test_weights_that_are_nowhere_are_refused_by_name(name, given):
+    model = tiny.model("llama")
+    model.get_submodule(name).to("meta")
+    with pytest.raises(UnsupportedModelError, match="meta device, and no accelerate hook") as error:
+        Explainer(model).explain(input_ids=[5, 6], method="saliency", **given)
+    assert name in str(error.value) or name == "model"
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # of peft
+@pytest.mark.parametrize("kind", ["PromptTuningConfig", "PromptEncoderConfig"])
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_virtual_tokens_are_named_as_the_cause(kind, family):
+    peft = pytest.importorskip("peft")
+    task = "SEQ_2_SEQ_LM" if family == "t5" else "CAUSAL_LM"
+    more = {"encoder_hidden_size": 8} if kind == "PromptEncoderConfig" else {}
+    config = getattr(peft, kind)(task_type=task, num_virtual_tokens=4, **more)
+    model = peft.get_peft_model(tiny.model(family), config)
+    with pytest.raises(UnsupportedModelError, match=r"virtual tokens do.*without"):
+        Explainer(model).explain(**QUESTION)
 
 
 def test_a_hook_that_changes_embeddings_is_part_of_the_model():

@@ -246,6 +246,10 @@ def test_a_refusal_is_in_the_words_of_the_template():
         ([{"content": "a"}], {}, "needs a role and a content"),
         (["a"], {}, "needs a role and a content"),
         ([said("user", 5)], {}, "only text messages"),
+        ([said("user", b"a")], {}, "holds bytes, b'a'; decode them"),
+        ([said("user", [{"type": "text", "text": bytearray(b"a")}])], {}, "holds bytes"),
+        ([said("user", [b"a"])], {}, "holds bytes"),
+        ([said("user", "a") | {"reasoning_content": memoryview(b"a")}], {}, "holds bytes"),
         ([said("user", [{"type": "image", "url": "x"}])], {}, "only text messages"),
         ([said("user", [{"type": "text", "text": "a"}, {"type": "input_audio"}])], {}, "only text"),
         (
@@ -266,6 +270,13 @@ def test_an_answer_of_a_tool_may_be_no_text():
     found = chat.render(tokenizer, messages, {})
     own = [found.text[p.start : p.stop] for p in found.parts if p.role == "tool"]
     assert own == ['{"celsius": 22, "sky": "clear"}']
+
+
+def test_a_part_may_be_a_number():
+    found = chat.render(
+        tokenizer_of(TEMPLATES["Granite 4"]), [said("user", [{"type": "text", "text": 5}])], {}
+    )
+    assert [found.text[p.start : p.stop] for p in found.parts] == ["5"]
 
 
 def test_a_template_may_come_with_the_messages():

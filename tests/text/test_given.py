@@ -217,22 +217,6 @@ def test_an_end_that_is_a_word_is_content():
     assert (found.scores[:, 1:] != 0).all()
 
 
-@pytest.mark.parametrize("method", ["saliency", "input_x_gradient", "integrated_gradients"])
-def test_a_named_group_that_cannot_move_is_no_silent_zero(method):
-    model, tokenizer = tiny.model("llama"), tiny.tokenizer()
-    options = {"response_ids": [20], "groups": {"start": (0, 1), "key": (1, 3)}}
-    found = Explainer(model, tokenizer).explain("the key", method=method, **options)
-    assert any("'start' scores 0" in note for note in found.notes)
-    assert not any("'key'" in note for note in found.notes)
-    moved = Explainer(model, tokenizer).explain("the key", method=method, movable="all", **options)
-    assert not moved.notes
-
-
-def test_a_token_against_itself_is_no_silent_zero():
-    found = explained(tiny.model("gpt2"), input_ids=[5, 6], response_ids=[20, 30], contrast=20)
-    assert "1 of 2 tokens are contrasted with themselves" in found.notes[0]
-
-
 @pytest.mark.parametrize("kind", TOKENIZERS)
 def test_settings_of_a_tokenizer_outlive_a_call(kind):
     tokenizer = copy.deepcopy(TOKENIZERS[kind])

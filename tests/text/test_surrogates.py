@@ -4,6 +4,7 @@ import pytest
 from helpers import tiny
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import GenerationConfig
 
 from hf_attrib import Explainer, InputError
 from hf_attrib.text.encoding import check_text
@@ -40,6 +41,12 @@ PLACES = {
     "document": lambda bad: {"prompt": USER, "template_options": {"documents": [{"text": bad}]}},
     "template": lambda bad: {"prompt": USER, "template_options": {"chat_template": bad}},
     "what stops generation": lambda bad: {"prompt": "a", "stop_strings": [bad]},
+    "one text that stops it": lambda bad: {"prompt": "a", "stop_strings": bad},
+    "set of what stops it": lambda bad: {"prompt": "a", "stop_strings": {"ok", bad}},
+    "frozen set": lambda bad: {"prompt": "a", "stop_strings": frozenset([bad])},
+    "config": lambda bad: {
+        "prompt": "a", "generation_config": GenerationConfig(stop_strings=["ok", bad])
+    },
 }  # fmt: skip
 
 
@@ -54,6 +61,14 @@ def test_half_a_surrogate_pair_is_refused(place, bad):
         Explainer(model, tokenizer).explain(**PLACES[place](bad))
     assert str(error.value).isascii()
     assert str(error.value).count(". ") == 0
+
+
+@pytest.mark.parametrize("bad", BAD, ids=ascii)
+def test_half_a_surrogate_pair_in_the_config_of_a_model_is_refused(bad):
+    model = tiny.model("llama")
+    model.generation_config.stop_strings = [bad]
+    with pytest.raises(InputError, match="no valid Unicode"):
+        Explainer(model, tiny.tokenizer()).explain("a")
 
 
 @pytest.mark.parametrize("groups", [["\ud800"], {"\ud800": (0, 1)}])

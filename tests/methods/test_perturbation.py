@@ -490,7 +490,7 @@ def test_occlusion_is_what_f_loses_and_f_itself_is_not_run_again(mode):
         x, baseline = field.space.x, field.space.reference(0, 0)
         found = Occlusion(mode=mode)(field, x, baseline)
         assert int(field.forward_rows) - before == 6
-        keep = torch.ones(7, 1, field.movable.shape[1], dtype=torch.bool)
+        keep = torch.ones(7, 1, field.groups.moving.shape[1], dtype=torch.bool)
         keep[torch.arange(1, 7), 0, torch.arange(1, 7)] = False
         value = field.ablated(keep, mode)
     losses = (value[:1] - value[1:])[:, 0].T

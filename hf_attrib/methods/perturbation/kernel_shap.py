@@ -33,9 +33,9 @@ class KernelShap(Perturbation, name="kernel_shap"):
     Subsets are drawn in proportion to :math:`\pi`, each with its complement: a pair is one row of
     the regression, on the difference of its two values. The constraint is solved exactly, so that
     scores sum to f(x) - f(x') at any number. All subsets are run, and the values are exact, where
-    these are no more. From five subsets for each player on this errs less than ``shapley`` with as
-    many rows, and below three it cannot tell them apart. Standard errors are a jackknife's over
-    pairs.
+    these are no more. From about seven subsets for each player on this errs less than ``shapley``
+    with as many rows, and below three it cannot tell players apart. Standard errors are a
+    jackknife's over pairs.
 
     Args:
         samples: S, subsets; by default 10 for each player.

@@ -26,16 +26,18 @@ if TYPE_CHECKING:
         ResultFileError,
         UnsupportedModelError,
     )
-    from hf_attrib.explainer import Explainer, attach, estimate
+    from hf_attrib.explainer import Explainer, attach, estimate, evaluate
     from hf_attrib.methods import Method
     from hf_attrib.results import Attribution, Comparison, compare, load
     from hf_attrib.robustness import RobustAccuracy, Robustness, robust_accuracy
+    from hf_attrib.validation import Evaluation
 
 __all__ = [
     "Attribution",
     "AttributionWarning",
     "Comparison",
     "Estimate",
+    "Evaluation",
     "Explainer",
     "HFAttribError",
     "InputError",
@@ -50,6 +52,7 @@ __all__ = [
     "compare",
     "embedded",
     "estimate",
+    "evaluate",
     "load",
     "methods",
     "robust_accuracy",
@@ -63,6 +66,7 @@ _HOMES = {
     "AttributionWarning": "errors",
     "Comparison": "results",
     "Estimate": "engine",
+    "Evaluation": "validation",
     "Explainer": "explainer",
     "HFAttribError": "errors",
     "InputError": "errors",
@@ -76,6 +80,7 @@ _HOMES = {
     "attach": "explainer",
     "compare": "results",
     "estimate": "explainer",
+    "evaluate": "explainer",
     "load": "results",
     "robust_accuracy": "robustness",
 }

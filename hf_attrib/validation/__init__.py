@@ -5,6 +5,7 @@
 is what is left.
 """
 
+from hf_attrib.validation import storage as storage  # files hold results as it registers
 from hf_attrib.validation.contest import DEFAULT_METHODS, Contest, contested
 from hf_attrib.validation.evaluation import QUANTILES, Finding, Settings, findings
 from hf_attrib.validation.options import EVALUATE_DEFAULTS, EvaluateOptions, contest_of

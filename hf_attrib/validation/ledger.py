@@ -16,7 +16,7 @@ from hf_attrib.results.json_value import Value, encoded, parse
 from hf_attrib.text import TokenSequence
 from hf_attrib.validation.entrants import Explained
 from hf_attrib.validation.evaluation import Finding
-from hf_attrib.validation.metrics import Array
+from hf_attrib.validation.storage import numbers
 
 __all__ = ["Ledger", "key_of"]
 
@@ -137,16 +137,3 @@ def _read(line: Value) -> Finding:
 
     values, curves = (numbers(line.field(name)) for name in ("values", "curves"))
     return Finding(values, curves, line.field("explained").optional(explained))
-
-
-def numbers(value: Value) -> Array:
-    """Return nested lists of numbers as an array.
-
-    Raises:
-        ValueError: they are none, or not of one length.
-    """
-
-    def read(each: Value) -> Any:
-        return [read(e) for e in each.entries()] if type(each.content) is list else each.number()
-
-    return np.asarray(read(value), dtype=np.float64)

@@ -243,8 +243,7 @@ class Evaluation(Result):
 
     @property
     def _signs(self) -> list[int]:
-        """What makes each metric one of which more is better: 1 or -1; 0 if it is no merit."""
-        return [{"higher": 1, "lower": -1}.get(METRICS[n].better, 0) for n in self.run.metrics]
+        return [METRICS[name].sign for name in self.run.metrics]
 
     def random_means(self) -> Tensor:
         """Return the mean of each metric over random orders, for each prompt, [P, O, K]."""
@@ -309,8 +308,8 @@ class Evaluation(Result):
             plain: dict[str, Any] = {}
             for name, value in row._asdict().items():
                 if isinstance(value, Interval):
-                    given = value._asdict().items()
-                    plain |= {n if name == "mean" == n else f"{name}_{n}": v for n, v in given}
+                    ends = ("low", "high") if name == "mean" else (f"{name}_low", f"{name}_high")
+                    plain |= dict(zip((name, *ends), value, strict=True))
                 else:
                     plain[name] = value
             found.append(

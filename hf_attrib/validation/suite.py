@@ -91,6 +91,11 @@ class Metric:
     sizes: bool = False
     probability: bool = False
 
+    @property
+    def sign(self) -> int:
+        """What makes it a number of which more is better, 1 or -1; 0 if it is no merit."""
+        return {"higher": 1, "lower": -1}.get(self.better, 0)
+
     def __call__(self, exhibit: Exhibit, values: Values) -> float:
         """Return the number, or NaN where it cannot be said."""
         if self.sizes and exhibit.ordinal:

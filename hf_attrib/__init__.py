@@ -30,11 +30,12 @@ if TYPE_CHECKING:
     from hf_attrib.methods import Method
     from hf_attrib.results import Attribution, Comparison, compare, load
     from hf_attrib.robustness import RobustAccuracy, Robustness, robust_accuracy
-    from hf_attrib.validation import Evaluation
+    from hf_attrib.validation import Choice, Evaluation
 
 __all__ = [
     "Attribution",
     "AttributionWarning",
+    "Choice",
     "Comparison",
     "Estimate",
     "Evaluation",
@@ -64,6 +65,7 @@ __version__: str
 _HOMES = {
     "Attribution": "results",
     "AttributionWarning": "errors",
+    "Choice": "validation",
     "Comparison": "results",
     "Estimate": "engine",
     "Evaluation": "validation",

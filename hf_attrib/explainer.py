@@ -23,7 +23,7 @@ from hf_attrib.engine import (
     documented_by,
     size_of,
 )
-from hf_attrib.engine.engine import Learnt
+from hf_attrib.engine.attachment import bind
 from hf_attrib.errors import InputError
 from hf_attrib.execution import ALONE, Progress, connected, silent
 from hf_attrib.model import Transcriber, check_generative
@@ -34,8 +34,10 @@ from hf_attrib.text.given import tokenizer_of
 from hf_attrib.validation import (
     DEFAULT_METHODS,
     EVALUATE_DEFAULTS,
+    Choice,
     EvaluateOptions,
     Evaluation,
+    chosen,
     contest_of,
     contested,
 )
@@ -56,6 +58,8 @@ _REQUEST = (
     "attention_mask",
     "on_error",
 )
+#: What ``choose`` ranks by when nothing is said: what else is measured would be run for nothing.
+_HEADLINE = {"metrics": ("morf_lerf",)}
 #: What ``explain``, ``robustness`` and ``estimate`` take as a prompt.
 _Prompt: TypeAlias = str | Messages | Prompts | None
 
@@ -258,6 +262,28 @@ class Explainer:
         check_names(options, EvaluateOptions, "evaluate", self.model)
         return contested(self._answering, *contest_of(prompts, methods, options))
 
+    @documented_by(EvaluateOptions, {**EVALUATE_DEFAULTS, **_HEADLINE})
+    def choose(
+        self, prompt: Any, methods: Any = DEFAULT_METHODS, **options: Unpack[EvaluateOptions]
+    ) -> Choice:
+        """Explain one prompt by the method that predicts best what the model does without it.
+
+        Methods are ranked by the first metric under each operator; the lowest mean rank wins.
+
+        Args:
+            prompt: a text, or messages.
+            methods: who takes part, as for :meth:`evaluate`.
+            **options: see :class:`hf_attrib.validation.EvaluateOptions`.
+
+        Returns:
+            the winner's :class:`Attribution` with the contest; it says where none beats random.
+        """
+        check_names(options, EvaluateOptions, "choose", self.model)
+        asked = contest_of(prompt, methods, {**_HEADLINE, **options})
+        choice = chosen(self._answering, *asked)
+        self._answering.warn([choice.attribution])
+        return choice
+
     def _given(
         self, prompt: _Prompt, options: Mapping[str, Any], kind: Any, call: str
     ) -> tuple[Requests, dict[str, Any]]:
@@ -323,69 +349,17 @@ def evaluate(
     return explainer.evaluate(prompts, methods, **options)
 
 
+#: What an attached model can do.
+_BOUND = ("explain", "robustness", "estimate", "evaluate", "choose")
+
+
 def attach(model: nn.Module, tokenizer: Any = None, **options: Any) -> ExplainedModel:
-    """Bind ``model.explain``, ``.robustness``, ``.estimate``, ``.evaluate``; return the model.
+    """Bind ``model.explain`` and the other calls of :class:`Explainer`, and return the model.
 
     Args:
         model: a generative model of transformers.
         tokenizer: its tokenizer.
         **options: further arguments of :class:`Explainer`.
     """
-    attachment = _Attachment(tokenizer, options)
-    attachment.explainer(model)  # refuses what cannot be used
-    vars(model)[_ATTACHED] = attachment
-    kind = type(model)
-    for name in ("explain", "robustness", "estimate", "evaluate"):
-        before = vars(kind).get(name)
-        if not isinstance(before, _Bound):
-            setattr(kind, name, _Bound(name, before))
+    bind(model, Explainer, _BOUND, tokenizer, options)
     return cast("ExplainedModel", model)
-
-
-#: Under this name an attached model keeps what it is explained with.
-_ATTACHED = "_hf_attrib"
-
-
-class _Attachment:
-    """What a model is explained with; it holds no model, which would then hold itself.
-
-    Args:
-        tokenizer: of the model.
-        options: further arguments of :class:`Explainer`.
-    """
-
-    def __init__(self, tokenizer: Any, options: Mapping[str, Any]) -> None:
-        self.tokenizer = tokenizer
-        self.options = options
-        self._learnt: Learnt | None = None
-
-    def explainer(self, model: nn.Module) -> Explainer:
-        """Return an explainer, which knows what those before it have learnt about the model."""
-        made = Explainer(model, self.tokenizer, **self.options)
-        self._learnt = made._engine.learnt = self._learnt or made._engine.learnt
-        return made
-
-    def __reduce__(self) -> Any:
-        """Be copied without what was learnt: the copy goes to another model."""
-        return _Attachment, (self.tokenizer, self.options)
-
-
-class _Bound:
-    """A method that models of a class have once they are attached, and copies of them.
-
-    Args:
-        name: of the method of :class:`Explainer`.
-        before: what the class has had under this name.
-    """
-
-    def __init__(self, name: str, before: Any) -> None:
-        self.name = name
-        self.before = before
-
-    def __get__(self, model: nn.Module | None, kind: type) -> Any:
-        attachment = None if model is None else vars(model).get(_ATTACHED)
-        if attachment is not None:
-            return getattr(attachment.explainer(model), self.name)
-        if self.before is not None:
-            return self.before.__get__(model, kind)
-        raise AttributeError(f"{kind.__name__!r} object has no attribute {self.name!r}")

@@ -6,6 +6,7 @@ is what is left.
 """
 
 from hf_attrib.validation import storage as storage  # files hold results as it registers
+from hf_attrib.validation.choice import Choice, chosen
 from hf_attrib.validation.contest import DEFAULT_METHODS, Contest, contested
 from hf_attrib.validation.evaluation import QUANTILES, Finding, Settings, findings
 from hf_attrib.validation.options import EVALUATE_DEFAULTS, EvaluateOptions, contest_of
@@ -24,6 +25,7 @@ __all__ = [
     "EVALUATE_DEFAULTS",
     "METRICS",
     "QUANTILES",
+    "Choice",
     "Contest",
     "Contestant",
     "EvaluateOptions",
@@ -33,6 +35,7 @@ __all__ = [
     "JudgedPrompt",
     "Judgement",
     "Settings",
+    "chosen",
     "contest_of",
     "contested",
     "findings",

@@ -23,7 +23,7 @@ from hf_attrib.validation.evaluation import Finding, Settings, findings, subset_
 from hf_attrib.validation.ledger import Ledger, key_of
 from hf_attrib.validation.result import Contestant, Evaluation, EvaluationRun, JudgedPrompt
 
-__all__ = ["DEFAULT_METHODS", "Contest", "contested"]
+__all__ = ["DEFAULT_METHODS", "Contest", "contested", "judged"]
 
 #: Who is compared when nobody is named: one of each kind.
 DEFAULT_METHODS = ("integrated_gradients", "sequential_ig", "saliency", "input_x_gradient")
@@ -67,10 +67,10 @@ class Contest:
         return self.groups if isinstance(self.groups, str) else "given"
 
 
-def contested(
+def judged(
     answering: Answering, requests: Requests, contest: Contest, generation: Mapping[str, Any]
-) -> Evaluation:
-    """Return how well methods predict what a model does without units of its prompts.
+) -> tuple[Evaluation, Callable[[int, str], Finding]]:
+    """Return an evaluation, and what is known of the prompt at a place and a label.
 
     Args:
         answering: of the model.
@@ -101,8 +101,25 @@ def contested(
                 engine.check(entrant.question, [])
         plan = answering.planned(requests, question, generation)
         _run(answering, plan, entrants, contest, ledger)
+    name = _names(plan, entrants)
+    found = _evaluation(engine.model, plan, entrants, contest, ledger)
+    return found, lambda place, label: ledger[name(place, label)]
+
+
+def contested(
+    answering: Answering, requests: Requests, contest: Contest, generation: Mapping[str, Any]
+) -> Evaluation:
+    """Return how well methods predict what a model does without units of its prompts.
+
+    Args:
+        answering: of the model.
+        requests: prompts, with responses or without.
+        contest: what is asked.
+        generation: arguments of ``generate``.
+    """
+    found, _ = judged(answering, requests, contest, generation)
     answering.warn([])
-    return _evaluation(engine.model, plan, entrants, contest, ledger)
+    return found
 
 
 def _names(plan: Plan, entrants: Sequence[Entrant]) -> Callable[[int, str], tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -91,7 +91,7 @@ class Entrant:
 
         Args:
             engine: of the model.
-            plan: what is judged, of all prompts.
+            plan: what is judged, of all prompts, in units that all methods share.
             places: which of them.
             processes: those that share the rows to run.
         """
@@ -103,8 +103,9 @@ class Entrant:
         if not cases:
             return
         own = engine.plan(self.question, [case.sequence for case in cases])
-        for result in engine.attribute(own, processes):
-            yield _of_result(result)
+        results = engine.attribute(own, processes)
+        for case, result in zip(cases, results, strict=True):
+            yield replace(_of_result(result), scores=self._fitting(result.scores, case))
 
     def _from_elsewhere(self, place: int, case: Case) -> Explained:
         assert self.scorer is not None  # since there is no question
@@ -112,7 +113,7 @@ class Entrant:
         found = self.scorer(place, case)
         seconds = time.perf_counter() - started
         if isinstance(found, Attribution):
-            return _of_result(found)
+            return replace(_of_result(found), scores=self._fitting(found.scores, case))
         return Explained(self._fitting(found, case), seconds)
 
     def _fitting(self, found: Any, case: Case) -> Array:
@@ -138,7 +139,7 @@ class Entrant:
         if scores.shape[-1] != units:
             raise InputError(
                 f"scores of {self.label} are {tuple(np.shape(found))}; expected [T, N] or [N] with "
-                f"T = {targets} generated and N = {tokens} input tokens."
+                f"T = {targets} generated and N = {tokens} input tokens, or {units} units."
             )
         return scores
 
@@ -199,13 +200,17 @@ def _label(entry: Any, place: int) -> str:
 
 def _entrant(label: str, entry: Any, prompts: int, common: Mapping[str, Any]) -> Entrant:
     if isinstance(entry, str | Method | Mapping):
-        own = dict(entry) if isinstance(entry, Mapping) else {"method": entry}
-        own["method"] = held(own.get("method", ""))
+        own: dict[str, Any] = dict(entry) if isinstance(entry, Mapping) else {"method": entry}
+        if isinstance(own.get("method"), str) and "(" in own["method"]:
+            own["method"] = held(own["method"])
         question, rest = Question.of({**common, **own})
+        if question.groups is None and question.method.most_players is not None:
+            # Or it would join what is judged one by one.
+            question = replace(question, groups="token")
         if rest:
             raise InputError(
-                f"{', '.join(rest)} of {label!r:.80} is no argument of a question; set "
-                "hyperparameters in the method, as in 'smooth_grad(samples=8)'."
+                f"{', '.join(rest)} of {label!r:.80} is neither a field of the method nor an "
+                "argument of explain that says what is asked; leave it out."
             )
         return Entrant(label, question)
     if callable(entry):

@@ -225,7 +225,7 @@ def test_an_evaluation_is_taken_up_where_it_ended(keys, tmp_path):
         ([[[1.0]]], {}, "one for each of 2 prompts"),
         ({"mine": [[1.0], [2.0]]}, {}, r"scores of mine are \(1,\); expected \[T, N\]"),
         ({"mine": ["a", "b"]}, {}, "expected numbers"),
-        ({"mine": {"method": "saliency", "stepz": 3}}, {}, "stepz of 'mine' is no argument"),
+        ({"mine": {"method": "saliency", "stepz": 3}}, {}, "stepz of 'mine' is neither"),
         ("saliency", {"steps": 3}, "steps could be meant for any"),
         ("saliency", {"operatorz": "drop"}, "did you mean 'operators'"),
         ("saliency", {"responses": ["a"]}, "2 prompts came with 1 responses"),

@@ -8,11 +8,12 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from hf_attrib.render import standings
+from hf_attrib.render import phrases, standings
+from hf_attrib.render.console.heatmap import Heatmap
 from hf_attrib.render.sheet import short
-from hf_attrib.validation import Evaluation
+from hf_attrib.validation import Choice, Evaluation
 
-__all__ = ["CurvesView", "EvaluationView"]
+__all__ = ["ChoiceView", "CurvesView", "EvaluationView"]
 
 _LABEL_CELLS = 34
 #: Cells that a column of numbers takes; metrics that find no room are told below one another.
@@ -47,6 +48,24 @@ class EvaluationView:
             yield Text(f"{name}: {about}", "dim")
         for note in (*standings.dropped(result), *result.run.notes):
             yield Text(f"note: {note}")
+
+
+class ChoiceView:
+    """A chosen explanation as a rich renderable: why this method, what it says, the contest.
+
+    Args:
+        choice: what to show.
+    """
+
+    def __init__(self, choice: Choice) -> None:
+        self.choice = choice
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(phrases.line(self.choice.reason), "bold")
+        yield Text()
+        yield Heatmap(self.choice.attribution)
+        yield Text()
+        yield EvaluationView(self.choice.evaluation)
 
 
 class CurvesView:

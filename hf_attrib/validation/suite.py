@@ -29,6 +29,8 @@ Values: TypeAlias = Callable[[Flags], Array]
 _SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)
 _ERASER = (0.01, 0.05, 0.1, 0.2, 0.5)
 _TOP, _HALF = (0.2,), (0.5,)
+#: Mean shares of the units that soft metrics keep, and random subsets of each.
+_KEPT, _DRAWS = (0.2, 0.4, 0.6, 0.8), 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +73,14 @@ class Exhibit:
     def top(self, shares: tuple[float, ...]) -> Flags:
         """Return the highest units alone."""
         return ~self.without_top(shares)
+
+    def soft(self, scores: Array) -> Flags:
+        """Return random subsets that keep units the likelier the higher their scores, [R, n].
+
+        They are drawn by the same numbers for all scores, so that methods differ by these alone.
+        """
+        shared = np.random.default_rng(self.units).random((_DRAWS, self.units))
+        return np.concatenate([shared < formulas.soft_retention(scores, s) for s in _KEPT])
 
 
 @dataclass(frozen=True)
@@ -183,6 +193,13 @@ def _lds_ceiling(exhibit: Exhibit, values: Values) -> float:
     return formulas.lds_ceiling(exhibit.subsets, values(exhibit.subsets))
 
 
+def _soft(sign: int, exhibit: Exhibit, values: Values) -> float:
+    """Return the mean normalised s of units kept by their scores, or by these turned round."""
+    kept = _normalised(exhibit.soft(sign * exhibit.scores), exhibit, values)
+    known = kept[np.isfinite(kept)]  # a way to take units away may not take all of them
+    return float(known.mean()) if len(known) else float("nan")
+
+
 def _leave_one_out(exhibit: Exhibit, values: Values) -> Array:
     return _full(exhibit, values) - values(~np.eye(exhibit.units, dtype=np.bool_))
 
@@ -254,6 +271,19 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             lambda e, s: formulas.pearson(e.scores, _leave_one_out(e, s)),
             "higher",
             "Pearson's correlation with what leaving out each unit takes from s",
+            sizes=True,
+        ),
+        "soft_sufficiency": Metric(
+            lambda e, s: _soft(1, e, s),
+            "higher",
+            "mean normalised s as units are kept by chance, the likelier the higher their scores, "
+            f"{', '.join(f'{100 * share:g}' for share in _KEPT)} % of them on average",
+            sizes=True,
+        ),
+        "soft_comprehensiveness": Metric(
+            lambda e, s: 1 - _soft(-1, e, s),
+            "higher",
+            "1 less the same as units are kept the likelier the lower their scores",
             sizes=True,
         ),
         "confidence_drop": Metric(

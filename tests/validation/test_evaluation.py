@@ -72,8 +72,9 @@ def test_each_subset_runs_once(keys, monkeypatch):
     evaluate(*keys, PROMPTS[:1], "saliency", metrics="morf_lerf", **FEW)
     units = 23
     counts = len({max(1, int(share * units + 0.5)) for share in (0.05, 0.1, 0.2, 0.3, 0.5)})
-    # One method, four random orders, two positions that share their rows, and the rarest first.
-    most = 1 + 2 * counts * (1 + 4 + 1 + 1)
+    # One method, two pairs of random orders and one of positions, which share their rows, and the
+    # rarest first.
+    most = 1 + 2 * counts * (1 + 2 + 1 + 1)
     assert most - 6 < len(rows[0][1]) <= most  # short ends may be the same by chance
 
 
@@ -204,8 +205,9 @@ def test_an_evaluation_is_taken_up_where_it_ended(keys, tmp_path):
         progress=lambda done, total: runs.append((done, total)),
         **FEW,
     )
-    torch.testing.assert_close(again.values, whole.values, equal_nan=True)
-    torch.testing.assert_close(again.controls, whole.controls, equal_nan=True)
+    close = {"rtol": 1e-4, "atol": 1e-4, "equal_nan": True}  # other rows run together
+    torch.testing.assert_close(again.values, whole.values, **close)
+    torch.testing.assert_close(again.controls, whole.controls, **close)
     assert runs[-1][0] == runs[-1][1]
     assert len(path.read_text().splitlines()) >= len(lines)
     with pytest.raises(InputError, match="another evaluation: seed was 0, is 1"):

@@ -109,6 +109,22 @@ def test_redundancy_and_synergy_have_opposite_signs():
     assert measured("lds_ceiling", scores, both) < 1
 
 
+def test_soft_metrics_prefer_the_right_scores(weights):
+    values = additive(weights)
+    for name in ("soft_sufficiency", "soft_comprehensiveness"):
+        right, wrong = (measured(name, sign * weights, values) for sign in (1, -1))
+        assert right > wrong
+        # However large or spread they are, methods keep as many units on average.
+        assert measured(name, 5 * weights + 3, values) == pytest.approx(right)
+    assert np.isnan(measured("soft_sufficiency", weights, values, ordinal=True))
+    # All that is kept of an additive game on average is what chances say.
+    kept = [
+        formulas.soft_retention(weights, share) @ weights / weights.sum()
+        for share in (0.2, 0.4, 0.6, 0.8)
+    ]
+    assert measured("soft_sufficiency", weights, values) == pytest.approx(np.mean(kept), abs=0.15)
+
+
 def test_units_have_no_places():
     """What scores and units go by changes nothing."""
     scores, weights, pairs = draw(1).normal(size=(3, UNITS))
@@ -119,6 +135,8 @@ def test_units_have_no_places():
         return lambda s: s @ weights + (s @ pairs) ** 2
 
     for name in METRICS:
+        if name.startswith("soft"):  # what is drawn has places, and few draws are not all
+            continue
         one = measured(name, scores, game(weights, pairs), subsets=subsets)
         other = measured(
             name, scores[order], game(weights[order], pairs[order]), subsets=subsets[:, order]
@@ -232,6 +250,18 @@ def test_p_values_of_random_scores_are_uniform():
     assert np.mean(wins) == pytest.approx(0.5, abs=0.07)
 
 
+def test_p_values_against_pairs_of_orders_claim_no_more_than_they_should():
+    weights, orders, found = draw(1).normal(size=UNITS), 20, []
+    for seed in range(400):
+        random = control_scores(np.zeros(UNITS), orders, draw([3, seed]))[:orders]
+        values = [measured("morf_lerf", each, additive(weights)) for each in random]
+        own = measured("morf_lerf", draw([2, seed]).normal(size=UNITS), additive(weights))
+        found.append(p_value(own, np.array(values)))
+        assert np.mean(values) == pytest.approx(0, abs=1e-9)
+    for level in (0.05, 0.1, 0.25, 0.5):
+        assert np.mean(np.array(found) <= level) < level + 2 * (level * (1 - level) / 400) ** 0.5
+
+
 def test_p_values_and_wins_by_hand():
     random = np.array([0.0, 1.0, 2.0, np.nan])
     assert p_value(1.5, random) == 0.5
@@ -265,3 +295,32 @@ def test_names_and_numbers_are_checked():
     ):
         with pytest.raises(InputError, match=said):
             Settings(**wrong)
+
+
+def test_infidelity_is_that_of_captum():
+    """On binary perturbations, which captum takes from a function of ours."""
+    import torch
+    from captum.metrics import infidelity
+
+    weights, pairs, scores = draw(1).normal(size=(3, UNITS))
+    subsets = random_subsets(UNITS, 50, draw(2))
+
+    def game(subsets):
+        return subsets @ weights + (subsets @ pairs) ** 2
+
+    def taken_away(inputs):
+        gone = torch.from_numpy(~subsets).to(inputs)
+        return gone, inputs - gone
+
+    for scaled, name in ((False, "infidelity"), (True, "infidelity_scaled")):
+        expected = infidelity(
+            lambda rows: torch.from_numpy(game(rows.numpy())),
+            taken_away,
+            torch.ones(1, UNITS, dtype=torch.float64),
+            torch.from_numpy(scores)[None],
+            n_perturb_samples=len(subsets),
+            max_examples_per_batch=len(subsets),
+            normalize=scaled,
+        )
+        found = measured(name, scores, game, subsets=subsets)
+        assert found == pytest.approx(float(expected), rel=1e-6)

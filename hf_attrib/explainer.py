@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, cast, overload
 
 from torch import nn
@@ -32,11 +32,14 @@ from hf_attrib.robustness import Robustness, margin_question, measure_robustness
 from hf_attrib.text import Messages, Prompts, Requests
 from hf_attrib.text.given import tokenizer_of
 from hf_attrib.validation import (
+    CHECKS,
     DEFAULT_METHODS,
     EVALUATE_DEFAULTS,
     Choice,
     EvaluateOptions,
     Evaluation,
+    Sanity,
+    checked_sanity,
     chosen,
     contest_of,
     contested,
@@ -283,6 +286,28 @@ class Explainer:
         choice = chosen(self._answering, *asked)
         self._answering.warn([choice.attribution])
         return choice
+
+    def sanity(
+        self,
+        prompts: Any,
+        methods: Any = DEFAULT_METHODS,
+        checks: Sequence[str] = tuple(CHECKS),
+        **options: Unpack[EvaluateOptions],
+    ) -> Sanity:
+        """Check that scores depend on what they must depend on, whatever they predict.
+
+        Args:
+            prompts: as for :meth:`evaluate`.
+            methods: likewise; those that bring scores alone cannot be asked again.
+            checks: of :data:`hf_attrib.validation.CHECKS`, by name.
+            **options: ``responses``, and arguments of ``generate``.
+
+        Raises:
+            InputError: an argument cannot be used; the message says what to do.
+        """
+        check_names(options, EvaluateOptions, "sanity", self.model)
+        requests, _, generation = contest_of(prompts, methods, options)
+        return checked_sanity(self._answering, requests, methods, generation, checks)
 
     def _given(
         self, prompt: _Prompt, options: Mapping[str, Any], kind: Any, call: str

@@ -5,7 +5,7 @@ Here each kind of result is given its view, and its page if it has one; what any
 (text, a page that holds it, a frame for notebooks) follows from the view.
 """
 
-from hf_attrib.render.console.evaluation import ChoiceView, CurvesView, EvaluationView
+from hf_attrib.render.console.evaluation import ChoiceView, CurvesView, EvaluationView, SanityView
 from hf_attrib.render.console.heatmap import Heatmap
 from hf_attrib.render.console.robustness import CurveView, RobustnessView
 from hf_attrib.render.console.side_by_side import SideBySide
@@ -15,7 +15,7 @@ from hf_attrib.render.html.evaluation import evaluation_page
 from hf_attrib.render.html.robustness import robustness_page
 from hf_attrib.results import Attribution, Comparison, Result, frame, page, text, view
 from hf_attrib.robustness import RobustAccuracy, Robustness
-from hf_attrib.validation import Choice, Evaluation
+from hf_attrib.validation import Choice, Evaluation, Sanity
 
 __all__ = [
     "ChoiceView",
@@ -24,6 +24,7 @@ __all__ = [
     "EvaluationView",
     "Heatmap",
     "RobustnessView",
+    "SanityView",
     "SideBySide",
     "plain",
     "to_svg",
@@ -35,6 +36,7 @@ view.register(Comparison, SideBySide)
 view.register(Robustness, RobustnessView)
 view.register(RobustAccuracy, CurveView)
 view.register(Choice, ChoiceView)
+view.register(Sanity, SanityView)
 view.register(Evaluation, EvaluationView)
 
 page.register(Attribution, page_of)

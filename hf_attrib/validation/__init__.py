@@ -17,9 +17,11 @@ from hf_attrib.validation.result import (
     JudgedPrompt,
     Judgement,
 )
+from hf_attrib.validation.sanity import CHECKS, Sanity, SanityCheck, checked_sanity
 from hf_attrib.validation.suite import DEFAULT_METRICS, METRICS
 
 __all__ = [
+    "CHECKS",
     "DEFAULT_METHODS",
     "DEFAULT_METRICS",
     "EVALUATE_DEFAULTS",
@@ -34,7 +36,10 @@ __all__ = [
     "Finding",
     "JudgedPrompt",
     "Judgement",
+    "Sanity",
+    "SanityCheck",
     "Settings",
+    "checked_sanity",
     "chosen",
     "contest_of",
     "contested",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -11,9 +12,9 @@ from rich.text import Text
 from hf_attrib.render import phrases, standings
 from hf_attrib.render.console.heatmap import Heatmap
 from hf_attrib.render.sheet import short
-from hf_attrib.validation import Choice, Evaluation
+from hf_attrib.validation import Choice, Evaluation, Sanity
 
-__all__ = ["ChoiceView", "CurvesView", "EvaluationView"]
+__all__ = ["ChoiceView", "CurvesView", "EvaluationView", "SanityView"]
 
 _LABEL_CELLS = 34
 #: Cells that a column of numbers takes; metrics that find no room are told below one another.
@@ -66,6 +67,33 @@ class ChoiceView:
         yield Heatmap(self.choice.attribution)
         yield Text()
         yield EvaluationView(self.choice.evaluation)
+
+
+class SanityView:
+    """Sanity checks as a rich renderable: a line for each check of each method.
+
+    Args:
+        result: what was found.
+    """
+
+    def __init__(self, result: Sanity) -> None:
+        self.result = result
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        result = self.result
+        yield Text.assemble(
+            Text(f"Sanity of methods on {phrases.line(result.model)}", "bold", overflow="fold"),
+            f" · {phrases.count(result.prompts, 'prompt')}",
+        )
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        for head in ("method", "check", "", "value", "what it is"):
+            table.add_column(head, no_wrap=head != "what it is")
+        for each in result.checks:
+            passed = {True: "✓", False: "!", None: ""}[each.passed]
+            value = "" if math.isnan(each.value) else f"{each.value:.2g}"
+            name = short(each.method, min(_LABEL_CELLS, max(10, options.max_width // 4)))
+            table.add_row(name, each.check, passed, value, phrases.line(each.about))
+        yield table
 
 
 class CurvesView:

@@ -143,7 +143,8 @@ class Explainer:
         """
         requests, given = self._given(prompt, options, ExplainOptions, "explain")
         question, generation = Question.of(given)
-        results = self.explain_requests(requests, question, generation)
+        results = self._answering.worked(requests, question, generation, self._attributed)
+        self._answering.warn(results)
         return results if requests.many else results[0]
 
     def explain_requests(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
 
@@ -28,8 +28,8 @@ __all__ = ["QUANTILES", "Finding", "Settings", "findings", "subset_question"]
 
 #: Shares of the units at which the curves of a finding are told.
 QUANTILES = tuple(i / 10 for i in range(11))
-#: Prompts whose findings are told together.
-_TOGETHER = 8
+#: Prompts that are explained before they are judged: a run that ends early loses no more.
+_TOGETHER = 4
 
 
 @dataclass(frozen=True)
@@ -175,13 +175,14 @@ def findings(
         settings: what is measured.
         known: whether a method or control at a place need not run.
         progress: called with (done, in all) of prompts that a method explained, or that all
-            methods were judged on.
+            methods were judged on under an operator.
         processes: those that share the rows to run.
     """
     pieces = [[case.inputs.piece(span) for span in case.groups] for case in plan.cases]
     seen = controls.counted(pieces)
     labels = controls.control_names(settings.random_orders)
-    turns, done = len(plan.cases) * (len(entrants) + 1), 0
+    shares = len(settings.operators)
+    turns, done = len(plan.cases) * (len(entrants) + shares), 0
     for start in range(0, len(plan.cases), _TOGETHER):
         places = range(start, min(start + _TOGETHER, len(plan.cases)))
         explained: dict[int, dict[str, Explained]] = {place: {} for place in places}
@@ -193,19 +194,17 @@ def findings(
                 explained[place][entrant.label] = found
                 done += 1
                 progress(done, turns)
-        judged = []
         for place in places:
             rare = controls.rarity(pieces[place], seen)
-            wanted = not all(known(place, label) for label in labels)
-            own_controls = labels if wanted else ()
-            judged.append(
-                _judged(plan.cases[place], explained[place], own_controls, rare, settings)
-            )
-        for place, of_prompt in zip(
-            places, _measured(engine, plan, judged, settings, processes), strict=True
-        ):
-            yield from ((place, label, finding) for label, finding in of_prompt.items())
-            done += 1
+            own = () if all(known(place, label) for label in labels) else labels
+            judged = _judged(plan.cases[place], explained[place], own, rare, settings)
+
+            def tick(share: int, before: int = done) -> None:
+                progress(before + share, turns)
+
+            told = _measured(engine, plan, judged, settings, processes, tick)
+            yield from ((place, label, finding) for label, finding in told.items())
+            done += shares
             progress(done, turns)
 
 
@@ -239,29 +238,21 @@ def _judged(
 def _measured(
     engine: Engine,
     plan: Plan,
-    judged: Sequence[_Judged],
+    judged: _Judged,
     settings: Settings,
     processes: Processes,
-) -> list[dict[str, Finding]]:
-    """Run the subsets that are asked for of some prompts, and return findings by label of each."""
-    asked = [each.asked(settings.metrics) for each in judged]
-    wanted = [i for i, each in enumerate(judged) if each.exhibits and len(each.units) > 1]
-    found: list[dict[str, Finding]] = [
-        {label: _nothing(settings, each.explained.get(label)) for label in each.exhibits}
-        for each in judged
-    ]
-    own = Plan(plan.question, tuple(judged[i].case for i in wanted), plan.baseline, plan.stand_in)
-    done = 0
-    for ready in engine.each(own, processes) if wanted else ():
-        values: list[dict[str, dict[bytes, Array]]] = []
-        some = wanted[done : done + len(ready.plan.cases)]
+    tick: Callable[[int], None],
+) -> dict[str, Finding]:
+    """Run the subsets that are asked for of a prompt, and return what was found by label."""
+    if not judged.exhibits or len(judged.units) < 2:
+        return {label: _nothing(settings, judged.explained.get(label)) for label in judged.exhibits}
+    asked = judged.asked(settings.metrics)
+    values: dict[str, dict[bytes, Array]] = {}
+    for ready in engine.each(replace(plan, cases=(judged.case,)), processes):
         with ready.attempt():
-            values = _run(ready, [judged[i] for i in some], [asked[i] for i in some], settings)
-        del ready  # with what it holds on the device, before the next one is made
-        for i, known in zip(some, values, strict=False):
-            found[i] = _told(judged[i], known, settings)
-        done += len(values)
-    return found
+            values = _run(ready, judged, asked, settings, tick)
+        del ready  # with what it holds on the device
+    return _told(judged, values, settings)
 
 
 def _nothing(settings: Settings, explained: Explained | None) -> Finding:
@@ -272,35 +263,29 @@ def _nothing(settings: Settings, explained: Explained | None) -> Finding:
 
 def _run(
     ready: ReadyBatch,
-    judged: Sequence[_Judged],
-    asked: Sequence[Mapping[bytes, Flags]],
+    judged: _Judged,
+    asked: Mapping[bytes, Flags],
     settings: Settings,
-) -> list[dict[str, dict[bytes, Array]]]:
-    """Return s of each subset, [T], by operator, for each prompt of a batch."""
-    question, groups = ready.plan.question, ready.field.groups.moving.shape[1]
-    keep, owners, keys, possible = [], [], [], []
-    for index, (each, subsets) in enumerate(zip(judged, asked, strict=True)):
-        tokens = ready.batch.places(index)[: len(each.case.inputs)]
-        columns = torch.arange(len(each.case.groups)) if question.joins else tokens
-        stacked = np.stack(list(subsets.values()))
-        rows = torch.ones(len(subsets), groups, dtype=torch.bool)
-        rows[:, columns] = _with_units(each, stacked)
-        keep.append(rows)
-        possible.append(each.possible(stacked))
-        owners.append(torch.full((len(subsets),), index))
-        keys += [(index, key) for key in subsets]
-    kept, sequence, allowed = torch.cat(keep), torch.cat(owners), torch.cat(possible)
+    tick: Callable[[int], None],
+) -> dict[str, dict[bytes, Array]]:
+    """Return s of each subset, [T], by operator, of the one prompt of a batch."""
+    case, question = judged.case, ready.plan.question
+    tokens = ready.batch.places(0)[: len(case.inputs)]
+    columns = torch.arange(len(case.groups)) if question.joins else tokens
+    subsets = np.stack(list(asked.values()))
+    keep = torch.ones(len(subsets), ready.field.groups.moving.shape[1], dtype=torch.bool)
+    keep[:, columns] = _with_units(judged, subsets)
     # Rows of one length beside each other, since those that run together are padded.
-    order = kept.sum(1).argsort(stable=True)
-    found: list[dict[str, dict[bytes, Array]]] = [{} for _ in judged]
-    for operator in settings.operators:
-        some = order[allowed[order]] if operator in ("drop", "attention") else order
-        value = torch.full((len(kept), ready.field.targets), torch.nan, dtype=torch.float64)
-        run = ablated_rows(ready.field, kept[some], sequence[some], operator)
+    order = keep.sum(1).argsort(stable=True)
+    allowed = order[judged.possible(subsets)[order]]
+    found: dict[str, dict[bytes, Array]] = {}
+    for share, operator in enumerate(settings.operators):
+        tick(share)
+        some = allowed if operator in ("drop", "attention") else order
+        value = torch.full((len(keep), ready.field.targets), torch.nan, dtype=torch.float64)
+        run = ablated_rows(ready.field, keep[some], torch.zeros_like(some), operator)
         value[some] = run.double().cpu()
-        for (index, key), row in zip(keys, value.numpy(), strict=True):
-            targets = len(judged[index].case.targets)
-            found[index].setdefault(operator, {})[key] = row[:targets]
+        found[operator] = dict(zip(asked, value[:, : len(case.targets)].numpy(), strict=True))
     return found
 
 

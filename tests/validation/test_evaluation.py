@@ -10,7 +10,7 @@ from helpers import tiny
 import hf_attrib
 from hf_attrib import Explainer, InputError, evaluate
 from hf_attrib.field import ablation
-from hf_attrib.methods import Saliency
+from hf_attrib.methods import Occlusion, Saliency, Shapley
 
 pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 
@@ -147,6 +147,26 @@ def test_models_operators_and_units(family, groups):
     assert [judged.own for judged in found.summary if judged.method == "sequential_ig"].count(
         True
     ) == len(found.run.metrics)
+
+
+def test_methods_that_play_groups_play_the_units_that_are_judged():
+    """One that would join tokens of a long prompt scores each of them here."""
+
+    class Joining(Shapley):
+        most_players = 2
+
+    model = tiny.model("llama")
+    found = evaluate(
+        model,
+        tiny.tokenizer(),
+        "one two three",
+        {"joining": Joining(samples=4), "drop": Occlusion(mode="drop")},
+        responses=" four",
+        **FEW,
+    )
+    assert found.values.isfinite().all()
+    assert [method.own_operator for method in found.methods] == ["embed", "drop"]
+    assert {j.method for j in found.summary if j.own} == {"drop"}
 
 
 def test_where_nothing_would_be_left_there_is_no_number():

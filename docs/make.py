@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hf_attrib.attacks import UpdateRule, attacks
 from hf_attrib.methods import AXIOMS, Method, methods
+from hf_attrib.validation import DEFAULT_METRICS, METRICS
 
 METHODS = f"""\
 # Methods
@@ -43,6 +44,17 @@ own. Radii and steps are in units of u, the typical size of a coordinate of the 
 only inputs that may move do. Where a rule was made for images and is another one here, its section
 says what has changed. *Gradients for each step*: at how many points that of J is found, together;
 attacks of another kind say nothing. *Takes a baseline*: the rule depends on a reference x'.
+
+"""
+
+METRICS_PAGE = f"""\
+# Metrics of faithfulness
+
+Written by `python docs/make.py` from the table of metrics. s is the score of the answer, a mean
+over its tokens; a metric is called normalised where it is in units of s(all units) - s(none). One
+that takes the sizes of scores has no value for controls, which are orders alone. Those measured
+unless others are named: {", ".join(f"`{name}`" for name in DEFAULT_METRICS)}.
+[How they are used](validation.md).
 
 """
 
@@ -128,7 +140,16 @@ def markdown(text: str) -> str:
     return re.sub(r"(?<!`)``(?!`)", "`", text).strip()
 
 
-PAGES = {"attacks.md": attacks_page, "methods.md": methods_page}
+def metrics_page() -> str:
+    """Return the table of metrics."""
+    rows = [
+        [f"`{name}`", metric.about, metric.better or "no merit", yes(metric.sizes)]
+        for name, metric in METRICS.items()
+    ]
+    return METRICS_PAGE + table(["metric", "what it is", "better", "takes sizes"], rows) + "\n"
+
+
+PAGES = {"attacks.md": attacks_page, "methods.md": methods_page, "metrics.md": metrics_page}
 
 if __name__ == "__main__":
     for page, write in PAGES.items():

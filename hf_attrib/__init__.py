@@ -26,16 +26,19 @@ if TYPE_CHECKING:
         ResultFileError,
         UnsupportedModelError,
     )
-    from hf_attrib.explainer import Explainer, attach, estimate
+    from hf_attrib.explainer import Explainer, attach, estimate, evaluate
     from hf_attrib.methods import Method
     from hf_attrib.results import Attribution, Comparison, compare, load
     from hf_attrib.robustness import RobustAccuracy, Robustness, robust_accuracy
+    from hf_attrib.validation import Choice, Evaluation
 
 __all__ = [
     "Attribution",
     "AttributionWarning",
+    "Choice",
     "Comparison",
     "Estimate",
+    "Evaluation",
     "Explainer",
     "HFAttribError",
     "InputError",
@@ -50,6 +53,7 @@ __all__ = [
     "compare",
     "embedded",
     "estimate",
+    "evaluate",
     "load",
     "methods",
     "robust_accuracy",
@@ -61,8 +65,10 @@ __version__: str
 _HOMES = {
     "Attribution": "results",
     "AttributionWarning": "errors",
+    "Choice": "validation",
     "Comparison": "results",
     "Estimate": "engine",
+    "Evaluation": "validation",
     "Explainer": "explainer",
     "HFAttribError": "errors",
     "InputError": "errors",
@@ -76,6 +82,7 @@ _HOMES = {
     "attach": "explainer",
     "compare": "results",
     "estimate": "explainer",
+    "evaluate": "explainer",
     "load": "results",
     "robust_accuracy": "robustness",
 }

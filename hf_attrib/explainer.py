@@ -15,7 +15,6 @@ from hf_attrib.engine import (
     Estimate,
     ExplainOptions,
     Memory,
-    Place,
     Plan,
     Question,
     RobustnessOptions,
@@ -24,26 +23,32 @@ from hf_attrib.engine import (
     documented_by,
     size_of,
 )
-from hf_attrib.engine.engine import Learnt
-from hf_attrib.engine.record import warning_of
-from hf_attrib.errors import AttributionWarning, InputError, warn
+from hf_attrib.engine.attachment import bind
+from hf_attrib.errors import InputError
 from hf_attrib.execution import ALONE, Progress, connected, silent
-from hf_attrib.model import Transcriber, isolated
+from hf_attrib.model import Transcriber, check_generative
 from hf_attrib.results import Attribution
 from hf_attrib.robustness import Robustness, margin_question, measure_robustness, radius_search
-from hf_attrib.text import (
-    Messages,
-    Prompts,
-    Request,
-    Requests,
-    settings_kept,
-)
+from hf_attrib.text import Messages, Prompts, Requests
 from hf_attrib.text.given import tokenizer_of
+from hf_attrib.validation import (
+    CHECKS,
+    DEFAULT_METHODS,
+    EVALUATE_DEFAULTS,
+    Choice,
+    EvaluateOptions,
+    Evaluation,
+    Sanity,
+    checked_sanity,
+    chosen,
+    contest_of,
+    contested,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["Explainer", "attach", "estimate"]
+__all__ = ["Explainer", "attach", "estimate", "evaluate"]
 
 #: What ``robustness`` does when nothing is said.
 _ATTACK = {"attack": "bim", "eps": 1.0, "bisections": 6}
@@ -56,6 +61,8 @@ _REQUEST = (
     "attention_mask",
     "on_error",
 )
+#: What ``choose`` ranks by when nothing is said: what else is measured would be run for nothing.
+_HEADLINE = {"metrics": ("morf_lerf",)}
 #: What ``explain``, ``robustness`` and ``estimate`` take as a prompt.
 _Prompt: TypeAlias = str | Messages | Prompts | None
 
@@ -93,21 +100,7 @@ class Explainer:
         progress: Progress = silent,
         distributed: bool = False,
     ) -> None:
-        generative = callable(getattr(model, "generate", None))
-        configured = all(
-            getattr(model, name, None) is not None for name in ("config", "generation_config")
-        )
-        if not isinstance(model, nn.Module) or not generative or not configured:
-            raise InputError(
-                f"expected a generative model of transformers, such as AutoModelForCausalLM "
-                f"loads; got {type(model).__name__}."
-            )
-        read = getattr(model, "main_input_name", "input_ids")
-        if read != "input_ids":
-            raise InputError(
-                f"{type(model).__name__} reads {read}, which are no text; expected a model whose "
-                "input_ids are tokens of text, since tokens are what is scored."
-            )
+        check_generative(model)
         tokenizer = tokenizer_of(tokenizer)
         if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
             raise InputError(f"batch_size is {batch_size!r}; expected a number of at least 1.")
@@ -151,7 +144,7 @@ class Explainer:
         requests, given = self._given(prompt, options, ExplainOptions, "explain")
         question, generation = Question.of(given)
         results = self._answering.worked(requests, question, generation, self._attributed)
-        self._warn(results)
+        self._answering.warn(results)
         return results if requests.many else results[0]
 
     def explain_requests(
@@ -165,7 +158,7 @@ class Explainer:
             generation: arguments of ``generate``.
         """
         results = self._answering.worked(requests, question, generation, self._attributed)
-        self._warn(results)
+        self._answering.warn(results)
         return results
 
     def _attributed(self, plan: Plan, sharing: Sharing) -> Iterator[Attribution]:
@@ -206,7 +199,7 @@ class Explainer:
             return measure_robustness(self._engine, plan, search, sharing.of_rows)
 
         found = self._answering.worked(requests, question, generation, work, search)
-        self._warn(found)
+        self._answering.warn(found)
         return found if requests.many else found[0]
 
     @overload
@@ -249,24 +242,73 @@ class Explainer:
             question: what would be asked about each of them.
             generation: arguments of ``generate``.
         """
-        found: list[Any] = []
-        with isolated(self.model), settings_kept(self.tokenizer):
-            self._engine.check(question, [])
-            for place in range(len(requests.each)):
-                with Place(requests, place, found):
-                    found.append(self._cost(requests.each[place], question, generation))
-        self._warn(found)
+        found = self._answering.estimated(requests, question, generation)
+        self._answering.warn(found)
         return found
 
-    def _cost(
-        self, request: Request, question: Question, generation: Mapping[str, Any]
-    ) -> Estimate:
-        tokens = self._transcriber.prompt(request)
-        self._engine.check(question, [tokens])
-        sequence = self._transcriber.given(tokens, request, generation)
-        if sequence is None:
-            sequence = self._transcriber.stand_in(tokens, generation)
-        return self._engine.estimate(question, sequence, not request.answered)
+    @documented_by(EvaluateOptions, EVALUATE_DEFAULTS)
+    def evaluate(
+        self, prompts: Any, methods: Any = DEFAULT_METHODS, **options: Unpack[EvaluateOptions]
+    ) -> Evaluation:
+        """Judge how well methods predict what the model does without what they rank.
+
+        Args:
+            prompts: texts or messages; one or several, each of which may be a list of ids instead.
+            methods: names, ``"name(field=value)"``, methods, arguments of :meth:`explain` in a
+                mapping, functions of a case that return scores, or lists of scores, one for each
+                prompt; in a list, or in a mapping by what they are called.
+            **options: see :class:`hf_attrib.validation.EvaluateOptions`.
+
+        Raises:
+            InputError: an argument cannot be used; the message says what to do.
+            UnsupportedModelError: the model cannot be explained faithfully.
+        """
+        check_names(options, EvaluateOptions, "evaluate", self.model)
+        return contested(self._answering, *contest_of(prompts, methods, options))
+
+    @documented_by(EvaluateOptions, {**EVALUATE_DEFAULTS, **_HEADLINE})
+    def choose(
+        self, prompt: Any, methods: Any = DEFAULT_METHODS, **options: Unpack[EvaluateOptions]
+    ) -> Choice:
+        """Explain one prompt by the method that predicts best what the model does without it.
+
+        Methods are ranked by the first metric under each operator; the lowest mean rank wins.
+
+        Args:
+            prompt: a text, or messages.
+            methods: who takes part, as for :meth:`evaluate`.
+            **options: see :class:`hf_attrib.validation.EvaluateOptions`.
+
+        Returns:
+            the winner's :class:`Attribution` with the contest; it says where none beats random.
+        """
+        check_names(options, EvaluateOptions, "choose", self.model)
+        asked = contest_of(prompt, methods, {**_HEADLINE, **options})
+        choice = chosen(self._answering, *asked)
+        self._answering.warn([choice.attribution])
+        return choice
+
+    def sanity(
+        self,
+        prompts: Any,
+        methods: Any = DEFAULT_METHODS,
+        checks: Sequence[str] = tuple(CHECKS),
+        **options: Unpack[EvaluateOptions],
+    ) -> Sanity:
+        """Check that scores depend on what they must depend on, whatever they predict.
+
+        Args:
+            prompts: as for :meth:`evaluate`.
+            methods: likewise; those that bring scores alone cannot be asked again.
+            checks: of :data:`hf_attrib.validation.CHECKS`, by name.
+            **options: ``responses``, and arguments of ``generate``.
+
+        Raises:
+            InputError: an argument cannot be used; the message says what to do.
+        """
+        check_names(options, EvaluateOptions, "sanity", self.model)
+        requests, _, generation = contest_of(prompts, methods, options)
+        return checked_sanity(self._answering, requests, methods, generation, checks)
 
     def _given(
         self, prompt: _Prompt, options: Mapping[str, Any], kind: Any, call: str
@@ -276,18 +318,6 @@ class Explainer:
         requested = {name: options[name] for name in _REQUEST if name in options}
         rest = {name: value for name, value in options.items() if name not in requested}
         return Requests.of(prompt, **requested), rest
-
-    def _warn(self, results: Sequence[Any]) -> None:
-        """Warn of what readers of results must know; each warning holds them all.
-
-        It is said when all is done, since a filter may make an error of a warning.
-        """
-        unsaid, self._engine.unsaid = self._engine.unsaid, []
-        own = [warning_of(result) for result in results if isinstance(result, Attribution)]
-        for message in (*unsaid, *filter(None, own)):
-            warning = AttributionWarning(message)
-            warning.results = results
-            warn(warning)
 
 
 if TYPE_CHECKING:
@@ -320,69 +350,42 @@ def estimate(
     return found
 
 
+def evaluate(
+    model: nn.Module,
+    tokenizer: Any = None,
+    prompts: Any = None,
+    methods: Any = DEFAULT_METHODS,
+    *,
+    batch_size: int | None = None,
+    max_memory: str | int | None = None,
+    **options: Unpack[EvaluateOptions],
+) -> Evaluation:
+    """Judge methods by what the model does without what they rank: :meth:`Explainer.evaluate`.
+
+    Args:
+        model: a generative model of transformers.
+        tokenizer: its tokenizer.
+        prompts: as for :meth:`Explainer.evaluate`.
+        methods: likewise.
+        batch_size: as for :class:`Explainer`.
+        max_memory: as for :class:`Explainer`.
+        **options: those of :meth:`Explainer.evaluate`.
+    """
+    explainer = Explainer(model, tokenizer, batch_size=batch_size, max_memory=max_memory)
+    return explainer.evaluate(prompts, methods, **options)
+
+
+#: What an attached model can do.
+_BOUND = ("explain", "robustness", "estimate", "evaluate", "choose")
+
+
 def attach(model: nn.Module, tokenizer: Any = None, **options: Any) -> ExplainedModel:
-    """Bind ``model.explain``, ``model.robustness`` and ``model.estimate``, and return the model.
+    """Bind ``model.explain`` and the other calls of :class:`Explainer`, and return the model.
 
     Args:
         model: a generative model of transformers.
         tokenizer: its tokenizer.
         **options: further arguments of :class:`Explainer`.
     """
-    attachment = _Attachment(tokenizer, options)
-    attachment.explainer(model)  # refuses what cannot be used
-    vars(model)[_ATTACHED] = attachment
-    kind = type(model)
-    for name in ("explain", "robustness", "estimate"):
-        before = vars(kind).get(name)
-        if not isinstance(before, _Bound):
-            setattr(kind, name, _Bound(name, before))
+    bind(model, Explainer, _BOUND, tokenizer, options)
     return cast("ExplainedModel", model)
-
-
-#: Under this name an attached model keeps what it is explained with.
-_ATTACHED = "_hf_attrib"
-
-
-class _Attachment:
-    """What a model is explained with; it holds no model, which would then hold itself.
-
-    Args:
-        tokenizer: of the model.
-        options: further arguments of :class:`Explainer`.
-    """
-
-    def __init__(self, tokenizer: Any, options: Mapping[str, Any]) -> None:
-        self.tokenizer = tokenizer
-        self.options = options
-        self._learnt: Learnt | None = None
-
-    def explainer(self, model: nn.Module) -> Explainer:
-        """Return an explainer, which knows what those before it have learnt about the model."""
-        made = Explainer(model, self.tokenizer, **self.options)
-        self._learnt = made._engine.learnt = self._learnt or made._engine.learnt
-        return made
-
-    def __reduce__(self) -> Any:
-        """Be copied without what was learnt: the copy goes to another model."""
-        return _Attachment, (self.tokenizer, self.options)
-
-
-class _Bound:
-    """A method that models of a class have once they are attached, and copies of them.
-
-    Args:
-        name: of the method of :class:`Explainer`.
-        before: what the class has had under this name.
-    """
-
-    def __init__(self, name: str, before: Any) -> None:
-        self.name = name
-        self.before = before
-
-    def __get__(self, model: nn.Module | None, kind: type) -> Any:
-        attachment = None if model is None else vars(model).get(_ATTACHED)
-        if attachment is not None:
-            return getattr(attachment.explainer(model), self.name)
-        if self.before is not None:
-            return self.before.__get__(model, kind)
-        raise AttributeError(f"{kind.__name__!r} object has no attribute {self.name!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from hf_attrib.cli import catalog
+from hf_attrib.cli.evaluation import EvaluationOptions, PromptFile, TableOptions, write_tables
 from hf_attrib.cli.files import check_distinct
 from hf_attrib.cli.flags import flagged
 from hf_attrib.cli.inputs import ComparisonOptions, PromptOptions, SavedResult
@@ -33,7 +34,7 @@ from hf_attrib.results import FORMATS, Attribution
 from hf_attrib.robustness import margin_question
 from hf_attrib.text import Requests
 
-__all__ = ["attacks", "compare", "explain", "methods", "models", "robustness", "show"]
+__all__ = ["attacks", "compare", "evaluate", "explain", "methods", "models", "robustness", "show"]
 
 
 @flagged
@@ -55,7 +56,8 @@ def explain(
         # The file holds every token's score; what is only looked at may be joined at once.
         question = replace(question, groups=view.group)
     generating = answer.response is None and not save.dry_run
-    with _prepared(prompt, model, answer, "Explaining", generating) as (explainer, text):
+    prepared = _prepared(prompt.read, model, answer.seed, "Explaining", generating)
+    with prepared as (explainer, text, _):
         answered = explainer.estimate_requests if save.dry_run else explainer.explain_requests
         requests = Requests.of(text, response=answer.response)
         result: Any = answered(requests, question, answer.generation())[0]
@@ -79,7 +81,8 @@ def robustness(
     # Which checks itself, before the model is loaded.
     margin_question(search.attack, baseline, attack.attribute_to, attack.movable)
     generating = answer.response is None
-    with _prepared(prompt, model, answer, "Attacking", generating) as (explainer, text):
+    prepared = _prepared(prompt.read, model, answer.seed, "Attacking", generating)
+    with prepared as (explainer, text, _):
         result: Any = explainer.robustness(
             text,
             attack=search.attack,
@@ -94,30 +97,51 @@ def robustness(
     emit_whole(result, output.json, output.html)
 
 
+@flagged
+def evaluate(
+    file: PromptFile, asking: EvaluationOptions, model: ModelOptions, output: TableOptions
+) -> None:
+    """Judge methods by what the model does without what they rank, and show and write it."""
+    generating = file.read()[1] is None
+    prepared = _prepared(file.read, model, asking.seed, "Explaining", generating)
+    with prepared as (explainer, (prompts, responses), activity):
+        result = explainer.evaluate(
+            prompts,
+            asking.methods,
+            responses=responses,
+            resume=output.resume,
+            progress=lambda done, total: activity.now("Judging", done, total),
+            **asking.asked(),
+        )
+    try:
+        emit_whole(result, None, None)
+    finally:
+        if is_main():
+            write_tables(result, output)
+
+
 @contextmanager
 def _prepared(
-    prompt: PromptOptions, model: ModelOptions, answer: AnswerOptions, doing: str, generating: bool
-) -> Iterator[tuple[Explainer, Any]]:
+    read: Callable[[], Any], model: ModelOptions, seed: int | None, doing: str, generating: bool
+) -> Iterator[tuple[Explainer, Any, Activity]]:
     """Load the model, and read the prompt; meanwhile show what is being done."""
     with session(cpu=model.device.startswith("cpu")) as processes:
         # Standard input can be read once; all processes explain what the first one read.
-        text = json.loads(processes.texts(json.dumps(prompt.read() if is_main() else None))[0])
+        text = json.loads(processes.texts(json.dumps(read() if is_main() else None))[0])
         with Activity(f"Loading {model.model}") as activity, quiet():
             loaded, tokenizer = load_model(model.model, **model.options())
-            if answer.seed is not None:
-                torch.manual_seed(answer.seed)
+            if seed is not None:
+                torch.manual_seed(seed)
             activity.now("Generating" if generating else doing)
-            yield (
-                Explainer(
-                    loaded,
-                    tokenizer,
-                    batch_size=model.batch_size,
-                    max_memory=model.max_memory,
-                    progress=lambda done, total: activity.now(doing, done, total),
-                    distributed=processes.count > 1,
-                ),
-                text,
+            explainer = Explainer(
+                loaded,
+                tokenizer,
+                batch_size=model.batch_size,
+                max_memory=model.max_memory,
+                progress=lambda done, total: activity.now(doing, done, total),
+                distributed=processes.count > 1,
             )
+            yield explainer, text, activity
 
 
 @flagged

@@ -28,7 +28,7 @@ class SavedResult:
     result: Annotated[
         Path,
         typer.Argument(
-            help="What explain --json or robustness --json saved; - reads standard input."
+            help="What explain, robustness or evaluate saved as JSON; - reads standard input."
         ),
     ]
 

@@ -26,6 +26,7 @@ _COMMANDS = {
     "explain": "Generate an answer to a prompt and show what each token of it came from.",
     "robustness": "Find out how little an attack has to move a prompt to change each token of the "
     "answer.",
+    "evaluate": "Judge methods on a file of prompts: how well they predict what the model does.",
     "show": "Show a saved result.",
     "compare": "Show two saved results side by side, and how well they agree.",
     "methods": "List the attribution methods.",

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from hf_attrib.engine.engine import Engine
+from hf_attrib.engine.estimation import Estimate
 from hf_attrib.engine.question import Plan, Question
+from hf_attrib.engine.record import warning_of
 from hf_attrib.engine.sharing import Sharing
-from hf_attrib.errors import HFAttribError, InputError, keep
+from hf_attrib.errors import AttributionWarning, HFAttribError, InputError, keep, warn
 from hf_attrib.execution import Processes
 from hf_attrib.model import Transcriber, isolated
-from hf_attrib.results import Result
+from hf_attrib.results import Attribution, Result
 from hf_attrib.text import Requests, Tokens, TokenSequence, settings_kept
 
 __all__ = ["Answering", "Place"]
@@ -76,6 +78,59 @@ class Answering:
             except BaseException as error:
                 keep(error, own)
                 raise
+
+    def estimated(
+        self, requests: Requests, question: Question, generation: Mapping[str, Any]
+    ) -> list[Estimate]:
+        """Return what work on each request would cost; a few rows are run.
+
+        Args:
+            requests: prompts, with responses or without.
+            question: what would be asked about each of them.
+            generation: arguments of ``generate``.
+        """
+        found: list[Any] = []
+        with isolated(self.engine.model), settings_kept(self.engine.tokenizer):
+            self.engine.check(question, [])
+            for place, request in enumerate(requests.each):
+                with Place(requests, place, found):
+                    tokens = self.transcriber.prompt(request)
+                    self.engine.check(question, [tokens])
+                    sequence = self.transcriber.given(tokens, request, generation)
+                    if sequence is None:
+                        sequence = self.transcriber.stand_in(tokens, generation)
+                    found.append(self.engine.estimate(question, sequence, not request.answered))
+        return found
+
+    def planned(
+        self, requests: Requests, question: Question, generation: Mapping[str, Any]
+    ) -> Plan:
+        """Return what a question asks of prompts and their answers, on all processes alike.
+
+        The caller holds the model isolated; all processes then share the rows of each prompt.
+
+        Args:
+            requests: prompts, with responses or without.
+            question: what is asked about each of them.
+            generation: arguments of ``generate``.
+        """
+        alike = Sharing(self.processes, 1)
+        return self.engine.plan(question, self._answered(requests, question, generation, alike))
+
+    def warn(self, results: Sequence[Any]) -> None:
+        """Warn of what readers of results must know; each warning holds them all.
+
+        It is said when all is done, since a filter may make an error of a warning.
+
+        Args:
+            results: of a call; of those that are no attributions nothing is said here.
+        """
+        unsaid, self.engine.unsaid = self.engine.unsaid, []
+        own = [warning_of(result) for result in results if isinstance(result, Attribution)]
+        for message in (*unsaid, *filter(None, own)):
+            warning = AttributionWarning(message)
+            warning.results = results
+            warn(warning)
 
     def _answered(
         self,

@@ -11,7 +11,7 @@ from hf_attrib.model.generation import Transcriber
 from hf_attrib.model.isolation import isolated
 from hf_attrib.model.loading import DTYPES, check_device, load_model
 from hf_attrib.model.prefix_check import Departure, PrefixCheck
-from hf_attrib.model.self_check import Verdict, check_generation, check_model
+from hf_attrib.model.self_check import Verdict, check_generation, check_generative, check_model
 from hf_attrib.model.sites import sites_of, vocabulary
 from hf_attrib.model.space import space_of, tables_of
 from hf_attrib.model.state import state_restored
@@ -31,6 +31,7 @@ __all__ = [
     "Watch",
     "check_device",
     "check_generation",
+    "check_generative",
     "check_model",
     "collate",
     "device_of",

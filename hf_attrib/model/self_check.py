@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import GenerationConfig
 
-from hf_attrib.errors import HFAttribError, UnsupportedModelError
+from hf_attrib.errors import HFAttribError, InputError, UnsupportedModelError
 from hf_attrib.model.batch import collate
 from hf_attrib.model.derivative import (
     AnyField,
@@ -33,7 +33,7 @@ from hf_attrib.model.stepwise import StepwiseField
 from hf_attrib.targets import TARGETS
 from hf_attrib.text import Tokens, TokenSequence
 
-__all__ = ["Verdict", "check_generation", "check_model"]
+__all__ = ["Verdict", "check_generation", "check_generative", "check_model"]
 
 _TOKENS, _TARGETS = 12, 3
 #: Same inputs, same shapes: only the order of floating point sums may differ.
@@ -55,6 +55,32 @@ class Verdict:
     stepwise: bool
     notes: tuple[str, ...]
     read: int
+
+
+def check_generative(model: Any) -> None:
+    """Demand a generative model of transformers that reads tokens of text.
+
+    Args:
+        model: whatever came as one.
+
+    Raises:
+        InputError: it is none.
+    """
+    generative = callable(getattr(model, "generate", None))
+    configured = all(
+        getattr(model, name, None) is not None for name in ("config", "generation_config")
+    )
+    if not isinstance(model, nn.Module) or not generative or not configured:
+        raise InputError(
+            f"expected a generative model of transformers, such as AutoModelForCausalLM "
+            f"loads; got {type(model).__name__}."
+        )
+    read = getattr(model, "main_input_name", "input_ids")
+    if read != "input_ids":
+        raise InputError(
+            f"{type(model).__name__} reads {read}, which are no text; expected a model whose "
+            "input_ids are tokens of text, since tokens are what is scored."
+        )
 
 
 def check_model(model: Any, sites: Sites, start: Tokens) -> Verdict:

@@ -47,7 +47,7 @@ FORMATS: dict[type, Format] = {}
 
 #: Who registers the views and formats of this package. Results know none of them, and import them
 #: by name when one is first asked for, wherever the result came from: a pickle, another process.
-_REGISTRARS = ("hf_attrib.robustness", "hf_attrib.render")
+_REGISTRARS = ("hf_attrib.robustness", "hf_attrib.validation", "hf_attrib.render")
 
 
 @cache

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from hf_attrib.results.attribution import Attribution
 
-__all__ = ["Contribution", "Ranking", "to_dataframe", "to_rows", "top"]
+__all__ = ["Contribution", "Ranking", "data_frame", "to_dataframe", "to_rows", "top"]
 
 
 class Contribution(NamedTuple):
@@ -107,10 +107,19 @@ def to_rows(result: Attribution) -> list[dict[str, Any]]:
 
 def to_dataframe(result: Attribution) -> DataFrame:
     """Return :func:`to_rows` as a table, as :meth:`Attribution.to_dataframe` says."""
+    return data_frame(to_rows(result))
+
+
+def data_frame(rows: list[dict[str, Any]]) -> DataFrame:
+    """Return records as a data frame.
+
+    Raises:
+        InputError: pandas is not installed.
+    """
     try:
         import pandas  # no other part of the package needs it
     except ImportError:
         raise InputError(
             "a data frame needs pandas: pip install 'hf_attrib[table]'; to_rows() does without."
         ) from None
-    return pandas.DataFrame(to_rows(result))
+    return pandas.DataFrame(rows)

@@ -18,7 +18,7 @@ def test_version_and_bare_call(run):
     assert all(name in out for name in NAMES)
 
 
-NAMES = ("explain", "robustness", "show", "compare", "methods", "attacks", "models")
+NAMES = ("explain", "robustness", "evaluate", "show", "compare", "methods", "attacks", "models")
 
 
 @pytest.mark.parametrize(

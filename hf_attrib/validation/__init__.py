@@ -1,0 +1,47 @@
+"""How well scores predict what a model does without the units that they rank.
+
+``metrics`` are formulas and ``suite`` names them, ``controls`` know nothing of the model;
+``evaluation`` runs what they ask for, each subset once, ``contest`` puts it together and ``result``
+is what is left.
+"""
+
+from hf_attrib.validation import storage as storage  # files hold results as it registers
+from hf_attrib.validation.choice import Choice, chosen
+from hf_attrib.validation.contest import DEFAULT_METHODS, Contest, contested
+from hf_attrib.validation.evaluation import QUANTILES, Finding, Settings, findings
+from hf_attrib.validation.options import EVALUATE_DEFAULTS, EvaluateOptions, contest_of
+from hf_attrib.validation.result import (
+    Contestant,
+    Evaluation,
+    EvaluationRun,
+    JudgedPrompt,
+    Judgement,
+)
+from hf_attrib.validation.sanity import CHECKS, Sanity, SanityCheck, checked_sanity
+from hf_attrib.validation.suite import DEFAULT_METRICS, METRICS
+
+__all__ = [
+    "CHECKS",
+    "DEFAULT_METHODS",
+    "DEFAULT_METRICS",
+    "EVALUATE_DEFAULTS",
+    "METRICS",
+    "QUANTILES",
+    "Choice",
+    "Contest",
+    "Contestant",
+    "EvaluateOptions",
+    "Evaluation",
+    "EvaluationRun",
+    "Finding",
+    "JudgedPrompt",
+    "Judgement",
+    "Sanity",
+    "SanityCheck",
+    "Settings",
+    "checked_sanity",
+    "chosen",
+    "contest_of",
+    "contested",
+    "findings",
+]

@@ -1,0 +1,140 @@
+"""The most faithful method for one prompt, and the contest that it won."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from hf_attrib.engine import Answering
+from hf_attrib.errors import InputError
+from hf_attrib.results import Attribution, Result
+from hf_attrib.text import Requests
+from hf_attrib.validation.contest import Contest, judged
+from hf_attrib.validation.entrants import entrants_of
+from hf_attrib.validation.result import Evaluation
+from hf_attrib.validation.suite import METRICS
+
+__all__ = ["Choice", "chosen"]
+
+#: Up to this p-value a method is said to beat random orders on one prompt.
+_CHANCE = 0.1
+#: What a backward row costs, in forward rows.
+_BACKWARD = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Choice(Result):
+    """What the most faithful of several methods says of one prompt, and how it was chosen.
+
+    Methods are ranked by the first metric under each operator; the lowest mean rank wins, and of
+    equal ones the method that runs fewer rows.
+
+    Args:
+        attribution: what the winner says; a note of its run says how it was chosen.
+        evaluation: the contest.
+        winner: its label.
+        ranks: the mean rank of each method over operators, [M]; the lowest wins.
+        chance: the largest p-value of the winner against random orders, over operators.
+    """
+
+    attribution: Attribution
+    evaluation: Evaluation
+    winner: str
+    ranks: tuple[float, ...]
+    chance: float
+
+    @property
+    def beats_random(self) -> bool:
+        """Whether the winner beats random orders under every operator, up to p = 0.1."""
+        return self.chance <= _CHANCE
+
+    @property
+    def reason(self) -> str:
+        """Why this method, in a sentence."""
+        return _reason(self.evaluation, self.winner, self.chance)
+
+
+def chosen(
+    answering: Answering, requests: Requests, contest: Contest, generation: Mapping[str, Any]
+) -> Choice:
+    """Return what the most faithful method says of one prompt.
+
+    Args:
+        answering: of the model.
+        requests: one prompt, with a response or without.
+        contest: what is asked; all methods are of this package.
+        generation: arguments of ``generate``.
+
+    Raises:
+        InputError: there are several prompts, or a method brings scores alone; or no method has a
+            number, as of an answer that does not depend on the prompt.
+    """
+    if len(requests.each) != 1:
+        raise InputError(
+            f"{len(requests.each)} prompts came, but a method is chosen for one; evaluate() "
+            "compares methods over several."
+        )
+    metric = contest.settings.metrics[0]
+    if not METRICS[metric].sign:
+        raise InputError(f"{metric} is no merit that methods could be ranked by; name another one.")
+    if contest.resume is not None:
+        raise InputError("resume is for evaluate(); a choice for one prompt keeps no file.")
+    entrants = entrants_of(contest.methods, 1, contest.common)
+    if foreign := [entrant.label for entrant in entrants if entrant.question is None]:
+        raise InputError(
+            f"{foreign[0]!r:.80} brings scores and no result; choose among methods of hf_attrib."
+        )
+    evaluation, finding_of = judged(answering, requests, contest, generation)
+    ranks = _mean_ranks(evaluation)
+    rows = evaluation.forward_rows[0] + _BACKWARD * evaluation.backward_rows[0]
+    if np.isnan(ranks).all():
+        raise InputError(
+            f"no method has a {metric} on this prompt, so none can be chosen; its answer may not "
+            "depend on it, or a single unit may be taken away."
+        )
+    order = sorted(
+        (m for m in range(len(ranks)) if np.isfinite(ranks[m])),
+        key=lambda m: (ranks[m], int(rows[m])),
+    )
+    best = order[0]
+    winner = evaluation.labels[best]
+    chance = float(evaluation.p_values[0, best, :, 0].max())
+    explained = finding_of(0, winner).explained
+    result = None if explained is None else explained.result
+    assert result is not None  # as it is one of our methods
+    note = _reason(evaluation, winner, chance)
+    run = replace(result.run, notes=(*result.run.notes, note))
+    return Choice(
+        replace(result, run=run), evaluation, winner, tuple(float(r) for r in ranks), chance
+    )
+
+
+def _mean_ranks(evaluation: Evaluation) -> np.ndarray[Any, Any]:
+    """Return the mean over operators of each method's rank by the first metric, [M]."""
+    from scipy import stats  # takes a while
+
+    sign = METRICS[evaluation.run.metrics[0]].sign
+    values = -sign * evaluation.values[0, :, :, 0].numpy()  # the lowest is the best
+    ranked = [
+        np.where(np.isnan(column), np.nan, stats.rankdata(np.nan_to_num(column, nan=np.inf)))
+        for column in values.T
+    ]
+    return np.asarray(np.mean(ranked, axis=0))
+
+
+def _reason(evaluation: Evaluation, winner: str, chance: float) -> str:
+    run = evaluation.run
+    place = evaluation.labels.index(winner)
+    said = " and ".join(
+        f"{float(evaluation.values[0, place, o, 0]):.3g} by {operator}"
+        for o, operator in enumerate(run.operators)
+    )
+    among = f"{winner} was chosen among {len(evaluation.labels)} by {run.metrics[0]}: {said}"
+    if chance <= _CHANCE:
+        return f"{among}."
+    if np.isnan(chance):
+        return f"{among}; it could not be compared with random orders."
+    return f"No method beats random here (p = {chance:.2g} under one operator). {among}."

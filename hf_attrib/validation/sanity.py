@@ -1,0 +1,253 @@
+"""Sanity checks: what scores must not do, whatever they predict.
+
+A check that fails is a mark beside a method, not an error. Adebayo et al. 2018, arXiv:1810.03292,
+for the weights; methods that multiply by the input keep its structure whatever the weights are
+(arXiv:2106.07475), so that a correlation that stays is a warning and no proof.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hf_attrib.engine import Answering, Engine, Memory, Plan, Question
+from hf_attrib.errors import InputError
+from hf_attrib.execution import silent
+from hf_attrib.integration import derived
+from hf_attrib.model import isolated
+from hf_attrib.results import Result
+from hf_attrib.text import Requests, TokenSequence, settings_kept
+from hf_attrib.validation.entrants import entrants_of
+from hf_attrib.validation.metrics import Array, lds, max_sensitivity
+
+__all__ = ["CHECKS", "Sanity", "SanityCheck", "checked_sanity"]
+
+#: Largest rank correlations: with scores for another token, and of a model of random blocks.
+_OTHER, _RANDOM = 0.9, 0.3
+#: Draws of noise and its largest size, in typical coordinates of an embedding.
+_DRAWS, _NOISE = 4, 0.02
+_SEEDS = 5
+
+
+@dataclass(frozen=True)
+class SanityCheck:
+    """What one check found of one method.
+
+    Args:
+        method: its label.
+        check: of :data:`CHECKS`.
+        passed: whether it did; ``None`` where the check has no say, as of a number alone.
+        value: the number it looks at, a mean over prompts.
+        about: what that is, in a few words.
+    """
+
+    method: str
+    check: str
+    passed: bool | None
+    value: float
+    about: str
+
+
+@dataclass(frozen=True)
+class Sanity(Result):
+    """What sanity checks found of some methods.
+
+    Args:
+        model: name or path of the model.
+        prompts: how many there were.
+        checks: each check of each method.
+    """
+
+    model: str
+    prompts: int
+    checks: tuple[SanityCheck, ...]
+
+    @property
+    def failed(self) -> tuple[SanityCheck, ...]:
+        """Those that failed."""
+        return tuple(check for check in self.checks if check.passed is False)
+
+
+@dataclass(frozen=True, eq=False)
+class _Bench:
+    """What checks work with: a question to one method, on one model, of some answers."""
+
+    engine: Engine
+    question: Question
+    sequences: Sequence[TokenSequence]
+
+    def plan(self, sequences: Sequence[TokenSequence], **asked: Any) -> Plan:
+        return self.engine.plan(replace(self.question, **asked), sequences)
+
+    def scores(self, plan: Plan, engine: Engine | None = None) -> list[Array]:
+        """Return scores over what may move, summed over the answer, for each sequence, [n]."""
+        found = []
+        results = (engine or self.engine).attribute(plan)
+        for case, result in zip(plan.cases, results, strict=True):
+            moves = case.moves[: len(case.inputs)]
+            columns = [bool(moves[c.start : c.stop].any()) for c in result.columns]
+            found.append(result.total.double().numpy()[columns])
+        return found
+
+
+def _other_target(bench: _Bench) -> tuple[bool | None, float, str]:
+    """Compare scores for the first token with those for the likeliest other one."""
+    first = [replace(s, response=s.response[:1], unlikely=None) for s in bench.sequences]
+    others: list[TokenSequence] = []
+    for ready in bench.engine.each(bench.plan(first)):
+        rivals = ready.field.rivals(ready.seen.x, 1)[:, 0, 0].tolist()
+        for case, rival in zip(ready.plan.cases, rivals, strict=True):
+            response = replace(case.sequence.response, ids=torch.tensor([rival]))
+            others.append(replace(case.sequence, response=response))
+    own, other = (bench.scores(bench.plan(some)) for some in (first, others))
+    value = _mean(lds(a, b) for a, b in zip(own, other, strict=True))
+    return value < _OTHER, value, "rank correlation with scores for the likeliest other token"
+
+
+def _weights(bench: _Bench) -> tuple[bool | None, float, str]:
+    """Compare scores with those of a copy of the model whose blocks are random."""
+    own = bench.scores(bench.plan(bench.sequences))
+    copy = deepcopy(bench.engine.model)
+    _randomise(copy)
+    with isolated(copy):
+        engine = Engine(copy, bench.engine.tokenizer, Memory(None, None), silent)
+        plan = engine.plan(bench.question, bench.sequences)
+        random = bench.scores(plan, engine)
+    value = _mean(lds(np.abs(a), np.abs(b)) for a, b in zip(own, random, strict=True))
+    return (
+        value < _RANDOM,
+        value,
+        "rank correlation of sizes with those of random blocks",
+    )
+
+
+def _causality(bench: _Bench) -> tuple[bool | None, float, str]:
+    """Look for scores of tokens that come after the one that is explained."""
+    plan = bench.plan(bench.sequences, attribute_to="all", movable="content")
+    largest = 0.0
+    for case, result in zip(plan.cases, bench.engine.attribute(plan), strict=True):
+        before = len(case.sequence.prompt) + len(case.sequence.start)
+        for t, row in enumerate(result.scores):
+            later = [n for n, c in enumerate(result.columns) if c.start >= before + t]
+            largest = max(largest, float(row[later].abs().max()) if later else 0.0)
+    return largest == 0, largest, "largest score of a token after the one that is explained"
+
+
+def _seeds(bench: _Bench) -> tuple[bool | None, float, str]:
+    """Compare the ranks of several seeds; those that draw must say how sure they are."""
+    method = bench.question.method
+    about = "rank correlation between seeds, of scores with standard errors"
+    if not method.claims.stochastic:
+        return None, math.nan, "draws nothing"
+    every, errors = [], True
+    for seed in range(_SEEDS):
+        made = method.reseeded(derived(seed, method.name, 0))
+        plan = bench.plan(bench.sequences, method=made)
+        results = list(bench.engine.attribute(plan))
+        errors &= all(result.standard_error is not None for result in results)
+        every.append([result.total.double().numpy() for result in results])
+    pairs = [(a, b) for i, a in enumerate(every) for b in every[:i]]
+    value = _mean(lds(x, y) for a, b in pairs for x, y in zip(a, b, strict=True))
+    return errors, value, about
+
+
+def _sensitivity(bench: _Bench) -> tuple[bool | None, float, str]:
+    """Move the inputs a little and look how far the scores move."""
+    found = []
+    for ready in bench.engine.each(bench.plan(bench.sequences)):
+        field, x, reference = ready.field, ready.seen.x, ready.reference()
+        moves = field.movable[:, None, :, None].to(x)
+        size = (_NOISE * field.space.scale).to(x) * moves
+        draw = torch.Generator().manual_seed(0)
+
+        def scores(points: Tensor, reference: Tensor = reference, ready: Any = ready) -> Tensor:
+            found = bench.question.method(ready.field, points, reference)
+            return found.scores.sum(1).double().cpu()  # [B, N]
+
+        own = scores(x)
+        noise = [torch.rand(x.shape, generator=draw).to(x) * 2 - 1 for _ in range(_DRAWS)]
+        moved = torch.stack([scores(x + size * each) for each in noise], 1)
+        found += [max_sensitivity(a.numpy(), b.numpy()) for a, b in zip(own, moved, strict=True)]
+    return None, _mean(found), f"largest relative change as inputs move by {_NOISE} of their scale"
+
+
+#: The checks by name; each returns whether a method passed, a number and what that is.
+CHECKS: Mapping[str, Callable[[_Bench], tuple[bool | None, float, str]]] = MappingProxyType(
+    {
+        "other target": _other_target,
+        "weights": _weights,
+        "causality": _causality,
+        "seeds": _seeds,
+        "sensitivity": _sensitivity,
+    }
+)
+
+
+def checked_sanity(
+    answering: Answering,
+    requests: Requests,
+    methods: Any,
+    generation: Mapping[str, Any],
+    checks: Sequence[str] = tuple(CHECKS),
+) -> Sanity:
+    """Return what sanity checks find of methods.
+
+    Args:
+        answering: of the model.
+        requests: prompts, with responses or without.
+        methods: of this package, as ``evaluate`` takes them.
+        generation: arguments of ``generate``.
+        checks: of :data:`CHECKS`, by name.
+
+    Raises:
+        InputError: a check is unknown, or a method brings scores alone.
+    """
+    if unknown := [name for name in checks if name not in CHECKS]:
+        raise InputError(f"check {unknown[0]!r:.80} is unknown; expected {', '.join(CHECKS)}.")
+    engine = answering.engine
+    asked = {"target": "log_prob", "attribute_to": "prompt", "movable": "content"}
+    entrants = entrants_of(methods, len(requests.each), asked)
+    found = []
+    with answering.processes.together(), isolated(engine.model), settings_kept(engine.tokenizer):
+        for entrant in entrants:
+            if entrant.question is None:
+                raise InputError(
+                    f"{entrant.label!r:.80} brings scores, which cannot be asked again; name "
+                    "methods of hf_attrib."
+                )
+            plan = answering.planned(requests, entrant.question, generation)
+            bench = _Bench(engine, entrant.question, [case.sequence for case in plan.cases])
+            found += [SanityCheck(entrant.label, name, *CHECKS[name](bench)) for name in checks]
+    answering.warn([])
+    name = engine.model.config.name_or_path or type(engine.model).__name__
+    return Sanity(name, len(requests.each), tuple(found))
+
+
+def _mean(values: Any) -> float:
+    """Return the mean of numbers, of those that are some."""
+    known = [value for value in values if math.isfinite(value)]
+    return float(np.mean(known)) if known else math.nan
+
+
+def _randomise(model: nn.Module) -> None:
+    """Draw the weights of all blocks anew, norms included, each tensor as spread as it was."""
+    blocks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) > 0]
+    draw = torch.Generator().manual_seed(0)
+    seen: set[int] = set()
+    with torch.no_grad():
+        for parameter in (p for block in blocks for p in block.parameters()):
+            if id(parameter) in seen:
+                continue
+            seen.add(id(parameter))
+            flat = parameter.detach().float()
+            spread = flat.std(unbiased=False) if flat.numel() > 1 else flat.new_zeros(())
+            drawn = torch.randn(flat.shape, generator=draw).to(flat) * spread + flat.mean()
+            parameter.copy_(drawn.to(parameter))

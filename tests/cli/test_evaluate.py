@@ -1,0 +1,105 @@
+"""``hf-attrib evaluate``: a file of prompts, tables as files, and runs that are taken up."""
+
+import csv
+import json
+
+import pytest
+from helpers.command_line import PROMPT
+
+import hf_attrib
+from hf_attrib import Evaluation
+from hf_attrib.cli.evaluation import PromptFile
+
+OTHER = "Bob's key is green. Q: What color is Bob's key? A:"
+QUICK = ("--random-orders", "2", "--metric", "morf_lerf", "--max-new-tokens", "2")
+TWO = ("--method", "saliency", "--method", "smooth_grad(samples=2)")
+
+
+@pytest.fixture
+def prompts(tmp_path):
+    path = tmp_path / "prompts.txt"
+    path.write_text(f"{PROMPT}\n\n{OTHER}\n")
+    return path
+
+
+def test_it_shows_what_it_writes(run, prompts, tmp_path):
+    paths = [tmp_path / f"table{end}" for end in (".json", ".csv", ".html")]
+    outputs = [word for path in paths for word in ("--output", path)]
+    code, out, err = run("evaluate", prompts, *TWO, *QUICK, *outputs)
+    assert (code, err) == (0, "")
+    assert out.startswith("Methods on keys-llama · 2 prompts")
+    result = hf_attrib.load(paths[0])
+    assert isinstance(result, Evaluation)
+    assert result.labels == ("saliency", "smooth_grad(samples=2)")
+    assert [prompt.text for prompt in result.prompts] == [PROMPT, OTHER]
+    assert run("show", paths[0]) == (0, out, "")
+    rows = list(csv.DictReader(paths[1].read_text().splitlines()))
+    assert [row["method"] for row in rows] == [row["method"] for row in result.table()]
+    assert float(rows[0]["mean"]) == result.summary[0].mean.mean
+    assert "smooth_grad(samples=2)" in paths[2].read_text()
+
+
+def test_answers_may_come_with_the_prompts(run, tmp_path):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(
+        "\n".join(json.dumps({"prompt": p, "response": " Bob"}) for p in (PROMPT, OTHER))
+    )
+    quick = QUICK[:-2]
+    code, _, _ = run(
+        "evaluate", path, "--method", "saliency", *quick, "--output", tmp_path / "t.json"
+    )
+    assert code == 0
+    assert [p.response for p in hf_attrib.load(tmp_path / "t.json").prompts] == [" Bob"] * 2
+
+
+def test_it_goes_on_from_its_file(run, refused, prompts, tmp_path):
+    path = tmp_path / "run.jsonl"
+    call = ("evaluate", prompts, "--method", "saliency", *QUICK, "--resume", path)
+    _, out, _ = run(*call)
+    written = path.read_text()
+    assert run(*call) == (0, out, "")
+    assert path.read_text() == written
+    assert "seed was 0, is 1" in refused(*call, "--seed", "1")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("p.txt", "\n\n", "holds no prompts"),
+        ("p.json", "[", "is not JSON"),
+        ("p.jsonl", '{"prompt": "a"}\nb', "is not JSON in line 2"),
+        ("p.json", "[1]", "prompt 1 of"),
+        ("p.json", '[{"prompt": "a", "response": "b"}, {"prompt": "c"}]', "1 responses"),
+        ("p.json", '{"prompt": "a"}', "holds no prompts"),
+        ("p.txt", None, "cannot read"),
+    ],
+)
+def test_files_that_are_none_are_refused(refused, tmp_path, name, content, said):
+    path = tmp_path / name
+    if content is not None:
+        path.write_text(content)
+    assert said in refused("evaluate", path)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--method", "salience"], "'salience' is unknown"),
+        (["--method", "saliency(steps=3)"], "has no fields"),
+        (["--metric", "depth"], "'depth' is unknown"),
+        (["--operator", "blur"], "'blur' is unknown"),
+        (["--groups", "page"], "--groups is 'page'"),
+        (["--output", "table.txt"], "expected a name that ends in .json or .csv or .html"),
+        (["--output", "none/t.json"], "cannot write none/t.json"),
+        (["--output", "a.csv", "--output", "a.csv"], "for two outputs"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_before_a_model_is_loaded(refused, prompts, words, said):
+    assert said in refused("evaluate", prompts, "--model", "none/such", *words)
+
+
+def test_messages_are_prompts(tmp_path):
+    path = tmp_path / "p.json"
+    messages = [{"role": "user", "content": "a"}]
+    path.write_text(json.dumps([{"prompt": messages}]))
+    assert PromptFile(path).read() == ([messages], None)

@@ -1,0 +1,205 @@
+"""Evaluations as results: kept to the last bit, told in tables, shown on screens and pages."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+import hf_attrib
+from hf_attrib import Evaluation, ResultFileError
+from hf_attrib.validation import Contestant, EvaluationRun, JudgedPrompt
+from hf_attrib.validation.statistics import interval
+
+METRICS = ("morf_lerf", "deletion", "excess", "infidelity")
+
+
+def made(prompts=6, methods=3, metrics=METRICS, seed=0):
+    """An evaluation of made-up numbers, of which the first method has the best."""
+    draw = torch.Generator().manual_seed(seed)
+    cells = 2, len(metrics)
+
+    def some(*shape):
+        return torch.randn(*shape, generator=draw, dtype=torch.float64)
+
+    values, controls = some(prompts, methods, *cells), some(prompts, 6, *cells)
+    values[:, 0, :, 0] += 4
+    values[0, :, 0, 1] = torch.nan
+    return Evaluation(
+        values=values,
+        controls=controls,
+        curves=some(prompts, methods, 2, 2, 11).sigmoid(),
+        random_curves=some(prompts, 2, 2, 11).sigmoid(),
+        seconds=some(prompts, methods).abs(),
+        forward_rows=torch.arange(prompts * methods).reshape(prompts, methods),
+        backward_rows=torch.zeros(prompts, methods, dtype=torch.int64),
+        gap=torch.full((prompts, methods), torch.nan, dtype=torch.float64),
+        methods=tuple(
+            Contestant(f"method {m}", f"method_{m}(steps=3)", m > 0, "drop" if m else None)
+            for m in range(methods)
+        ),
+        prompts=tuple(JudgedPrompt(f"prompt {p}", "answer", 9, 2) for p in range(prompts)),
+        run=EvaluationRun(
+            score="log_prob",
+            unit="token",
+            operators=("drop", "token"),
+            metrics=metrics,
+            controls=("random 1", "random 2", "random 3", "first", "last", "rare"),
+            random_orders=3,
+            per_token=False,
+            subsets=8,
+            seed=0,
+            attribute_to="prompt",
+            movable="content",
+            model="a model",
+            model_revision=None,
+            dtype="float32",
+            versions={"torch": "2"},
+            notes=("something to know",),
+        ),
+    )
+
+
+def shown(result, width=120):
+    console = Console(width=width, file=io.StringIO())
+    console.print(result)
+    return console.file.getvalue()
+
+
+def test_what_is_saved_is_read_to_the_last_bit(tmp_path):
+    result = made()
+    result.save(tmp_path / "e.json")
+    back = hf_attrib.load(tmp_path / "e.json")
+    assert isinstance(back, Evaluation)
+    for name in ("values", "controls", "curves", "random_curves", "seconds", "gap"):
+        assert torch.equal(getattr(back, name).nan_to_num(9), getattr(result, name).nan_to_num(9))
+    assert back.forward_rows.tolist() == result.forward_rows.tolist()
+    assert (back.methods, back.prompts, back.run) == (result.methods, result.prompts, result.run)
+    assert str(back) == str(result)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda c: c["values"].pop(), "values is"),
+        (lambda c: c["values"][0].pop(), "damaged"),
+        (lambda c: c["run"].update(metrics=["depth"] * 4), "'depth' is unknown"),
+        (lambda c: c["run"].update(random_orders=9), "random_orders"),
+        (lambda c: c.update(prompts=[]), "no prompts"),
+        (lambda c: c.pop("gap"), "'gap'"),
+        (lambda c: c["methods"][0].pop("label"), "label"),
+        (lambda c: c["forward_rows"][0].__setitem__(0, 1.5), "whole number"),
+    ],
+)
+def test_damaged_files_are_refused(tmp_path, damage, said):
+    path = tmp_path / "e.json"
+    made().save(path)
+    content = json.loads(path.read_text())
+    damage(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(ResultFileError, match=said):
+        Evaluation.load(path)
+
+
+def test_the_summary_ranks_methods_and_says_how_sure_that_is():
+    result = made()
+    first, second, third = (
+        j for j in result.summary if (j.operator, j.metric) == ("token", "morf_lerf")
+    )
+    assert first.method == "method 0"
+    assert first.mean.mean > second.mean.mean > third.mean.mean
+    values = result.of("method 0", operator="token").numpy()
+    assert first.mean == interval(values)
+    random = result.random_means()[:, 1, 0].numpy()
+    assert first.over_random == interval(values - random)
+    assert first.over_random.above
+    assert first.next == second.method
+    other = result.of(second.method, operator="token").numpy()
+    assert first.over_next == interval(values - other)
+    assert third.next is None
+    assert np.isnan(third.over_next.mean)
+    assert 0.9 < first.wins <= 1
+    assert (first.own, second.own) == (False, False)
+    lower = [j for j in result.summary if (j.operator, j.metric) == ("drop", "deletion")]
+    assert [j.dropped for j in lower] == [1, 1, 1]
+    assert [j.own for j in lower] == [j.method != "method 0" for j in lower]
+    assert lower[0].mean.mean < lower[1].mean.mean
+    assert lower[0].over_next.mean > 0
+    (excess, *_) = [j for j in result.summary if j.metric == "excess"]
+    assert excess.next is None
+    assert np.isnan(excess.wins)
+
+
+def test_p_values_are_of_each_prompt():
+    result = made()
+    best = result.p_values[:, 0, :, 0]
+    assert best.shape == (6, 2)
+    random = result.controls[0, :3, 0, 0]
+    expected = (1 + int((random >= result.values[0, 0, 0, 0]).sum())) / 4
+    assert float(best[0, 0]) == expected
+    assert result.p_values[:, :, :, 2].isnan().all()
+    assert result.p_values[0, 0, 0, 1].isnan()
+
+
+def test_tables():
+    result = made()
+    rows = result.to_rows()
+    assert len(rows) == 6 * (3 + 6) * 2 * len(METRICS)
+    assert rows[0]["value"] == float(result.values[0, 0, 0, 0])
+    assert {row["method"] for row in rows if row["control"]} == set(result.run.controls)
+    assert list(result.to_dataframe().columns) == list(rows[0])
+    table = result.table()
+    assert len(table) == 3 * 2 * len(METRICS)
+    assert {"mean", "low", "high", "over_random_low", "seconds", "unit"} <= set(table[0])
+
+
+def test_the_view_tells_who_predicts_best():
+    text = shown(made())
+    assert "Methods on a model · 6 prompts · unit token" in text
+    assert "drop: method 0 predicts best by morf_lerf" in text
+    assert "method 1 *" in text
+    assert "note: something to know" in text
+    assert "deletion by drop: 1 of 6 prompts left out" in text
+    assert "▅" in text
+    for width in (40, 60, 200):
+        assert max(map(len, shown(made(), width).splitlines())) <= width
+
+
+def test_no_method_may_beat_random():
+    result = made()
+    result.values[:, :, :, 0] = result.controls[:, :3, :, 0].mean(1, keepdim=True) - 1
+    assert "drop: no method beats random here" in shown(result)
+
+
+def test_an_order_that_knows_nothing_may_do_better():
+    result = made()
+    result.controls[:, 4, :, 0] += 50
+    said = " ".join(shown(result).split())
+    assert "but the order last, which knows nothing of the model, does better" in said
+
+
+def test_one_prompt_and_one_method():
+    text = shown(made(prompts=1, methods=1))
+    assert "1 prompt ·" in text
+    assert "[" not in text.split("Normalised")[0].split("vs random")[1].split("\n")[1]
+
+
+def test_the_page_is_closed_and_says_the_same():
+    html = made().to_html()
+    assert "drop: method 0 predicts best" in html
+    assert "<polyline" in html
+    assert "<script" not in html
+    assert "http" not in html.replace("http-equiv", "")
+    assert "method_0(steps=3); without signs" in html
+    assert made()._repr_html_().startswith("<iframe")
+
+
+def test_names_from_outside_steer_nothing(tmp_path):
+    result = made()
+    object.__setattr__(
+        result, "methods", (Contestant("\x1b[31mred", "<b>", True, None), *result.methods[1:])
+    )
+    assert "\x1b" not in shown(result)
+    assert "<b>" not in result.to_html().replace("<bdi>", "")

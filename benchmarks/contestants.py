@@ -121,6 +121,22 @@ def inseq(subject: Subject, chunked: bool = False, nodes: int = NODES) -> Callab
     return run
 
 
+def inseq_scores(subject: Subject, nodes: int = NODES) -> Callable[[], Tensor]:
+    """What it shows when nothing is said: norms over the embedding, without a sign."""
+    import inseq
+
+    wrapped = inseq.load_model(subject.model, "integrated_gradients", tokenizer=subject.tokenizer)
+
+    def run() -> Tensor:
+        found = wrapped.attribute(
+            subject.prompt, subject.prompt + subject.response, n_steps=nodes, show_progress=False
+        )
+        shown = found.sequence_attributions[0].aggregate().target_attributions
+        return shown[: len(subject.prompt_ids), -len(subject.response_ids) :].T.nan_to_num().float()
+
+    return run
+
+
 def interpreto(subject: Subject) -> Callable[[], None]:
     """Not integrated gradients: absolute values of gradient times interpolated embedding."""
     from interpreto import Granularity, IntegratedGradients

@@ -102,14 +102,19 @@ def embedded_llama(targets: int = TARGETS) -> Subject:
 
 def gemma(targets: int = TARGETS) -> Subject:
     """Return Gemma 3 270M, converted by the helper of the tests; its first token stays in place."""
+    model, tokenizer = gemma_model()
+    written = _written(model, tokenizer, _SENTENCE, targets, tokenizer.pad_token_id)
+    return replace(written, fixed=(tokenizer.bos_token_id,))
+
+
+def gemma_model() -> tuple[Any, Any]:
+    """Return Gemma 3 270M and its tokenizer, as the tests load them."""
     import sys
 
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
     from helpers.real_models import gemma as load
 
-    model, tokenizer = load()
-    written = _written(model, tokenizer, _SENTENCE, targets, tokenizer.pad_token_id)
-    return replace(written, fixed=(tokenizer.bos_token_id,))
+    return load()
 
 
 def _written(model: Any, tokenizer: Any, prompt: str, targets: int, baseline: int) -> Subject:

@@ -10,8 +10,8 @@ from helpers import tiny
 from hf_attrib import AttributionWarning, Explainer, InputError
 from hf_attrib.methods import methods
 from hf_attrib.methods.adversarial.base import AdversarialMethod
-from hf_attrib.methods.perturbation.base import Perturbation
 from hf_attrib.methods.base import held
+from hf_attrib.methods.perturbation.base import Perturbation
 from hf_attrib.model import EmbeddingField, collate, isolated, sites_of
 from hf_attrib.targets import TARGETS
 

@@ -161,7 +161,8 @@ def test_a_prefix_that_never_moves_is_not_run_again(family, at_cost):
     handle.remove()
     whole = 28 + len(RESPONSE) - 1
     # Points, directions, and f at the start; the states of mamba are not reused.
-    assert lengths[-3:] == [whole - 20 * (family != "mamba")] * 3
+    passes = [length for length in lengths if length > 1]  # a baseline's token is looked up alone
+    assert passes[-3:] == [whole - 20 * (family != "mamba")] * 3
     pulled, along = both_ways(at_cost, model, **options)
     assert along.run.directional_rows == 4 * 2
     assert torch.equal(along.scores, again.scores)
@@ -255,8 +256,13 @@ QUICK = {
 }
 
 
+def plays(method):
+    """Whether a method plays groups, whose scores are no sums of its players' own."""
+    return method().claims.groups == "players"
+
+
 @pytest.mark.parametrize("cost", [0, math.inf], ids=["directions", "pullbacks"])
-@pytest.mark.parametrize("name", list(methods()))
+@pytest.mark.parametrize("name", [n for n, m in methods().items() if not plays(m)])
 def test_groups_are_what_their_tokens_add_up_to(name, cost, at_cost):
     at_cost(cost)
     model = tiny.model("llama")

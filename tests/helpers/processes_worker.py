@@ -172,7 +172,8 @@ def other_special(index):
     model, ids = tiny.model("llama"), tiny.tokenizer()("the key is red")["input_ids"]
     tokenizer = tiny.tokenizer()
     if index == 1:
-        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(ids[-2])
+        apart = tokenizer.convert_ids_to_tokens(ids[-2])
+        tokenizer.add_special_tokens({"extra_special_tokens": [apart]})
     own = Explainer(model, tokenizer, distributed=True)
     return own.explain("the key is red", response=" in", steps=3)
 

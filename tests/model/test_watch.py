@@ -9,7 +9,7 @@ from torch import nn
 
 import hf_attrib
 from hf_attrib import Explainer, UnsupportedModelError
-from hf_attrib.model import isolated
+from hf_attrib.model import isolated, watch
 from hf_attrib.model.weights import Weights
 
 pytestmark = [
@@ -105,7 +105,9 @@ def test_another_adapter_is_refused_and_stays(where):
     assert torch.equal(logits(model), logits(expected))
 
 
-def test_adapters_that_are_off_for_a_while_are_refused():
+def test_adapters_that_are_off_for_a_while_are_refused(monkeypatch):
+    # Passes of a tiny model are over before it is time to look again.
+    monkeypatch.setattr(watch, "_SELDOM", 0)
     model = adapted()
     before = logits(model)
     off = model.disable_adapter()

@@ -30,9 +30,8 @@ def found_and_asked(explainer, per_size, **options):
     return found, asked
 
 
-@pytest.mark.parametrize("target", ["log_prob", "logit"])
-def test_integrated_gradients_find_the_planted_cause(keys, target):
-    found, asked = found_and_asked(Explainer(*keys), 12, target=target)
+def test_integrated_gradients_find_the_planted_cause(keys):
+    found, asked = found_and_asked(Explainer(*keys), 12)
     assert asked >= 57
     assert found >= 0.95 * asked
 

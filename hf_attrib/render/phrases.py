@@ -205,8 +205,9 @@ def completeness(result: Attribution) -> str:
         error = float(result.sum_standard_error.double().sum())
         sums += f" (samples explain a difference of about {error:.2g})"
     decided = result.decided
-    if decided is not None:
-        sums += f"; {int(decided.sum())} of {count(len(decided), 'rank')} are decided"
+    if decided is not None and result.standard_error is not None:
+        ranked = int(((result.total != 0) | (result.standard_error != 0).any(0)).sum())
+        sums += f"; {int(decided.sum())} of {count(ranked, 'rank')} are decided"
     elif result.error_bound is None:
         sums += "; single scores have no bound"
     return line(sums)

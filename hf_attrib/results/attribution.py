@@ -188,19 +188,21 @@ class Attribution(Result):
         """Whether the rank of each column by :attr:`total` is settled, [N] bool.
 
         It is where the interval of two standard errors around the total meets none of another
-        column. Errors of rows are added, which bounds that of the total from above. ``None`` where
-        the method draws no samples.
+        column. Errors of rows are added, which bounds that of the total from above. A column that
+        is exactly 0, such as one that may not move, has no rank and is left out: False. ``None``
+        where the method draws no samples.
         """
         if self.standard_error is None:
             return None
         total, error = self.total.double(), self.standard_error.double().sum(0)
         order = total.argsort()
+        order = order[((total != 0) | (error != 0))[order]]
         low, high = (total - 2 * error)[order], (total + 2 * error)[order]
         nothing = low.new_full((1,), torch.inf)
         highest_below = torch.cat([-nothing, high[:-1].cummax(0).values])
         lowest_above = torch.cat([low[1:].flip(0).cummin(0).values.flip(0), nothing])
         apart = (low > highest_below) & (high < lowest_above)
-        return torch.zeros_like(apart).scatter(0, order, apart)
+        return torch.zeros(len(total), dtype=torch.bool).scatter(0, order, apart)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -80,6 +80,11 @@ def judged(
     """
     engine = answering.engine
     entrants = entrants_of(contest.methods, len(requests.each), contest.common)
+    taken = control_names(contest.settings.random_orders)
+    if mistaken := [entrant.label for entrant in entrants if entrant.label in taken]:
+        raise InputError(
+            f"method {mistaken[0]!r:.80} is called as a control is; give it another name."
+        )
     asked = contest.common
     question = subset_question(
         contest.target, contest.attribute_to, contest.movable, contest.groups
@@ -125,7 +130,7 @@ def contested(
 def _names(plan: Plan, entrants: Sequence[Entrant]) -> Callable[[int, str], tuple[str, str]]:
     """Return what tells a finding of a place and a label from all others of one question."""
     keys = [key_of(case.sequence) for case in plan.cases]
-    written = {e.label: f"{e.label}: {e.written}" for e in entrants}
+    written = {entrant.label: entrant.key for entrant in entrants}
     return lambda place, label: (keys[place], written.get(label, label))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -54,11 +55,13 @@ class Entrant:
         label: what it is called.
         question: what is asked, of a method of this package.
         scorer: returns the scores of a case, which is the prompt of a place, otherwise.
+        digest: of scores that came as numbers; a function is known by its label.
     """
 
     label: str
     question: Question | None
     scorer: Callable[[int, Case], Scored] | None = None
+    digest: str = ""
 
     @property
     def signed(self) -> bool:
@@ -83,6 +86,14 @@ class Entrant:
             return "scores from elsewhere"
         baseline = self.question.baseline
         return str(self.question.method) + ("" if baseline is None else f", baseline={baseline}")
+
+    @property
+    def key(self) -> str:
+        """What tells its findings from those of another method, however that is called."""
+        if self.question is None:
+            return f"{self.label}: {self.digest or self.written}"
+        asked = self.question.recorded(), self.question.contrast, self.question.spans
+        return f"{self.label}: {self.written} {asked}"
 
     def explained(
         self, engine: Engine, plan: Plan, places: Sequence[int], processes: Processes = ALONE
@@ -136,12 +147,23 @@ class Entrant:
             scores = np.stack(
                 [scores[:, span.start : span.stop].sum(1) for span in case.groups], axis=1
             )
+        if self.question is None and not np.isfinite(scores).all():
+            raise InputError(
+                f"scores of {self.label} are not all finite numbers, so that they rank nothing; "
+                "give 0 to what has none."
+            )
         if scores.shape[-1] != units:
             raise InputError(
                 f"scores of {self.label} are {tuple(np.shape(found))}; expected [T, N] or [N] with "
                 f"T = {targets} generated and N = {tokens} input tokens, or {units} units."
             )
         return scores
+
+
+def _numbers(found: Any) -> Any:
+    """Return scores as numbers that can be written down, or what came instead."""
+    found = found.scores if isinstance(found, Attribution) else found
+    return found.tolist() if hasattr(found, "tolist") else found
 
 
 def _of_result(result: Attribution) -> Explained:
@@ -216,7 +238,8 @@ def _entrant(label: str, entry: Any, prompts: int, common: Mapping[str, Any]) ->
     if callable(entry):
         return Entrant(label, None, lambda place, case: entry(case))
     if isinstance(entry, Sequence | Tensor | np.ndarray) and len(entry) == prompts:
-        return Entrant(label, None, lambda place, case: entry[place])
+        digest = hashlib.sha256(repr([_numbers(one) for one in entry]).encode()).hexdigest()
+        return Entrant(label, None, lambda place, case: entry[place], digest)
     raise InputError(
         f"method {entry!r:.80} is none; expected a name, a Method, a function that returns scores, "
         f"or a list of scores, one for each of {prompts} prompts."

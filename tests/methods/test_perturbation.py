@@ -528,3 +528,18 @@ def test_staircases_over_noisy_inputs_and_references_still_sum():
         torch.testing.assert_close(
             found.scores.sum(-1), found.value - found.reference_value, rtol=0, atol=1e-9
         )
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
+@pytest.mark.parametrize("name", [n for n in PLAYING if methods()[n]().claims.identity])
+def test_sums_are_exact_where_targets_read_less_than_others(name, family):
+    """Generated tokens play, too, and each target reads those before it alone."""
+    model = tiny.model(family, dtype=torch.float64)
+    explainer = Explainer(model, tiny.tokenizer(family == "t5"))
+    found = explainer.explain(
+        "Ada was born in the key", response=" in the key is red", method=name, attribute_to="all"
+    )
+    change = found.value - found.reference_value
+    torch.testing.assert_close(found.scores.sum(-1), change, rtol=0, atol=1e-9)
+    assert found.scores[0, -1] == 0  # which the first target does not read
+    assert found.scores[-1].count_nonzero() > found.scores[0].count_nonzero()

@@ -371,6 +371,10 @@ def test_ranks_that_standard_errors_settle_are_counted():
     assert replace(result, standard_error=None).decided is None
     wide = replace(result, standard_error=error * torch.tensor([20.0, 1, 1, 1]))
     assert wide.decided.tolist() == [False, False, False, False]
+    # What may not move is exactly 0 and has no rank.
+    held = replace(result, scores=scores * torch.tensor([1, 0, 0, 1]), standard_error=error * 0)
+    assert held.decided.tolist() == [True, False, False, True]
+    assert "2 of 2 ranks are decided" in " ".join(to_text(held, width=200).split())
 
 
 def test_a_row_that_is_right_says_so():

@@ -258,6 +258,34 @@ def test_what_cannot_be_used_is_refused(keys, methods, options, said):
         evaluate(*keys, PROMPTS, methods, **FEW, **options)
 
 
+def test_scores_from_elsewhere_are_taken_up_by_what_they_are(keys, tmp_path):
+    options = {"resume": tmp_path / "run.jsonl", "metrics": "morf_lerf", "operators": "drop", **FEW}
+    scores = [r.scores for r in Explainer(*keys).explain(PROMPTS, method="sequential_ig")]
+    for sign in (1, -1):
+        mine = {"mine": [sign * one for one in scores]}
+        again, fresh = (evaluate(*keys, PROMPTS, mine, **o) for o in (options, FEW))
+        expected = fresh.of("mine", "morf_lerf", "drop")
+        torch.testing.assert_close(again.of("mine", "morf_lerf", "drop"), expected)
+
+
+def test_another_question_of_the_same_method_is_not_taken_up(keys, tmp_path):
+    options = {"resume": tmp_path / "run.jsonl", "metrics": "morf_lerf", "operators": "drop", **FEW}
+    found = [
+        evaluate(*keys, PROMPTS, {"a": {"method": "saliency", "target": target}}, **options).of("a")
+        for target in ("logit", "log_prob", "logit")
+    ]
+    assert not torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
+def test_scores_and_names_that_would_rank_nothing_are_refused(keys):
+    bad = [torch.nan * r.total for r in Explainer(*keys).explain(PROMPTS, method="saliency")]
+    with pytest.raises(InputError, match="not all finite numbers"):
+        evaluate(*keys, PROMPTS, {"mine": bad}, **FEW)
+    with pytest.raises(InputError, match="'random 1' is called as a control is"):
+        evaluate(*keys, PROMPTS, {"random 1": "saliency"}, **FEW)
+
+
 def test_no_prompts_are_refused(keys):
     with pytest.raises(InputError, match="there are no prompts"):
         evaluate(*keys, [])

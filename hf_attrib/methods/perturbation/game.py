@@ -163,7 +163,7 @@ class Game:
         errors = [s.standard_error for s in solutions if s.standard_error is not None]
         open_ = [s.undecided for s in solutions if s.undecided is not None]
         return Decomposition(
-            self._by_group([s.scores for s in solutions]),
+            self._by_group([s.scores for s in solutions], complete=bool(ends)),
             torch.stack(ends).to(self.x) if ends else None,
             self._end() if self._elsewhere else None,
             self._by_group(errors) if first.standard_error is not None else None,
@@ -176,13 +176,23 @@ class Game:
         whole = self.values([torch.ones(1, n, dtype=torch.bool) for n in self.counts])
         return torch.cat(whole).to(self.x)
 
-    def _by_group(self, found: Sequence[Tensor]) -> Tensor:
-        """Return what players have, [n, T] of each sequence, as what groups have, [B, T, G]."""
+    def _by_group(self, found: Sequence[Tensor], complete: bool = False) -> Tensor:
+        """Return what players have, [n, T] of each sequence, as what groups have, [B, T, G].
+
+        What no target reads has nothing. Where sums are claimed, the others share what a
+        regression on drawn subsets gave it.
+        """
         read = self._read()
         total = torch.zeros(read.shape, dtype=torch.float64)
-        for by_group, own, by_player in zip(total, self.players, found, strict=True):
-            by_group[:, own] = by_player.T
-        return total.masked_fill(~read, 0).to(self.x)
+        plays = torch.zeros_like(total)
+        for by_group, flags, own, by_player in zip(total, plays, self.players, found, strict=True):
+            by_group[:, own], flags[:, own] = by_player.T, 1
+        kept = total.masked_fill(~read, 0)
+        if complete:
+            plays = plays.masked_fill(~read, 0)
+            lost = (total - kept).sum(-1, keepdim=True)
+            kept = kept + plays * lost / plays.sum(-1, keepdim=True).clamp_min(1)
+        return kept.to(self.x)
 
     def _read(self) -> Tensor:
         """Return which groups have an input that a target can depend on, [B, T, G] bool."""

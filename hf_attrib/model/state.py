@@ -13,6 +13,7 @@ a note without what it speaks of would have the model do it again.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from operator import is_
@@ -111,7 +112,7 @@ class Snapshot:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self.modules = modules_of(model)
+        self.model, self.modules = model, modules_of(model)
         self._before = [(holder, holder[2].copy()) for holder in _holders(self.modules)]
         self._contents: list[tuple[_Holder, str, Tensor | Any, Any, int]] = []
         #: Tensors of which no copy is kept.
@@ -198,6 +199,13 @@ def _same(found: Any, before: Any) -> bool:
     return len(found) == len(before) and all(map(is_, list(found), before))
 
 
+def _changing(model: nn.Module, seconds: float) -> set[tuple[int, str, str]]:
+    """Return the places that change while no pass of ours runs: another thread is at them."""
+    before = Snapshot(model)
+    time.sleep(min(max(seconds, 0.01), 1.0))
+    return {change.place for change in before.changes()}
+
+
 @contextmanager
 def state_restored(
     model: nn.Module, again: Callable[[], object] | None = None
@@ -252,11 +260,20 @@ def _restore(
         return
     for change in unknown:
         change.undo()
-    with suppress(Exception):  # what it has changed until it failed counts as well
-        again()
+    asked = {change.place for change in unknown}
+    started = time.perf_counter()
+    try:
+        with suppress(Exception):  # what it has changed until it failed counts as well
+            again()
+    except BaseException:  # an interrupt: nothing is learnt, and nothing of it stays
+        for change in before.changes():
+            if change.place in asked:
+                change.undo()
+        raise
     repeated = {change.place: change for change in before.changes()}
+    others = _changing(before.model, time.perf_counter() - started)
     for change in unknown:
-        change.learn(change.place in repeated)
+        change.learn(change.place in repeated and change.place not in others)
     for change in repeated.values():
         if change.own:
             change.undo()

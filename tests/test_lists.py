@@ -245,3 +245,21 @@ def test_prompts_and_responses_may_come_in_any_container(explainer, kind):
 def test_what_is_no_list_of_prompts_is_refused_in_a_sentence(explainer, prompt):
     with pytest.raises(InputError, match="a prompt is a text or a list of messages"):
         explainer.explain(prompt, **QUICK)
+
+
+@pytest.mark.parametrize("place", [0, 3, 7, 8, 10])
+def test_the_prompt_that_fails_is_the_one_that_gets_the_error(place):
+    """Prompts run together; that one of them fails is no fault of those before it."""
+    model = tiny.model("llama")
+
+    def limited(module, args, output):
+        if output.shape[1] > 30:
+            raise ValueError("too long for me")
+
+    model.get_input_embeddings().register_forward_hook(limited)
+    prompts = ["the key is red"] * 11
+    prompts[place] = "x" * 40
+    found = Explainer(model, tiny.tokenizer()).explain(
+        prompts, response=[" in"] * 11, method="saliency", on_error="return"
+    )
+    assert [isinstance(one, Exception) for one in found] == [n == place for n in range(11)]

@@ -199,18 +199,20 @@ class Answering:
                 request = requests.each[place]
                 answer = given or self.transcriber.sequence(prompt, request, generation)
                 plans[place] = self.engine.plan(question, [answer])
-        places = list(plans)
+        places, alone = list(plans), False
         while places:
-            together = replace(
-                plans[places[0]], cases=tuple(plans[place].cases[0] for place in places)
-            )
-            done = 0
-            with Place(requests, places[0], found) as at:
+            part, done = places[:1] if alone else places, 0
+            together = replace(plans[part[0]], cases=tuple(plans[p].cases[0] for p in part))
+            with Place(requests, part[0], found) as at:
                 for result in work(together, sharing):
-                    found[places[done]] = result
+                    found[part[done]] = result
                     done += 1
-                    at.place = places[min(done, len(places) - 1)]
-            places = places[done + 1 :]
+                    at.place = part[min(done, len(part) - 1)]
+            failed = done < len(part)
+            if failed and len(part) > 1:  # any of those that ran together may be to blame
+                found[at.place], alone, places = None, True, places[done:]
+            else:
+                alone, places = alone and not failed, places[done + failed :]
         return found
 
 

@@ -235,8 +235,13 @@ def state_restored(
     except Exception:
         _restore(before, again, written)
         raise
-    except BaseException:
+    except GeneratorExit:  # whoever works on what a generator gave has failed, and not a pass
         _restore(before, None, written)
+        raise
+    except BaseException:  # an interrupt: there is no time to find out whose a change is
+        for change in [] if written() else before.changes():
+            if change.own or (change.own is None and change.replaced):
+                change.undo()
         raise
     _restore(before, again, written)
 

@@ -1,7 +1,9 @@
 """What a model remembers from pass to pass is put back, and does not carry over between answers."""
 
 import copy
+import time
 from contextlib import suppress
+from threading import Event, Thread
 
 import pytest
 import torch
@@ -283,3 +285,44 @@ def test_passes_that_move_the_next_one_are_refused():
     norm.register_forward_hook(drift)
     with pytest.raises(UnsupportedModelError, match="are run again"):
         Explainer(model).explain(input_ids=tiny.ids(30), response_ids=tiny.ids(1), **QUICK)
+
+
+def test_what_changes_while_no_pass_runs_is_not_the_models_own():
+    """A server counts its requests on the model: the count goes on, whatever is explained."""
+    model, counted, stop = tiny.model("llama"), [], Event()
+    model.requests = 0
+
+    def count():
+        while not stop.is_set():
+            model.requests += 1
+            counted.append(1)
+            time.sleep(0.002)
+
+    thread = Thread(target=count)
+    thread.start()
+    try:
+        for _ in range(3):
+            Explainer(model).explain(input_ids=tiny.ids(8), response_ids=[70], method="saliency")
+    finally:
+        stop.set()
+        thread.join()
+    # What is counted during the one pass that finds out whose the change is may be lost.
+    assert len(counted) / 2 < model.requests <= len(counted)
+
+
+def test_an_interrupt_at_any_pass_leaves_what_the_model_remembers():
+    for at in (1, 2, 5, 9, 12, 13, 20):
+        rope = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4}
+        model = tiny.model("llama", max_position_embeddings=32, rope_parameters=rope)
+        before, passes = model.model.rotary_emb.inv_freq.clone(), []
+
+        def interrupt(module, args, at=at, passes=passes):
+            passes.append(1)
+            if len(passes) == at:
+                raise KeyboardInterrupt
+
+        model.register_forward_pre_hook(interrupt)
+        with suppress(KeyboardInterrupt, UnsupportedModelError):
+            Explainer(model).explain(input_ids=tiny.ids(50), response_ids=tiny.ids(5, seed=1))
+        assert torch.equal(model.model.rotary_emb.inv_freq, before)
+        assert model.model.rotary_emb.max_seq_len_cached == 32

@@ -40,7 +40,7 @@ def from_the_mean(name):
 
 
 @pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
-@pytest.mark.parametrize("family", ["llama", "gpt2", "t5"])
+@pytest.mark.parametrize("family", ["llama", "t5"])
 @pytest.mark.parametrize("name", list(methods()))
 def test_chunks_change_nothing(models, family, name):
     """In float64: rounding decides on the signs of gradients that vanish, by which attacks step."""

@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass
 import pytest
 import torch
 from helpers import tiny
+from helpers.quick import quick
 
 import hf_attrib
 from hf_attrib import Explainer, HFAttribError, InputError, UnsupportedModelError
@@ -71,7 +72,7 @@ def tensors(found):
 @pytest.mark.parametrize("state", [checkpointed, noisy, watched])
 def test_the_scores_are_those_of_the_model_without(state, method):
     for family in FAMILIES[::3] if method != "integrated_gradients" else FAMILIES:
-        options = QUESTION | {"method": method}
+        options = QUESTION | {"method": quick(method)}
         wanted = Explainer(tiny.model(family)).explain(**options)
         found = Explainer(state(tiny.model(family))).explain(**options)
         torch.testing.assert_close(found.scores, wanted.scores, rtol=1e-3, atol=1e-4)

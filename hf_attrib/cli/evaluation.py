@@ -50,13 +50,15 @@ class PromptFile:
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise InputError(f"cannot read {self.file}: {why}.") from None
-        lines = [line for line in text.splitlines() if line.strip()]
+        # Not at every break that Unicode knows: a text may hold some.
+        numbered = enumerate(text.replace("\r\n", "\n").split("\n"), 1)
+        lines = [(number, line) for number, line in numbered if line.strip()]
         if self.file.suffix.lower() == ".json":
             entries = self._parsed(text, "")
         elif self.file.suffix.lower() == ".jsonl":
-            entries = [self._parsed(line, f" in line {i + 1}") for i, line in enumerate(lines)]
+            entries = [self._parsed(line, f" in line {number}") for number, line in lines]
         else:
-            entries = [{"prompt": line} for line in lines]
+            entries = [{"prompt": line} for _, line in lines]
         if not isinstance(entries, list) or not entries:
             raise InputError(f"{self.file} holds no prompts; expected one a line, at least.")
         for i, entry in enumerate(entries):
@@ -113,7 +115,8 @@ class EvaluationOptions:
         ),
     ] = None
     groups: Annotated[
-        str | None, typer.Option(help=f"Take away {', '.join(RULES)} at a time; not tokens.")
+        str | None,
+        typer.Option(help=f"What goes as one: {', '.join(RULES)}; a token unless you say."),
     ] = None
     attribute_to: Annotated[
         str, typer.Option(help="prompt; or all, to take away tokens generated before, too.")

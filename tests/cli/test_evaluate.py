@@ -67,7 +67,7 @@ def test_it_goes_on_from_its_file(run, refused, prompts, tmp_path):
     [
         ("p.txt", "\n\n", "holds no prompts"),
         ("p.json", "[", "is not JSON"),
-        ("p.jsonl", '{"prompt": "a"}\nb', "is not JSON in line 2"),
+        ("p.jsonl", '{"prompt": "a"}\n\n\nb', "is not JSON in line 4"),
         ("p.json", "[1]", "prompt 1 of"),
         ("p.json", '[{"prompt": "a", "response": "b"}, {"prompt": "c"}]', "1 responses"),
         ("p.json", '{"prompt": "a"}', "holds no prompts"),
@@ -103,3 +103,12 @@ def test_messages_are_prompts(tmp_path):
     messages = [{"role": "user", "content": "a"}]
     path.write_text(json.dumps([{"prompt": messages}]))
     assert PromptFile(path).read() == ([messages], None)
+
+
+def test_lines_end_where_files_end_them_and_not_within_a_text(tmp_path):
+    texts = ["a\u2028b", "c\x0cd", "e\x85f"]
+    (tmp_path / "p.txt").write_bytes("\r\n".join([*texts, ""]).encode())
+    lines = [json.dumps({"prompt": text}, ensure_ascii=False) for text in texts]
+    (tmp_path / "p.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    for name in ("p.txt", "p.jsonl"):
+        assert PromptFile(tmp_path / name).read()[0] == texts

@@ -114,7 +114,9 @@ def gemma_model() -> tuple[Any, Any]:
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
     from helpers.real_models import gemma as load
 
-    return load()
+    model, tokenizer = load()
+    model.config.name_or_path = "gemma-3-270m"  # and not the folder where it lies
+    return model, tokenizer
 
 
 def _written(model: Any, tokenizer: Any, prompt: str, targets: int, baseline: int) -> Subject:

@@ -220,16 +220,16 @@ class Engine:
         groups = joined if question.joins else None
         by_token = kind(
             self.model, sites, batch, question.target, runner, self.progress,
-            space=space, groups=groups, spent=spent,
+            space=space, groups=groups, spent=spent, known=seen.value,
         )  # fmt: skip
         by_token.reuse_prefix(seen)
         field: Field = by_token
         if question.spans is not None:
             members = batch.members([case.targets for case in cases])
-            field, seen = SpanField(by_token, members, groups=groups), seen.of_spans(members)
-        field.known = seen.value
+            seen = seen.of_spans(members)
+            field = SpanField(by_token, members, groups=groups, known=seen.value)
         self.memory.fit(field, seen.x, question.demand)
-        runner.between = watch.look
+        runner.call_between(watch.look)
         return ReadyBatch(plan, batch, field, seen, watch, verdict.notes, divisible, started)
 
     def _departure(

@@ -36,10 +36,13 @@ class RowRunner:
 
     def __init__(self, limit: int, reduced: Callable[[int], None] = lambda limit: None) -> None:
         self.reduced = reduced
-        #: Called when some rows have run.
-        self.between: Callable[[], None] = lambda: None
+        self._between: Callable[[], None] = lambda: None
         self._processes = ALONE
         self.resize(limit)
+
+    def call_between(self, look: Callable[[], None]) -> None:
+        """Call something from now on whenever some rows have run."""
+        self._between = look
 
     def resize(self, limit: int) -> None:
         """Run another number of rows at once from now on, each process as many as it can."""
@@ -77,7 +80,7 @@ class RowRunner:
                         "use a device with more memory."
                     ) from error
             else:
-                self.between()
+                self._between()
                 continue
             # Outside of the handler, whose error holds on to the tensors of the attempt.
             self._halve(len(rows))

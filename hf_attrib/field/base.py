@@ -59,10 +59,10 @@ class Field(ABC):
         resolution: change of F that is too small to matter.
         precision: relative rounding error of F.
         spent: forward rows of each sequence that were run before the field was made.
+        known: F at the inputs of the space, [B, T], if it was run before.
 
     Attributes:
         sequences: B; and targets: T.
-        known: F at the inputs of the space, [B, T], if it was run before.
         forward_rows: rows run so far, [B], added to in place, since fields may share them; and so
             for the other two kinds.
     """
@@ -80,6 +80,7 @@ class Field(ABC):
         resolution: float = 1e-3,
         precision: float = torch.finfo(torch.float32).eps,
         spent: int = 0,
+        known: Tensor | None = None,
     ) -> None:
         self.movable = movable
         self.target_table = target_table
@@ -87,7 +88,7 @@ class Field(ABC):
         self.runner = runner
         self.progress = progress
         self._space = space
-        self.known: Tensor | None = None
+        self.known = known
         self.groups = Groups.single(movable) if groups is None else groups
         self.direction_cost = direction_cost
         self.resolution = resolution

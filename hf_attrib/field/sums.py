@@ -26,6 +26,7 @@ class SpanField(Field):
         members: which of them each of S spans adds up, [B, S, T] bool, on the CPU.
         space: the embedding space around the inputs; by default that of the tokens.
         groups: what scores are added up to; by default each input.
+        known: F at the inputs of the space, [B, S], if it was run before.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class SpanField(Field):
         members: Tensor,
         space: Space | None = None,
         groups: Groups | None = None,
+        known: Tensor | None = None,
     ) -> None:
         reach = (members * tokens.target_table.reach[:, None]).amax(-1)  # that of the last token
         spans = Targets(members.any(-1), reach, members.sum(-1), passes=tokens.target_table.passes)
@@ -47,6 +49,7 @@ class SpanField(Field):
             direction_cost=tokens.direction_cost,
             resolution=tokens.resolution,
             precision=tokens.precision,
+            known=known,
         )
         self.tokens = tokens
         self.members = members

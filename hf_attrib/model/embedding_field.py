@@ -59,6 +59,7 @@ class EmbeddingField(Field):
         space: the embedding space around the batch.
         groups: what scores are added up to; by default each input.
         spent: forward rows of each sequence that were run before the field was made.
+        known: F at the inputs of the space, [B, T], if it was run before.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class EmbeddingField(Field):
         space: Space | None = None,
         groups: Groups | None = None,
         spent: int = 0,
+        known: Tensor | None = None,
     ) -> None:
         reader, cost = sites.modules["decoder"], NEVER
         if space is not None and not lacks(model):
@@ -89,6 +91,7 @@ class EmbeddingField(Field):
             resolution=target.resolution,
             precision=torch.finfo(model.dtype).eps,
             spent=spent,
+            known=known,
         )
         self.model = model
         self.sites = sites

@@ -99,18 +99,13 @@ class PrefixCheck:
             UnsupportedModelError: the second pass computes something else than the first.
         """
 
-        def run() -> Observation:
-            if isinstance(field, EmbeddingField):
-                return field.observe(self._places(sequences, field.batch))
-            return field.observe()
-
         def once_more() -> None:
             rows = field.forward_rows.clone()
             field.observe()
             field.forward_rows.copy_(rows)  # once for a model, so part of its self-check
 
         with state_restored(model, once_more) as changed:
-            seen = run()
+            seen = field.observe(self._places(sequences, field.batch))
             if changed():
                 again = field.observe().log_prob
                 if (change := _moved(model, again, seen.log_prob, each=True)) > 0:

@@ -47,6 +47,7 @@ class StepwiseField(Field):
         space: the embedding space around the batch.
         groups: what scores are added up to; by default each input.
         spent: forward rows of each sequence that were run before the field was made.
+        known: F at the inputs of the space, [B, T], if it was run before.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class StepwiseField(Field):
         space: Space | None = None,
         groups: Groups | None = None,
         spent: int = 0,
+        known: Tensor | None = None,
     ) -> None:
         targets = batch.targets.shape[1]
         self._steps = [
@@ -76,14 +78,19 @@ class StepwiseField(Field):
             resolution=target.resolution,
             precision=self._steps[0].precision,
             spent=spent,
+            known=known,
         )
         self.model = model
         self.sites = sites
         self.batch = batch
         self.target = target
 
-    def observe(self) -> Observation:
-        """Run every step as it is; the last one reads all N inputs."""
+    def observe(self, places: Tensor | None = None) -> Observation:
+        """Run every step as it is; the last one reads all N inputs.
+
+        Args:
+            places: of no use here, since no step is compared with a shorter one.
+        """
         seen = []
         for step in self._steps:
             with state_restored(self.model, step.observe):

@@ -129,37 +129,31 @@ def order_of_work_changes_nothing(model, tolerance):
 
 def disagreement(model):
     """The largest relative difference between scores that should be the same."""
-    one, many = (Explainer(model, batch_size=size).explain(**WHOLE, steps=5) for size in (1, 64))
+    found = other_ways(model)
+    pairs = [(found[0], other) for other in found[1:]]
     texts = [" ".join(f"w{i}" for i in prompt) for prompt in PROMPTS]
     explainer = Explainer(model, families.tokenizer())
-    options = {"attribute_to": "all", "movable": "all", "steps": 5}
+    options = {"attribute_to": "all", "movable": "all", "steps": 3}
     together = explainer.explain(texts, response_ids=list(RESPONSES), **options)
-    alone = [
-        explainer.explain(text, response_ids=response, **options)
-        for text, response in zip(texts, RESPONSES, strict=True)
-    ]
-    pairs = [(one.scores, many.scores), other_way(model), without_cache(model)]
-    for a, b in zip(together, alone, strict=True):
+    for text, response, a in zip(texts, RESPONSES, together, strict=True):
+        b = explainer.explain(text, response_ids=response, **options)
         pairs += [(a.scores, b.scores), (a.value, b.value), (a.reference_value, b.reference_value)]
     return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
 
 
-def other_way(model):
-    """Scores by directions of the inputs, where a model has them, and by pullbacks."""
-    found = []
-    for cost in (0.0, math.inf):
-        with mock.patch("hf_attrib.model.embedding_field._DIRECTION", cost):
-            found.append(Explainer(model).explain(**WHOLE, steps=3).scores)
-    return found
-
-
-def without_cache(model):
-    """Scores with a prefix that is run once, where a model allows it, and that runs each time."""
+def other_ways(model):
+    """Scores with a prefix that is run once, where a model allows it, by pullbacks, all at once;
+    by directions of the inputs, where a model has them; and row by row, each of them whole."""
     movable = [False] * 7 + [True] * (6 + model.config.is_encoder_decoder)
     options = WHOLE | {"movable": movable, "steps": 3}
-    found = [Explainer(model).explain(**options).scores]
-    with mock.patch.object(Prefix, "of", return_value=None):
-        found.append(Explainer(model).explain(**options).scores)
+    ways = (64, math.inf, Prefix.of), (64, 0.0, Prefix.of), (1, math.inf, lambda *_: None)
+    found = []
+    for size, cost, prefix in ways:
+        with (
+            mock.patch("hf_attrib.model.embedding_field._DIRECTION", cost),
+            mock.patch.object(Prefix, "of", prefix),
+        ):
+            found.append(Explainer(model, batch_size=size).explain(**options).scores)
     return found
 
 

@@ -508,6 +508,21 @@ def test_models_that_look_ahead_play_step_by_step(name):
     assert bool(found.scores.any())
 
 
+def test_a_result_names_what_took_the_place_of_inputs_and_nothing_else():
+    explainer = Explainer(tiny.model("llama"), tiny.tokenizer())
+
+    def named(**asked):
+        return explainer.explain("Ada was", response=" is", **asked).run.baseline
+
+    occlusion = {mode: Occlusion(mode=mode) for mode in MODES}
+    own = {mode: named(method=method) for mode, method in occlusion.items()}
+    unknown = f"unk token {explainer.tokenizer.unk_token!r}"
+    assert own == {"embed": "mean embedding", "token": unknown, "attention": None, "drop": None}
+    assert named(method=occlusion["token"], baseline=5) == "token 5"
+    with pytest.raises(InputError, match=r"\(mean embedding\) is no single token, and occlusion"):
+        named(method=occlusion["token"], baseline="mean")
+
+
 @pytest.mark.parametrize("mode", ["token", "attention", "drop"])
 def test_inputs_that_another_method_moved_are_not_taken_away_as_tokens(mode):
     explainer = Explainer(tiny.model("llama"), tiny.tokenizer())

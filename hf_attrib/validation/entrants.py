@@ -16,7 +16,6 @@ from hf_attrib.engine import Case, Engine, Plan, Question
 from hf_attrib.errors import InputError
 from hf_attrib.execution import ALONE, Processes
 from hf_attrib.methods import Method
-from hf_attrib.methods.base import held
 from hf_attrib.results import Attribution
 from hf_attrib.validation.metrics import Array
 
@@ -223,8 +222,6 @@ def _label(entry: Any, place: int) -> str:
 def _entrant(label: str, entry: Any, prompts: int, common: Mapping[str, Any]) -> Entrant:
     if isinstance(entry, str | Method | Mapping):
         own: dict[str, Any] = dict(entry) if isinstance(entry, Mapping) else {"method": entry}
-        if isinstance(own.get("method"), str) and "(" in own["method"]:
-            own["method"] = held(own["method"])
         question, rest = Question.of({**common, **own})
         if question.groups is None and question.method.most_players is not None:
             # Or it would join what is judged one by one.

@@ -148,9 +148,8 @@ class EvaluationOptions:
     @property
     def settings(self) -> dict[str, Any]:
         """What is measured, by the names of :class:`Settings`."""
-        metrics: Any = self.metric or DEFAULT_METRICS
         return {
-            "metrics": "all" if metrics == ["all"] else metrics,
+            "metrics": self.metric or DEFAULT_METRICS,
             "operators": self.operator or Settings().operators,
             "per_token": self.per_token,
             "random_orders": self.random_orders,

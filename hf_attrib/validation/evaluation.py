@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from hf_attrib.engine import Case, Engine, Plan, Question, ReadyBatch
-from hf_attrib.errors import InputError
 from hf_attrib.execution import ALONE, Processes, Progress, silent
 from hf_attrib.field import MODES, Decomposition, Field, ablated_rows
-from hf_attrib.hyperparameters import at_least
+from hf_attrib.hyperparameters import at_least, names_among
 from hf_attrib.methods import Claims, Method
 from hf_attrib.targets import target as target_named
 from hf_attrib.text import Grouping
@@ -58,14 +57,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metrics", named(self.metrics))
-        given = (self.operators,) if isinstance(self.operators, str) else tuple(self.operators)
-        if unknown := [each for each in given if each not in MODES]:
-            raise InputError(
-                f"operator {unknown[0]!r:.80} is unknown; expected some of {', '.join(MODES)}."
-            )
-        if not given:
-            raise InputError("operators are empty; name at least one, or leave them out.")
-        object.__setattr__(self, "operators", tuple(dict.fromkeys(given)))
+        object.__setattr__(self, "operators", names_among("operator", self.operators, MODES))
         for name, fewest in (("random_orders", 1), ("subsets", 2), ("seed", 0)):
             at_least(fewest)(name, getattr(self, name))
 

@@ -41,6 +41,8 @@ class Ledger:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None, question: Mapping[str, Any]) -> None:
+        if not isinstance(path, str | os.PathLike | None):
+            raise InputError(f"resume is {path!r:.80}; expected the name of a .jsonl file.")
         self.path = None if path is None else Path(path)
         self._found: dict[tuple[str, str], Finding] = {}
         head = {"format": _FORMAT, "format_version": _VERSION, "question": dict(question)}
@@ -78,8 +80,11 @@ class Ledger:
 
     def _append(self, content: Mapping[str, Any]) -> None:
         assert self.path is not None
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(content, allow_nan=False) + "\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(content, allow_nan=False) + "\n")
+        except OSError as error:
+            raise InputError(f"cannot write {self.path}: {error.strerror}.") from None
 
     def _lines(self) -> list[Value]:
         """Return the lines of the file; a last one that was not finished is cut off."""

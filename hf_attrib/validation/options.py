@@ -12,7 +12,8 @@ from torch import Tensor
 
 from hf_attrib.engine.options import GenerateOptions, field_names
 from hf_attrib.errors import InputError
-from hf_attrib.execution import Progress
+from hf_attrib.execution import Progress, silent
+from hf_attrib.hyperparameters import listed
 from hf_attrib.text import Grouping, Ids, Request, Requests
 from hf_attrib.validation.contest import Contest
 from hf_attrib.validation.evaluation import Settings
@@ -87,6 +88,10 @@ def contest_of(
     own = {name: rest.pop(name) for name in _SETTINGS if name in rest}
     given = {name: rest.pop(name) for name in _CONTEST if name in rest}
     asked = {name: value for name, value in given.items() if value is not None}
+    if not callable(asked.get("progress", silent)):
+        raise InputError(
+            f"progress is {asked['progress']!r:.80}; expected a function of (done, in all)."
+        )
     asked |= {"settings": Settings(**own)}
     responses, template = rest.pop("responses", None), rest.pop("template_options", None)
     if fields_of_methods := sorted(set(rest) & field_names()):
@@ -101,8 +106,12 @@ def _requests(prompts: Any, responses: Any, template: Mapping[str, Any]) -> Requ
     several = _several(prompts)
     if not several:
         raise InputError("there are no prompts; give a text or messages, or a list of them.")
-    alone = isinstance(responses, str) or _are_ids(responses)
-    given = [responses] if alone else list(responses or [None] * len(several))
+    if responses is None:
+        given: list[Any] = [None] * len(several)
+    elif _are_ids(responses):
+        given = [responses]
+    else:
+        given = listed("responses", responses, "a text or ids for each prompt")
     if len(given) != len(several):
         raise InputError(f"{len(several)} prompts came with {len(given)} responses; give one each.")
     each = zip(several, given, strict=True)
@@ -115,7 +124,7 @@ def _several(prompts: Any) -> list[Any]:
         return []
     if isinstance(prompts, str | Mapping) or _are_ids(prompts):
         return [prompts]
-    several = list(prompts)
+    several = listed("prompts", prompts, "a text, messages or ids, or a list of them")
     return [several] if several and isinstance(several[0], Mapping) else several
 
 

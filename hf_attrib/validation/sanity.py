@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from hf_attrib.engine import Answering, Engine, Memory, Plan, Question
 from hf_attrib.errors import InputError
 from hf_attrib.execution import silent
+from hf_attrib.hyperparameters import names_among
 from hf_attrib.integration import derived
 from hf_attrib.model import isolated
 from hf_attrib.results import Result
@@ -210,8 +211,7 @@ def checked_sanity(
     Raises:
         InputError: a check is unknown, or a method brings scores alone.
     """
-    if unknown := [name for name in checks if name not in CHECKS]:
-        raise InputError(f"check {unknown[0]!r:.80} is unknown; expected {', '.join(CHECKS)}.")
+    checks = names_among("check", checks, CHECKS)
     engine = answering.engine
     asked = {"target": "log_prob", "attribute_to": "prompt", "movable": "content"}
     entrants = entrants_of(methods, len(requests.each), asked)

@@ -248,9 +248,21 @@ def test_an_evaluation_is_taken_up_where_it_ended(keys, tmp_path):
         ({"mine": [[1.0], [2.0]]}, {}, r"scores of mine are \(1,\); expected \[T, N\]"),
         ({"mine": ["a", "b"]}, {}, "expected numbers"),
         ({"mine": {"method": "saliency", "stepz": 3}}, {}, "stepz of 'mine' is neither"),
+        ({"mine": {"method": "saliency", "max_new_tokens": 3}}, {}, "An entry may have method, "),
+        *(
+            ({"mine": {"method": "saliency", name: "all"}}, {}, f"{name} of 'mine' is asked of all")
+            for name in ("groups", "attribute_to", "movable")
+        ),
+        (None, {}, "methods are None; expected a name, a Method"),
+        ({"mine": {3: 5}}, {}, "3 of 'mine' is neither"),
         ("saliency", {"steps": 3}, "steps could be meant for any"),
         ("saliency", {"operatorz": "drop"}, "did you mean 'operators'"),
         ("saliency", {"responses": ["a"]}, "2 prompts came with 1 responses"),
+        ("saliency", {"responses": 5}, "responses are 5; expected a text or ids for each"),
+        ("saliency", {"responses": {"a": 1}}, "expected a text or ids for each prompt"),
+        ("saliency", {"resume": 5}, "resume is 5; expected the name of a .jsonl file"),
+        ("saliency", {"resume": "none/such.jsonl"}, "cannot write none/such.jsonl"),
+        ("saliency", {"progress": 5}, "progress is 5; expected a function"),
     ],
 )
 def test_what_cannot_be_used_is_refused(keys, methods, options, said):
@@ -289,6 +301,14 @@ def test_scores_and_names_that_would_rank_nothing_are_refused(keys):
 def test_no_prompts_are_refused(keys):
     with pytest.raises(InputError, match="there are no prompts"):
         evaluate(*keys, [])
+    with pytest.raises(InputError, match="prompts are 5; expected a text, messages or ids"):
+        evaluate(*keys, 5)
+
+
+def test_arguments_of_explain_alone_are_one_method(keys):
+    given = {"method": "saliency", "target": "logit"}
+    found = evaluate(*keys, PROMPTS[1], given, operators="token", metrics="lerf", **FEW)
+    assert found.labels == ("saliency, target=logit",)
 
 
 def test_an_attached_model_evaluates(keys):

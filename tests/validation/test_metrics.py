@@ -286,9 +286,16 @@ def test_intervals_cover_the_mean():
 def test_names_and_numbers_are_checked():
     assert named("all") == tuple(METRICS)
     assert named("lds") == ("lds",)
+    # The first one is what methods are ranked by.
+    assert named(["all", "lds"]) == tuple(METRICS)
+    assert named(["lds", "all"])[:2] == ("lds", "morf_lerf")
+    assert set(named(["lds", "all"])) == set(METRICS)
     for wrong, said in (
-        ({"metrics": ["depth"]}, "'depth' is unknown; expected all or some of morf_lerf"),
+        ({"metrics": ["depth"]}, "'depth' is unknown; expected some of all, morf_lerf"),
         ({"metrics": []}, "metrics are empty"),
+        ({"metrics": 5}, "metrics are 5; expected some of all, morf_lerf"),
+        ({"metrics": [["lds"]]}, r"metric \['lds'\] is unknown"),
+        ({"operators": None}, "operators are None; expected some of embed"),
         ({"operators": ["blur"]}, "'blur' is unknown; expected some of embed"),
         ({"operators": []}, "operators are empty"),
         ({"random_orders": 0}, "random_orders is 0; expected at least 1"),

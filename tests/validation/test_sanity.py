@@ -87,7 +87,9 @@ def test_it_is_shown(found):
 
 def test_what_cannot_be_checked_is_refused(keys):
     explainer = Explainer(*keys)
-    with pytest.raises(InputError, match="'depth' is unknown; expected other target"):
+    with pytest.raises(InputError, match="'depth' is unknown; expected some of other target"):
         explainer.sanity(PROMPTS, "saliency", ["depth"])
+    with pytest.raises(InputError, match="checks are 5; expected some of other target"):
+        explainer.sanity(PROMPTS, "saliency", 5)
     with pytest.raises(InputError, match="'mine' brings scores"):
         explainer.sanity(PROMPTS[0], {"mine": lambda case: None})

@@ -22,7 +22,8 @@ from hf_attrib.validation.metrics import Array
 
 __all__ = ["Entrant", "Explained", "Scored", "entrants_of"]
 
-#: Scores of one prompt from elsewhere: [T, N] or [N] over its input tokens, or over its units.
+#: Scores of one prompt from elsewhere: [T, N], or their sums over the answer [N], over its input
+#: tokens, or over its units.
 Scored: TypeAlias = Attribution | Tensor | Array | Sequence[Any]
 
 

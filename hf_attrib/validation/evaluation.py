@@ -220,9 +220,8 @@ def _judged(
     for label, found in explained.items():
         scores = found.scores[:, units.numpy()]
         by_token = settings.per_token and len(scores) > 1
-        # s of the answer is a mean, so are its scores; a lone row is of all tokens together.
-        lone = len(scores) == 1
-        summed = scores.sum(0, keepdims=True) / (len(case.targets) if not lone else 1)
+        # s of the answer is a mean over its tokens; scores of rows, or of a lone one, are a sum.
+        summed = scores.sum(0, keepdims=True) / len(case.targets)
         exhibits[label] = [Exhibit(each, subsets) for each in (scores if by_token else summed)]
     return _Judged(case, units, exhibits, explained)
 

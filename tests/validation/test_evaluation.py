@@ -125,6 +125,24 @@ def test_scores_from_elsewhere_are_judged_as_our_own(keys):
     assert [c.signed for c in found.methods] == [False, True, True, True, True, False]
 
 
+def test_sums_over_an_answer_are_judged_as_the_scores_that_they_sum(keys):
+    explainer = Explainer(*keys)
+    whole = {"method": "occlusion", "spans": "response"}
+    by_token = explainer.explain(PROMPTS[1], method="occlusion")
+    found = explainer.evaluate(
+        PROMPTS[1],
+        {"by token": "occlusion", "whole": whole, "totals": [by_token.total.tolist()]},
+        metrics=["infidelity", "infidelity_scaled"],
+        operators="token",
+        **FEW,
+    )
+    assert len(by_token) > 1
+    for other in ("whole", "totals"):
+        for metric in found.run.metrics:
+            own, same = (found.of(name, metric) for name in (other, "by token"))
+            torch.testing.assert_close(own, same, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("family", ["llama", "t5"])
 @pytest.mark.parametrize("groups", [None, "word"])
 def test_models_operators_and_units(family, groups):

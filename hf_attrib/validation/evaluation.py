@@ -23,7 +23,15 @@ from hf_attrib.validation.entrants import Entrant, Explained
 from hf_attrib.validation.metrics import Array, Flags
 from hf_attrib.validation.suite import DEFAULT_METRICS, METRICS, Exhibit, Values, curves, named
 
-__all__ = ["QUANTILES", "Finding", "Settings", "findings", "subset_question"]
+__all__ = [
+    "QUANTILES",
+    "Finding",
+    "Settings",
+    "findings",
+    "rarities",
+    "subset_question",
+    "units_of",
+]
 
 #: Shares of the units at which the curves of a finding are told.
 QUANTILES = tuple(i / 10 for i in range(11))
@@ -95,6 +103,22 @@ def subset_question(
     """Return the question for values of subsets; arguments as for ``explain``."""
     scalar = target_named(target)
     return Question(_Subsets(), scalar, None, None, attribute_to, movable, None, groups)
+
+
+def units_of(case: Case) -> Tensor:
+    """Return which groups of a case may be taken away, [n]."""
+    moves = [bool(case.moves[span.start : span.stop].any()) for span in case.groups]
+    return torch.tensor(moves).nonzero()[:, 0]
+
+
+def rarities(plan: Plan) -> list[Array]:
+    """Return how rare the units of each case are among those of all prompts, [n]."""
+    pieces = [[case.inputs.piece(span) for span in case.groups] for case in plan.cases]
+    seen = controls.counted(pieces)
+    return [
+        controls.rarity(own, seen)[units_of(case).numpy()]
+        for own, case in zip(pieces, plan.cases, strict=True)
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,9 +194,7 @@ def findings(
             methods were judged on under an operator.
         processes: those that share the rows to run.
     """
-    pieces = [[case.inputs.piece(span) for span in case.groups] for case in plan.cases]
-    seen = controls.counted(pieces)
-    labels = controls.control_names(settings.random_orders)
+    rare, labels = rarities(plan), controls.control_names(settings.random_orders)
     shares = len(settings.operators)
     turns, done = len(plan.cases) * (len(entrants) + shares), 0
     for start in range(0, len(plan.cases), _TOGETHER):
@@ -187,9 +209,8 @@ def findings(
                 done += 1
                 progress(done, turns)
         for place in places:
-            rare = controls.rarity(pieces[place], seen)
-            own = () if all(known(place, label) for label in labels) else labels
-            judged = _judged(plan.cases[place], explained[place], own, rare, settings)
+            own = [label for label in labels if not known(place, label)]
+            judged = _judged(plan.cases[place], explained[place], own, rare[place], settings)
 
             def tick(share: int, before: int = done) -> None:
                 progress(before + share, turns)
@@ -208,14 +229,15 @@ def _judged(
     settings: Settings,
 ) -> _Judged:
     """Say what is judged of a prompt: what methods say, and controls."""
-    moves = [bool(case.moves[span.start : span.stop].any()) for span in case.groups]
-    units = torch.tensor(moves).nonzero()[:, 0]
+    units = units_of(case)
     draw = controls.drawn_for(settings.seed, case.sequence.prompt.ids.tolist())
-    own = controls.control_scores(rare[units.numpy()], settings.random_orders, draw)
+    own = controls.control_scores(rare, settings.random_orders, draw)
+    names = controls.control_names(settings.random_orders)
     subsets = controls.random_subsets(len(units), settings.subsets, draw)
     exhibits = {
         label: [Exhibit(scores, subsets, ordinal=True)]
-        for label, scores in zip(labels, own, strict=False)
+        for label, scores in zip(names, own, strict=True)
+        if label in labels
     }
     for label, found in explained.items():
         scores = found.scores[:, units.numpy()]

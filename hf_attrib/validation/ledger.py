@@ -18,15 +18,20 @@ from hf_attrib.validation.entrants import Explained
 from hf_attrib.validation.evaluation import Finding
 from hf_attrib.validation.storage import numbers
 
-__all__ = ["Ledger", "key_of"]
+__all__ = ["Ledger", "digest", "key_of"]
 
-_FORMAT, _VERSION = "hf_attrib.evaluation_run", 1
+_FORMAT, _VERSION = "hf_attrib.evaluation_run", 2
 
 
 def key_of(sequence: TokenSequence) -> str:
     """Return what tells a prompt with its answer from all others."""
-    ids = [part.ids.tolist() for part in (sequence.prompt, sequence.start, sequence.response)]
-    return hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
+    parts = sequence.prompt, sequence.start, sequence.response
+    return digest([part.ids.tolist() for part in parts])
+
+
+def digest(content: Any) -> str:
+    """Return a short text that tells plain content from all other."""
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 class Ledger:

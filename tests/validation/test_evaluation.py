@@ -255,6 +255,22 @@ def test_an_evaluation_is_taken_up_where_it_ended(keys, tmp_path):
         evaluate(*keys, PROMPTS, "saliency", resume=path, **FEW)
 
 
+def test_prompts_that_are_added_change_which_words_are_rare(keys, tmp_path):
+    options = {"metrics": "morf_lerf", "operators": "token", **FEW}
+    file = tmp_path / "run.jsonl"
+    evaluate(*keys, PROMPTS[:1], "saliency", resume=file, **options)
+    before = len(file.read_text().splitlines())
+    more = [PROMPTS[0], PROMPTS[1], "Q: key? A: red blue"]
+    taken_up = evaluate(*keys, more, "saliency", resume=file, **options)
+    fresh = evaluate(*keys, more, "saliency", **options)
+    close = {"rtol": 1e-4, "atol": 1e-4}
+    torch.testing.assert_close(taken_up.controls, fresh.controls, **close)
+    # Nothing else of the first prompt ran again.
+    written = [json.loads(line)["method"] for line in file.read_text().splitlines()[before:]]
+    assert len(written) == 2 * 8 + 1
+    assert sum(name.startswith("rarest first") for name in written) == 3
+
+
 @pytest.mark.parametrize(
     ("methods", "options", "said"),
     [

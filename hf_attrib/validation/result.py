@@ -15,17 +15,20 @@ from hf_attrib.errors import InputError
 from hf_attrib.results import Result
 from hf_attrib.results.tables import data_frame
 from hf_attrib.validation.metrics import Array
-from hf_attrib.validation.statistics import Interval, beaten, interval, p_value
+from hf_attrib.validation.statistics import (
+    BEATS,
+    Interval,
+    beaten,
+    interval,
+    least_orders,
+    p_value,
+)
 from hf_attrib.validation.suite import METRICS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 __all__ = ["Contestant", "Evaluation", "EvaluationRun", "JudgedPrompt", "Judgement"]
-
-#: The p-value up to which a method is said to beat random orders on a prompt; with 20 of them,
-#: that of one which beats them all.
-_BEATS = 0.05
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,8 @@ class Judgement(NamedTuple):
     over_random: Interval
     #: Share of random orders that it beats.
     wins: float
-    #: Share of prompts on which it beats at least 19 of 20 random orders.
+    #: Share of prompts on which it beats random orders, up to p = 0.05; NaN where there are too few
+    #: orders for that.
     significant: float
     #: The method that comes next; and by how much better this one is.
     next: str | None
@@ -273,7 +277,8 @@ class Evaluation(Result):
             got = int(np.isfinite(values[:, m]).sum())
             p_values = self.p_values[:, m, o, k]
             finite = p_values[p_values.isfinite()]
-            beats = float((finite <= _BEATS).double().mean()) if len(finite) else float("nan")
+            tell = len(finite) > 0 and self.run.random_orders >= least_orders(BEATS)
+            beats = float((finite <= BEATS).double().mean()) if tell else float("nan")
             found.append(
                 Judgement(
                     method=self.labels[m],

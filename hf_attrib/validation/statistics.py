@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from hf_attrib.validation.metrics import Array
 
-__all__ = ["Interval", "beaten", "interval", "p_value"]
+__all__ = ["BEATS", "CHOSEN", "Interval", "beaten", "interval", "least_orders", "p_value"]
+
+#: Up to which p-value a method is said to beat random orders on a prompt: of many prompts, and of
+#: the one that a method is chosen for.
+BEATS, CHOSEN = 0.05, 0.1
 
 #: Bootstrap samples, and the chance that an interval misses.
 _SAMPLES, _MISSES = 2000, 0.05
@@ -58,6 +63,20 @@ def p_value(value: float, random: Array) -> float:
     if not np.isfinite(value) or not len(random):
         return float("nan")
     return float((1 + (random >= value).sum()) / (len(random) + 1))
+
+
+def least_orders(level: float) -> int:
+    """Return how many random orders it takes that a p-value can be as low as a level.
+
+    The lowest one, that of a method which beats them all, is 1 / (M + 1).
+
+    Args:
+        level: :data:`BEATS` or :data:`CHOSEN`.
+
+    >>> least_orders(BEATS), least_orders(CHOSEN)
+    (19, 9)
+    """
+    return math.ceil(1 / level) - 1
 
 
 def beaten(value: float, random: Array) -> float:

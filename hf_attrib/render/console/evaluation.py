@@ -47,7 +47,7 @@ class EvaluationView:
         yield Text()
         for name, about in standings.legend(result):
             yield Text(f"{name}: {about}", "dim")
-        for note in (*standings.dropped(result), *result.run.notes):
+        for note in standings.notes(result):
             yield Text(f"note: {note}")
 
 

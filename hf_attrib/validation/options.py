@@ -18,7 +18,30 @@ from hf_attrib.text import Grouping, Ids, Request, Requests
 from hf_attrib.validation.contest import Contest
 from hf_attrib.validation.evaluation import Settings
 
-__all__ = ["EVALUATE_DEFAULTS", "EvaluateOptions", "contest_of"]
+__all__ = ["EVALUATE_DEFAULTS", "EvaluateOptions", "SanityOptions", "contest_of"]
+
+
+class SanityOptions(GenerateOptions, total=False):
+    """What :meth:`hf_attrib.Explainer.sanity` may be given by name.
+
+    Args:
+        responses: answers to explain instead of generating them: a text or ids for each prompt.
+        target: what methods explain.
+        groups: what is scored as one, as for ``explain``; tokens by default.
+        attribute_to: ``"prompt"``, or ``"all"`` for the generated prefix as well.
+        movable: which tokens are scored, as for ``explain``.
+        seed: of random weights, of what moves inputs a little, and of seeds that are compared.
+        template_options: further arguments of the chat template.
+        **arguments: go to ``generate``.
+    """
+
+    responses: Sequence[str | Ids] | str | None
+    target: str
+    groups: Grouping | None
+    attribute_to: str
+    movable: str | Sequence[bool]
+    seed: int
+    template_options: Mapping[str, Any] | None
 
 
 class EvaluateOptions(GenerateOptions, total=False):

@@ -97,9 +97,10 @@ def verdict(result: Evaluation, operator: str) -> str:
     if first.next is not None:
         sure = "ahead of" if first.over_next.above else "not surely ahead of"
         ahead = f", {sure} {phrases.line(first.next)}"
+    chance = "" if alone else f" (adjusted p = {first.adjusted_p_value:.2g})"
     return (
         f"{operator}: {name} predicts best by {metric}, beats {100 * first.wins:.0f} % of random "
-        f"orders{ahead}{_better_blind(result, operator, first)}"
+        f"orders{chance}{ahead}{_better_blind(result, operator, first)}"
     )
 
 

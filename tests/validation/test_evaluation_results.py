@@ -117,6 +117,12 @@ def test_the_summary_ranks_methods_and_says_how_sure_that_is():
     assert first.over_random == interval(values - random)
     assert first.over_random.above
     assert first.next == second.method
+    # Three random orders, of six prompts: 4 ** -6 and a little.
+    assert 1e-4 <= first.p_value < 3e-3
+    assert first.p_value < first.adjusted_p_value <= 18 * first.p_value
+    merits = [j for j in result.summary if np.isfinite(j.p_value)]
+    assert {j.metric for j in merits} == {"morf_lerf", "deletion", "infidelity"}
+    assert all(j.adjusted_p_value >= j.p_value for j in merits)
     other = result.of(second.method, operator="token").numpy()
     assert first.over_next == interval(values - other)
     assert third.next is None

@@ -16,6 +16,7 @@ from hf_attrib.text.given import as_ids
 
 __all__ = [
     "NAMES",
+    "STAND_IN",
     "Baseline",
     "BaselineLike",
     "Draw",
@@ -33,6 +34,11 @@ BaselineLike: TypeAlias = str | int | Tensor | Sequence[str]
 _SPECIAL = ("pad", "eos", "unk", "mask")
 _DISTRIBUTIONS = ("noise", "vocabulary")
 NAMES = ("mean", "zero", *_SPECIAL, *_DISTRIBUTIONS)
+
+#: The baseline of a method that takes a token in the place of others, unless one is named: the
+#: first of these that the tokenizer has.
+STAND_IN = "stand-in"
+_STANDING_IN = ("unk", "mask", "pad", "eos")
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,17 +244,17 @@ def _given(embeddings: Tensor) -> Baseline:
     return Baseline("given embeddings", lambda table, draw: embeddings, given=embeddings)
 
 
-def stand_in(baseline: Baseline, tokenizer: Any) -> int | None:
-    """Return the id of a token that stands for nothing: the baseline's, or one that is named so.
+def stand_in(baseline: Baseline | None, tokenizer: Any) -> Baseline | None:
+    """Return the token that stands for nothing: the baseline's, or one that is named so.
 
     Args:
-        baseline: what references are.
+        baseline: what references are, if that is said.
         tokenizer: that may name an unknown, a mask, a padding or an end token.
     """
-    if len(baseline.ids) == 1:
-        return baseline.ids[0]
-    named = (getattr(tokenizer, f"{n}_token_id", None) for n in ("unk", "mask", "pad", "eos"))
-    return next((int(i) for i in named if i is not None), None)
+    if baseline is not None and len(baseline.ids) == 1:
+        return baseline
+    named = [n for n in _STANDING_IN if getattr(tokenizer, f"{n}_token_id", None) is not None]
+    return _special(named[0], tokenizer) if named else None
 
 
 def single_token(tokenizer: Any, text: str) -> int:

@@ -39,6 +39,7 @@ from hf_attrib.validation import (
     EvaluateOptions,
     Evaluation,
     Sanity,
+    SanityOptions,
     checked_sanity,
     chosen,
     contest_of,
@@ -288,12 +289,13 @@ class Explainer:
         self._answering.warn([choice.attribution])
         return choice
 
+    @documented_by(SanityOptions, EVALUATE_DEFAULTS)
     def sanity(
         self,
         prompts: Any,
         methods: Any = DEFAULT_METHODS,
-        checks: Sequence[str] = tuple(CHECKS),
-        **options: Unpack[EvaluateOptions],
+        checks: str | Sequence[str] = tuple(CHECKS),
+        **options: Unpack[SanityOptions],
     ) -> Sanity:
         """Check that scores depend on what they must depend on, whatever they predict.
 
@@ -301,14 +303,13 @@ class Explainer:
             prompts: as for :meth:`evaluate`.
             methods: likewise; those that bring scores alone cannot be asked again.
             checks: of :data:`hf_attrib.validation.CHECKS`, by name.
-            **options: ``responses``, and arguments of ``generate``.
+            **options: see :class:`hf_attrib.validation.SanityOptions`.
 
         Raises:
             InputError: an argument cannot be used; the message says what to do.
         """
-        check_names(options, EvaluateOptions, "sanity", self.model)
-        requests, _, generation = contest_of(prompts, methods, options)
-        return checked_sanity(self._answering, requests, methods, generation, checks)
+        check_names(options, SanityOptions, "sanity", self.model)
+        return checked_sanity(self._answering, *contest_of(prompts, methods, options), checks)
 
     def _given(
         self, prompt: _Prompt, options: Mapping[str, Any], kind: Any, call: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
@@ -20,6 +20,8 @@ __all__ = [
     "former_names",
     "hyperparameter",
     "inner_share",
+    "listed",
+    "names_among",
     "not_negative",
     "number_or_auto",
     "one_of",
@@ -241,6 +243,44 @@ def one_of(known: Collection[str]) -> Check:
         return str(value)
 
     return check
+
+
+def listed(label: str, given: Any, expected: str) -> list[Any]:
+    """Return what came as a list: a text is one entry.
+
+    Args:
+        label: of what was given, for the message.
+        given: a text, or several entries.
+        expected: what would do, in words.
+
+    Raises:
+        InputError: it has no entries that could be gone through.
+    """
+    if isinstance(given, str):
+        return [given]
+    if isinstance(given, Mapping) or not isinstance(given, Iterable):
+        raise InputError(f"{label} are {given!r:.80}; expected {expected}.")
+    return list(given)
+
+
+def names_among(kind: str, given: Any, known: Collection[str]) -> tuple[str, ...]:
+    """Return names, each known and once.
+
+    Args:
+        kind: of what they name, for the message.
+        given: one name or several.
+        known: all that there are.
+
+    Raises:
+        InputError: there is none of that name, or none is named.
+    """
+    expected = f"some of {', '.join(known)}"
+    several = listed(f"{kind}s", given, expected)
+    if unknown := [n for n in several if not isinstance(n, str) or n not in known]:
+        raise InputError(f"{kind} {unknown[0]!r:.80} is unknown; expected {expected}.")
+    if not several:
+        raise InputError(f"{kind}s are empty; name at least one, or leave them out.")
+    return tuple(dict.fromkeys(several))
 
 
 def positive(name: str, value: Any) -> float:

@@ -18,6 +18,7 @@ from hf_attrib.cli.options import check_positive
 from hf_attrib.errors import InputError
 from hf_attrib.field import MODES
 from hf_attrib.results import to_json, write_atomically
+from hf_attrib.targets import TARGETS
 from hf_attrib.text.grouping import RULES
 from hf_attrib.validation import DEFAULT_METHODS, DEFAULT_METRICS, METRICS, Evaluation, Settings
 from hf_attrib.validation.entrants import entrants_of
@@ -114,6 +115,13 @@ class EvaluationOptions:
             f"is named: {', '.join(Settings().operators)}."
         ),
     ] = None
+    target: Annotated[
+        str,
+        typer.Option(
+            help=f"What methods explain and s is the mean of: of each generated token, "
+            f"{', '.join(TARGETS)}."
+        ),
+    ] = "log_prob"
     groups: Annotated[
         str | None,
         typer.Option(help=f"What goes as one: {', '.join(RULES)}; a token unless you say."),
@@ -121,6 +129,9 @@ class EvaluationOptions:
     attribute_to: Annotated[
         str, typer.Option(help="prompt; or all, to take away tokens generated before, too.")
     ] = "prompt"
+    movable: Annotated[
+        str, typer.Option(help="content; or all, to take away special and template tokens, too.")
+    ] = "content"
     per_token: Annotated[
         bool,
         typer.Option("--per-token", help="Give each generated token an order of its own."),
@@ -128,6 +139,9 @@ class EvaluationOptions:
     random_orders: Annotated[
         int, typer.Option(help="Random orders that every method is compared with.")
     ] = 20
+    subsets: Annotated[
+        int, typer.Option(help="Random subsets, for metrics that take such, as lds.")
+    ] = Settings().subsets
     max_new_tokens: Annotated[
         int | None, typer.Option(help="Generate at most this many tokens of each answer.")
     ] = None
@@ -137,7 +151,7 @@ class EvaluationOptions:
         if self.groups is not None and self.groups not in RULES:
             raise InputError(f"--groups is {self.groups!r}; expected {' or '.join(RULES)}.")
         check_positive("--max-new-tokens", self.max_new_tokens)
-        entrants_of(self.methods, 0, {})  # which refuses what is misspelt
+        entrants_of(self.methods, 0, self.common)  # which refuses what is misspelt
         Settings(**self.settings)
 
     @property
@@ -146,14 +160,20 @@ class EvaluationOptions:
         return self.method or list(DEFAULT_METHODS)
 
     @property
+    def common(self) -> dict[str, Any]:
+        """What is asked of each method."""
+        names = ("target", "groups", "attribute_to", "movable")
+        return {name: getattr(self, name) for name in names}
+
+    @property
     def settings(self) -> dict[str, Any]:
         """What is measured, by the names of :class:`Settings`."""
-        metrics: Any = self.metric or DEFAULT_METRICS
         return {
-            "metrics": "all" if metrics == ["all"] else metrics,
+            "metrics": self.metric or DEFAULT_METRICS,
             "operators": self.operator or Settings().operators,
             "per_token": self.per_token,
             "random_orders": self.random_orders,
+            "subsets": self.subsets,
             "seed": self.seed,
         }
 
@@ -161,8 +181,7 @@ class EvaluationOptions:
         """Return the arguments of :meth:`hf_attrib.Explainer.evaluate`."""
         limit = self.max_new_tokens
         generation = {} if limit is None else {"max_new_tokens": limit}
-        more = {"groups": self.groups, "attribute_to": self.attribute_to}
-        return {**self.settings, **more, **generation}
+        return {**self.settings, **self.common, **generation}
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from hf_attrib.engine import Question, size_of
 from hf_attrib.errors import InputError
 from hf_attrib.methods import Method, methods
 from hf_attrib.methods import method as method_named
+from hf_attrib.methods.base import parsed
 from hf_attrib.model import DTYPES, check_device
 from hf_attrib.results import Attribution
 from hf_attrib.targets import TARGETS, target
@@ -115,7 +116,10 @@ class QuestionOptions:
 
     method: Annotated[
         str,
-        typer.Option(help=f"{', '.join(methods())}; or the name of one of hf-attrib attacks."),
+        typer.Option(
+            help=f"{', '.join(methods())}; or the name of one of hf-attrib attacks; or with "
+            "fields, as 'smooth_grad(samples=8)'."
+        ),
     ] = "integrated_gradients"
     target: Annotated[str, typer.Option(help=f"Of each generated token: {', '.join(TARGETS)}.")] = (
         "log_prob"
@@ -166,15 +170,16 @@ class QuestionOptions:
 
     def made_method(self, given: dict[str, Any], seed: int | None) -> Method:
         """Return the method with the fields given; one that samples takes the seed, too."""
-        kind: Any = {**methods(), **attacks()}.get(self.method)
+        name, own = parsed(self.method)
+        kind: Any = {**methods(), **attacks()}.get(name)
         known = {f.name for f in fields(kind)} if kind is not None else ()
-        if seed is not None and "seed" in known:
+        if seed is not None and "seed" in known and "seed" not in own:
             given = {**given, "seed": seed}
         made = method_named(self.method, given)
         if seed is None or "seed" in known or not made.claims.stochastic:
             return made
         # The seed of a method that holds a stochastic one, unless that is written with its own.
-        written = "".join(map(str, given.values())).replace(" ", "")
+        written = "".join(map(str, [*own.values(), *given.values()])).replace(" ", "")
         return made if "seed=" in written else made.reseeded(seed)
 
 

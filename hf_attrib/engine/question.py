@@ -11,7 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hf_attrib.baselines import Baseline, BaselineLike, parse, single_token, stand_in
+from hf_attrib.baselines import (
+    STAND_IN,
+    Baseline,
+    BaselineLike,
+    parse,
+    single_token,
+    stand_in,
+)
 from hf_attrib.engine.memory import Demand
 from hf_attrib.engine.options import field_names
 from hf_attrib.engine.zeros import contrasted, fixed, unseen
@@ -172,7 +179,8 @@ class Question:
         cases = [self._case(sequence, tokenizer, tables[-1].size) for sequence in sequences]
         baseline = self._baseline(tokenizer)
         baseline.check(tables, [len(case.inputs) for case in cases])
-        return Plan(self, tuple(cases), baseline, stand_in(baseline, tokenizer))
+        token = stand_in(baseline, tokenizer)
+        return Plan(self, tuple(cases), baseline, None if token is None else token.ids[0])
 
     def _case(self, sequence: TokenSequence, tokenizer: Any, vocabulary: int) -> Case:
         inputs = sequence.scored(self.attribute_to)
@@ -190,6 +198,8 @@ class Question:
     def _baseline(self, tokenizer: Any) -> Baseline:
         """Return the baseline asked for, or the method's own."""
         claims = self.method.claims
+        if claims.baseline == STAND_IN:
+            return self._token(tokenizer)
         own = claims.baseline or "zero"  # which a method without one ignores
         baseline = parse(own if self.baseline is None else self.baseline, tokenizer)
         if baseline.distribution and not claims.many_references:
@@ -199,6 +209,23 @@ class Question:
                 "'baseline_average' whose inner is your method."
             )
         return baseline
+
+    def _token(self, tokenizer: Any) -> Baseline:
+        """Return the token that takes the place of others."""
+        given = None if self.baseline is None else parse(self.baseline, tokenizer)
+        if given is not None and len(given.ids) != 1:
+            raise InputError(
+                f"the baseline ({given.name}) is no single token, and {self.method} puts "
+                "one in the place of others; name it, as in baseline='token:TEXT', or take another "
+                "mode."
+            )
+        found = stand_in(given, tokenizer)
+        if found is None:
+            raise InputError(
+                "no token of this tokenizer stands for nothing (unk, mask, pad, eos); name one, as "
+                "in baseline='token:TEXT', or take another mode."
+            )
+        return found
 
     def _targets(self, response: Tokens) -> tuple[Span, ...]:
         """Return the spans of a response that are explained, one for each row of the scores."""

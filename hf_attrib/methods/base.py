@@ -25,6 +25,7 @@ __all__ = [
     "method",
     "methods",
     "of_sample",
+    "parsed",
 ]
 
 #: Laws that a method keeps or not, in words. The test suite runs each that is claimed against
@@ -200,14 +201,38 @@ def methods() -> Mapping[str, type[Method]]:
     return _METHODS.all()
 
 
-def method(name: str, arguments: Mapping[str, Any]) -> Method:
-    """Return a method by name with some of its fields set.
+def parsed(spec: str) -> tuple[str, dict[str, Any]]:
+    """Return the name of a method, and the fields that are written with it.
+
+    Args:
+        spec: a name, or name and fields, as in ``"idgi(steps=8)"``, which is how a method is
+            written.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    return _METHODS.read(spec, "method") if "(" in spec else (spec, {})
+
+
+def method(spec: str, arguments: Mapping[str, Any]) -> Method:
+    """Return a method by name, or as it is written, with some of its fields set.
 
     The name of an attack stands for the fundamental method with it, and takes the fields of both.
 
+    Args:
+        spec: as for :func:`parsed`.
+        arguments: further fields by name.
+
     Raises:
-        InputError: no such method, no such field, or a value that the method rejects.
+        InputError: no such method, no such field, or a value that the method rejects; or a field
+            is given twice.
     """
+    name, written = parsed(spec)
+    if twice := sorted(set(written) & set(arguments)):
+        raise InputError(
+            f"{', '.join(twice)} came within {spec!r:.80} and next to it; give each once."
+        )
+    arguments = {**written, **arguments}
     if name not in attacks():
         if name not in methods():
             raise InputError(
@@ -232,15 +257,18 @@ def held(inner: str | Method) -> Method:
     """Return the method that a wrapper holds.
 
     Args:
-        inner: a method, its name or an attack's, or name and fields, as in ``"idgi(steps=8)"``,
-            which is how a method is written.
+        inner: a method, or one as :func:`parsed` reads it.
 
     Raises:
         InputError: there is no such method.
     """
     if isinstance(inner, Method):
         return inner
-    return method(*_METHODS.read(inner, "inner"))
+    if not isinstance(inner, str):
+        raise InputError(
+            f"inner is {inner!r:.80}; expected the name of one method, or name(field=value)."
+        )
+    return method(inner, {})
 
 
 def of_sample(inner: Method, seed: int, sample: int) -> Method:

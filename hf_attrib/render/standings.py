@@ -11,15 +11,15 @@ import numpy as np
 from hf_attrib.field import MODES
 from hf_attrib.render import phrases
 from hf_attrib.validation import METRICS, Evaluation, Judgement
-from hf_attrib.validation.statistics import Interval
+from hf_attrib.validation.statistics import BEATS, Interval, least_orders
 
 __all__ = [
     "Row",
     "about",
     "costs",
     "curve_rows",
-    "dropped",
     "legend",
+    "notes",
     "rows",
     "title",
     "verdict",
@@ -88,15 +88,19 @@ def verdict(result: Evaluation, operator: str) -> str:
     if not METRICS[metric].better or math.isnan(first.mean.mean):
         return f"{operator}: {metric} ranks no method"
     name = phrases.line(first.method)
-    if not first.over_random.above and not first.significant > 0:
+    alone = math.isnan(first.over_random.low)  # one prompt has no interval
+    if alone and math.isnan(first.significant):
+        return f"{operator}: {name} comes first; {_too_few(result)}"
+    if not (first.significant > 0 if alone else first.over_random.above):
         return f"{operator}: no method beats random here; {name} comes first"
     ahead = ""
     if first.next is not None:
         sure = "ahead of" if first.over_next.above else "not surely ahead of"
         ahead = f", {sure} {phrases.line(first.next)}"
+    chance = "" if alone else f" (adjusted p = {first.adjusted_p_value:.2g})"
     return (
         f"{operator}: {name} predicts best by {metric}, beats {100 * first.wins:.0f} % of random "
-        f"orders{ahead}{_better_blind(result, operator, first)}"
+        f"orders{chance}{ahead}{_better_blind(result, operator, first)}"
     )
 
 
@@ -197,19 +201,34 @@ def costs(result: Evaluation) -> list[tuple[str, ...]]:
     return found
 
 
-def dropped(result: Evaluation) -> list[str]:
-    """Return which numbers are of fewer prompts than there are."""
-    found = []
+def notes(result: Evaluation) -> list[str]:
+    """Return what a reader must know: which prompts have no numbers, and what cannot be told."""
+    found, total = [], phrases.count(len(result), "prompt")
+    few = sum(prompt.units < 2 for prompt in result.prompts)
+    if few:
+        found.append(f"{few} of {total} left out, as fewer than two units may be taken away")
+    lost: dict[tuple[str, int], list[str]] = {}
     for operator in result.run.operators:
         for metric in result.run.metrics:
             of = [j for j in result.summary if (j.operator, j.metric) == (operator, metric)]
-            most = max(j.dropped for j in of)
-            if most:
-                found.append(
-                    f"{metric} by {operator}: {most} of {phrases.count(len(result), 'prompt')} "
-                    "left out, as s hardly depends on their units, or nothing would be left to read"
-                )
-    return found
+            lost.setdefault((operator, max(j.dropped for j in of) - few), []).append(metric)
+    found += [
+        f"{', '.join(metrics)} by {operator}: {count} of {total} left out, as s hardly depends on "
+        "their units, or nothing would be left to read"
+        for (operator, count), metrics in lost.items()
+        if count > 0
+    ]
+    if result.run.random_orders < least_orders(BEATS):
+        found.append(f"on a single prompt {_too_few(result)}")
+    return found + list(result.run.notes)
+
+
+def _too_few(result: Evaluation) -> str:
+    orders = phrases.count(result.run.random_orders, "random order")
+    return (
+        f"no method can be said to beat random with {orders}, as p is never below "
+        f"{1 / (result.run.random_orders + 1):.2g}; it takes {least_orders(BEATS)} at least"
+    )
 
 
 def legend(result: Evaluation) -> list[tuple[str, str]]:

@@ -9,7 +9,12 @@ from hf_attrib.validation import storage as storage  # files hold results as it 
 from hf_attrib.validation.choice import Choice, chosen
 from hf_attrib.validation.contest import DEFAULT_METHODS, Contest, contested
 from hf_attrib.validation.evaluation import QUANTILES, Finding, Settings, findings
-from hf_attrib.validation.options import EVALUATE_DEFAULTS, EvaluateOptions, contest_of
+from hf_attrib.validation.options import (
+    EVALUATE_DEFAULTS,
+    EvaluateOptions,
+    SanityOptions,
+    contest_of,
+)
 from hf_attrib.validation.result import (
     Contestant,
     Evaluation,
@@ -38,6 +43,7 @@ __all__ = [
     "Judgement",
     "Sanity",
     "SanityCheck",
+    "SanityOptions",
     "Settings",
     "checked_sanity",
     "chosen",

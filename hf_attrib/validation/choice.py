@@ -15,12 +15,11 @@ from hf_attrib.text import Requests
 from hf_attrib.validation.contest import Contest, judged
 from hf_attrib.validation.entrants import entrants_of
 from hf_attrib.validation.result import Evaluation
+from hf_attrib.validation.statistics import CHOSEN, least_orders
 from hf_attrib.validation.suite import METRICS
 
 __all__ = ["Choice", "chosen"]
 
-#: Up to this p-value a method is said to beat random orders on one prompt.
-_CHANCE = 0.1
 #: What a backward row costs, in forward rows.
 _BACKWARD = 2
 
@@ -29,8 +28,9 @@ _BACKWARD = 2
 class Choice(Result):
     """What the most faithful of several methods says of one prompt, and how it was chosen.
 
-    Methods are ranked by the first metric under each operator; the lowest mean rank wins, and of
-    equal ones the method that runs fewer rows.
+    Methods are ranked by the first metric under each operator, those without a number last; where
+    none has one, the operator is left out. The lowest mean rank wins, and of equal ones the method
+    that runs fewer rows.
 
     Args:
         attribution: what the winner says; a note of its run says how it was chosen.
@@ -48,8 +48,11 @@ class Choice(Result):
 
     @property
     def beats_random(self) -> bool:
-        """Whether the winner beats random orders under every operator, up to p = 0.1."""
-        return self.chance <= _CHANCE
+        """Whether the winner beats random orders under every operator, up to p = 0.1.
+
+        It cannot be said to with fewer than nine of them.
+        """
+        return self.chance <= CHOSEN
 
     @property
     def reason(self) -> str:
@@ -101,7 +104,7 @@ def chosen(
     )
     best = order[0]
     winner = evaluation.labels[best]
-    chance = float(evaluation.p_values[0, best, :, 0].max())
+    chance = float(evaluation.p_values[0, best, _deciding(evaluation), 0].max())
     explained = finding_of(0, winner).explained
     result = None if explained is None else explained.result
     assert result is not None  # as it is one of our methods
@@ -119,22 +122,36 @@ def _mean_ranks(evaluation: Evaluation) -> np.ndarray[Any, Any]:
     sign = METRICS[evaluation.run.metrics[0]].sign
     values = -sign * evaluation.values[0, :, :, 0].numpy()  # the lowest is the best
     ranked = [
-        np.where(np.isnan(column), np.nan, stats.rankdata(np.nan_to_num(column, nan=np.inf)))
-        for column in values.T
+        stats.rankdata(np.nan_to_num(values[:, o], nan=np.inf)) for o in _deciding(evaluation)
     ]
-    return np.asarray(np.mean(ranked, axis=0))
+    # A number under one operator at least, or there is nothing to rank.
+    without = np.isnan(values).all(1)
+    return np.where(without, np.nan, np.mean(ranked, axis=0) if ranked else np.nan)
+
+
+def _deciding(evaluation: Evaluation) -> list[int]:
+    """Return the numbers of the operators under which some method has a number."""
+    known = evaluation.values[0, :, :, 0].isfinite().any(0)
+    return [o for o in range(len(known)) if known[o]]
 
 
 def _reason(evaluation: Evaluation, winner: str, chance: float) -> str:
-    run = evaluation.run
-    place = evaluation.labels.index(winner)
+    run, place, deciding = evaluation.run, evaluation.labels.index(winner), _deciding(evaluation)
+    numbers = {run.operators[o]: float(evaluation.values[0, place, o, 0]) for o in deciding}
     said = " and ".join(
-        f"{float(evaluation.values[0, place, o, 0]):.3g} by {operator}"
-        for o, operator in enumerate(run.operators)
+        f"{'no number' if np.isnan(number) else f'{number:.3g}'} by {operator}"
+        for operator, number in numbers.items()
     )
-    among = f"{winner} was chosen among {len(evaluation.labels)} by {run.metrics[0]}: {said}"
-    if chance <= _CHANCE:
+    left = [name for o, name in enumerate(run.operators) if o not in deciding]
+    among = (
+        f"{winner} was chosen among {len(evaluation.labels)} by {run.metrics[0]}: {said}"
+        + f"; {' and '.join(left)} left out, as no method has a number by it" * bool(left)
+    )
+    if chance <= CHOSEN:
         return f"{among}."
     if np.isnan(chance):
         return f"{among}; it could not be compared with random orders."
+    if run.random_orders < (least := least_orders(CHOSEN)):
+        few = f"cannot be said to beat random with {run.random_orders} random orders"
+        return f"{among}; it {few}, which takes {least} at least."
     return f"No method beats random here (p = {chance:.2g} under one operator). {among}."

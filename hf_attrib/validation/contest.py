@@ -17,10 +17,18 @@ from hf_attrib.errors import InputError
 from hf_attrib.execution import Progress, silent
 from hf_attrib.model import isolated
 from hf_attrib.text import Grouping, Requests, settings_kept
-from hf_attrib.validation.controls import control_names
+from hf_attrib.validation.controls import RAREST, control_names
 from hf_attrib.validation.entrants import Entrant, entrants_of
-from hf_attrib.validation.evaluation import Finding, Settings, findings, subset_question
-from hf_attrib.validation.ledger import Ledger, key_of
+from hf_attrib.validation.evaluation import (
+    Finding,
+    Settings,
+    findings,
+    rarities,
+    subset_question,
+    units_of,
+)
+from hf_attrib.validation.ledger import Ledger, digest, key_of
+from hf_attrib.validation.metrics import ranked
 from hf_attrib.validation.result import Contestant, Evaluation, EvaluationRun, JudgedPrompt
 
 __all__ = ["DEFAULT_METHODS", "Contest", "contested", "judged"]
@@ -131,7 +139,13 @@ def _names(plan: Plan, entrants: Sequence[Entrant]) -> Callable[[int, str], tupl
     """Return what tells a finding of a place and a label from all others of one question."""
     keys = [key_of(case.sequence) for case in plan.cases]
     written = {entrant.label: entrant.key for entrant in entrants}
-    return lambda place, label: (keys[place], written.get(label, label))
+    # Which words are rare depends on the other prompts.
+    orders = [f"{RAREST}: {digest(ranked(rare).tolist())}" for rare in rarities(plan)]
+
+    def name(place: int, label: str) -> tuple[str, str]:
+        return keys[place], orders[place] if label == RAREST else written.get(label, label)
+
+    return name
 
 
 def _run(
@@ -198,7 +212,7 @@ def _evaluation(
             JudgedPrompt(
                 case.sequence.prompt.text,
                 case.sequence.response.text,
-                sum(bool(case.moves[span.start : span.stop].any()) for span in case.groups),
+                len(units_of(case)),
                 len(case.targets),
             )
             for case in plan.cases

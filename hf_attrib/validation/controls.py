@@ -14,10 +14,19 @@ import numpy as np
 
 from hf_attrib.validation.metrics import Array, Flags
 
-__all__ = ["control_names", "control_scores", "counted", "drawn_for", "random_subsets", "rarity"]
+__all__ = [
+    "RAREST",
+    "control_names",
+    "control_scores",
+    "counted",
+    "drawn_for",
+    "random_subsets",
+    "rarity",
+]
 
-#: Controls besides random orders.
-_FIXED = ("first to last", "last to first", "rarest first")
+#: Controls besides random orders; one of them depends on what other prompts there are.
+RAREST = "rarest first"
+_FIXED = ("first to last", "last to first", RAREST)
 
 
 def control_names(random_orders: int) -> tuple[str, ...]:

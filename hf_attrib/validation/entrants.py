@@ -15,15 +15,22 @@ from torch import Tensor
 from hf_attrib.engine import Case, Engine, Plan, Question
 from hf_attrib.errors import InputError
 from hf_attrib.execution import ALONE, Processes
+from hf_attrib.hyperparameters import listed
 from hf_attrib.methods import Method
-from hf_attrib.methods.base import held
 from hf_attrib.results import Attribution
 from hf_attrib.validation.metrics import Array
 
 __all__ = ["Entrant", "Explained", "Scored", "entrants_of"]
 
-#: Scores of one prompt from elsewhere: [T, N] or [N] over its input tokens, or over its units.
+#: Scores of one prompt from elsewhere: [T, N], or their sums over the answer [N], over its input
+#: tokens, or over its units.
 Scored: TypeAlias = Attribution | Tensor | Array | Sequence[Any]
+
+
+#: What is asked of all methods alike, as they are judged on the same units.
+_SHARED = ("groups", "attribute_to", "movable")
+_KEYS = "An entry may have method, fields of the method, target, contrast, baseline and spans."
+_EXPECTED = "a name, a Method, a mapping of arguments of explain, a function that returns scores"
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,13 +199,13 @@ def entrants_of(methods: Any, prompts: int, common: Mapping[str, Any]) -> tuple[
     Raises:
         InputError: one is none of these, or there is none, or one twice.
     """
-    if isinstance(methods, str | Method) or callable(methods):
+    if callable(methods) or (isinstance(methods, Mapping) and "method" in methods):
         methods = [methods]
-    if not isinstance(methods, Mapping):
-        labels = [_label(entry, i) for i, entry in enumerate(methods)]
-        entries = list(methods)
+    if isinstance(methods, Mapping):
+        labels, entries = [str(label) for label in methods], list(methods.values())
     else:
-        labels, entries = list(methods), list(methods.values())
+        entries = listed("methods", methods, f"{_EXPECTED}, or several of them")
+        labels = [_label(entry, i) for i, entry in enumerate(entries)]
     if not entries:
         raise InputError("methods are empty; name at least one, or leave them out.")
     if twice := [label for label in dict.fromkeys(labels) if labels.count(label) > 1]:
@@ -223,16 +230,19 @@ def _label(entry: Any, place: int) -> str:
 def _entrant(label: str, entry: Any, prompts: int, common: Mapping[str, Any]) -> Entrant:
     if isinstance(entry, str | Method | Mapping):
         own: dict[str, Any] = dict(entry) if isinstance(entry, Mapping) else {"method": entry}
-        if isinstance(own.get("method"), str) and "(" in own["method"]:
-            own["method"] = held(own["method"])
+        if shared := [name for name in own if name in _SHARED]:
+            raise InputError(
+                f"{shared[0]} of {label!r:.80} is asked of all methods alike, so that they are "
+                f"judged on the same units; give it to the call. {_KEYS}"
+            )
         question, rest = Question.of({**common, **own})
         if question.groups is None and question.method.most_players is not None:
             # Or it would join what is judged one by one.
             question = replace(question, groups="token")
         if rest:
             raise InputError(
-                f"{', '.join(rest)} of {label!r:.80} is neither a field of the method nor an "
-                "argument of explain that says what is asked; leave it out."
+                f"{', '.join(map(str, rest))} of {label!r:.80} is neither a field of the method "
+                f"nor an argument of explain that says what is asked; leave it out. {_KEYS}"
             )
         return Entrant(label, question)
     if callable(entry):
@@ -241,6 +251,6 @@ def _entrant(label: str, entry: Any, prompts: int, common: Mapping[str, Any]) ->
         digest = hashlib.sha256(repr([_numbers(one) for one in entry]).encode()).hexdigest()
         return Entrant(label, None, lambda place, case: entry[place], digest)
     raise InputError(
-        f"method {entry!r:.80} is none; expected a name, a Method, a function that returns scores, "
-        f"or a list of scores, one for each of {prompts} prompts."
+        f"method {entry!r:.80} is none; expected {_EXPECTED}, or a list of scores, one for each of "
+        f"{prompts} prompts."
     )

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from hf_attrib.engine import Case, Engine, Plan, Question, ReadyBatch
-from hf_attrib.errors import InputError
 from hf_attrib.execution import ALONE, Processes, Progress, silent
 from hf_attrib.field import MODES, Decomposition, Field, ablated_rows
-from hf_attrib.hyperparameters import at_least
+from hf_attrib.hyperparameters import at_least, names_among
 from hf_attrib.methods import Claims, Method
 from hf_attrib.targets import target as target_named
 from hf_attrib.text import Grouping
@@ -24,7 +23,15 @@ from hf_attrib.validation.entrants import Entrant, Explained
 from hf_attrib.validation.metrics import Array, Flags
 from hf_attrib.validation.suite import DEFAULT_METRICS, METRICS, Exhibit, Values, curves, named
 
-__all__ = ["QUANTILES", "Finding", "Settings", "findings", "subset_question"]
+__all__ = [
+    "QUANTILES",
+    "Finding",
+    "Settings",
+    "findings",
+    "rarities",
+    "subset_question",
+    "units_of",
+]
 
 #: Shares of the units at which the curves of a finding are told.
 QUANTILES = tuple(i / 10 for i in range(11))
@@ -58,14 +65,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metrics", named(self.metrics))
-        given = (self.operators,) if isinstance(self.operators, str) else tuple(self.operators)
-        if unknown := [each for each in given if each not in MODES]:
-            raise InputError(
-                f"operator {unknown[0]!r:.80} is unknown; expected some of {', '.join(MODES)}."
-            )
-        if not given:
-            raise InputError("operators are empty; name at least one, or leave them out.")
-        object.__setattr__(self, "operators", tuple(dict.fromkeys(given)))
+        object.__setattr__(self, "operators", names_among("operator", self.operators, MODES))
         for name, fewest in (("random_orders", 1), ("subsets", 2), ("seed", 0)):
             at_least(fewest)(name, getattr(self, name))
 
@@ -103,6 +103,22 @@ def subset_question(
     """Return the question for values of subsets; arguments as for ``explain``."""
     scalar = target_named(target)
     return Question(_Subsets(), scalar, None, None, attribute_to, movable, None, groups)
+
+
+def units_of(case: Case) -> Tensor:
+    """Return which groups of a case may be taken away, [n]."""
+    moves = [bool(case.moves[span.start : span.stop].any()) for span in case.groups]
+    return torch.tensor(moves).nonzero()[:, 0]
+
+
+def rarities(plan: Plan) -> list[Array]:
+    """Return how rare the units of each case are among those of all prompts, [n]."""
+    pieces = [[case.inputs.piece(span) for span in case.groups] for case in plan.cases]
+    seen = controls.counted(pieces)
+    return [
+        controls.rarity(own, seen)[units_of(case).numpy()]
+        for own, case in zip(pieces, plan.cases, strict=True)
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,9 +194,7 @@ def findings(
             methods were judged on under an operator.
         processes: those that share the rows to run.
     """
-    pieces = [[case.inputs.piece(span) for span in case.groups] for case in plan.cases]
-    seen = controls.counted(pieces)
-    labels = controls.control_names(settings.random_orders)
+    rare, labels = rarities(plan), controls.control_names(settings.random_orders)
     shares = len(settings.operators)
     turns, done = len(plan.cases) * (len(entrants) + shares), 0
     for start in range(0, len(plan.cases), _TOGETHER):
@@ -195,9 +209,8 @@ def findings(
                 done += 1
                 progress(done, turns)
         for place in places:
-            rare = controls.rarity(pieces[place], seen)
-            own = () if all(known(place, label) for label in labels) else labels
-            judged = _judged(plan.cases[place], explained[place], own, rare, settings)
+            own = [label for label in labels if not known(place, label)]
+            judged = _judged(plan.cases[place], explained[place], own, rare[place], settings)
 
             def tick(share: int, before: int = done) -> None:
                 progress(before + share, turns)
@@ -216,21 +229,21 @@ def _judged(
     settings: Settings,
 ) -> _Judged:
     """Say what is judged of a prompt: what methods say, and controls."""
-    moves = [bool(case.moves[span.start : span.stop].any()) for span in case.groups]
-    units = torch.tensor(moves).nonzero()[:, 0]
+    units = units_of(case)
     draw = controls.drawn_for(settings.seed, case.sequence.prompt.ids.tolist())
-    own = controls.control_scores(rare[units.numpy()], settings.random_orders, draw)
+    own = controls.control_scores(rare, settings.random_orders, draw)
+    names = controls.control_names(settings.random_orders)
     subsets = controls.random_subsets(len(units), settings.subsets, draw)
     exhibits = {
         label: [Exhibit(scores, subsets, ordinal=True)]
-        for label, scores in zip(labels, own, strict=False)
+        for label, scores in zip(names, own, strict=True)
+        if label in labels
     }
     for label, found in explained.items():
         scores = found.scores[:, units.numpy()]
         by_token = settings.per_token and len(scores) > 1
-        # s of the answer is a mean, so are its scores; a lone row is of all tokens together.
-        lone = len(scores) == 1
-        summed = scores.sum(0, keepdims=True) / (len(case.targets) if not lone else 1)
+        # s of the answer is a mean over its tokens; scores of rows, or of a lone one, are a sum.
+        summed = scores.sum(0, keepdims=True) / len(case.targets)
         exhibits[label] = [Exhibit(each, subsets) for each in (scores if by_token else summed)]
     return _Judged(case, units, exhibits, explained)
 

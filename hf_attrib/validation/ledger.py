@@ -18,15 +18,20 @@ from hf_attrib.validation.entrants import Explained
 from hf_attrib.validation.evaluation import Finding
 from hf_attrib.validation.storage import numbers
 
-__all__ = ["Ledger", "key_of"]
+__all__ = ["Ledger", "digest", "key_of"]
 
-_FORMAT, _VERSION = "hf_attrib.evaluation_run", 1
+_FORMAT, _VERSION = "hf_attrib.evaluation_run", 2
 
 
 def key_of(sequence: TokenSequence) -> str:
     """Return what tells a prompt with its answer from all others."""
-    ids = [part.ids.tolist() for part in (sequence.prompt, sequence.start, sequence.response)]
-    return hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
+    parts = sequence.prompt, sequence.start, sequence.response
+    return digest([part.ids.tolist() for part in parts])
+
+
+def digest(content: Any) -> str:
+    """Return a short text that tells plain content from all other."""
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 class Ledger:
@@ -41,6 +46,8 @@ class Ledger:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None, question: Mapping[str, Any]) -> None:
+        if not isinstance(path, str | os.PathLike | None):
+            raise InputError(f"resume is {path!r:.80}; expected the name of a .jsonl file.")
         self.path = None if path is None else Path(path)
         self._found: dict[tuple[str, str], Finding] = {}
         head = {"format": _FORMAT, "format_version": _VERSION, "question": dict(question)}
@@ -78,8 +85,11 @@ class Ledger:
 
     def _append(self, content: Mapping[str, Any]) -> None:
         assert self.path is not None
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(content, allow_nan=False) + "\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(content, allow_nan=False) + "\n")
+        except OSError as error:
+            raise InputError(f"cannot write {self.path}: {error.strerror}.") from None
 
     def _lines(self) -> list[Value]:
         """Return the lines of the file; a last one that was not finished is cut off."""

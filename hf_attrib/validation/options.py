@@ -12,12 +12,36 @@ from torch import Tensor
 
 from hf_attrib.engine.options import GenerateOptions, field_names
 from hf_attrib.errors import InputError
-from hf_attrib.execution import Progress
+from hf_attrib.execution import Progress, silent
+from hf_attrib.hyperparameters import listed
 from hf_attrib.text import Grouping, Ids, Request, Requests
 from hf_attrib.validation.contest import Contest
 from hf_attrib.validation.evaluation import Settings
 
-__all__ = ["EVALUATE_DEFAULTS", "EvaluateOptions", "contest_of"]
+__all__ = ["EVALUATE_DEFAULTS", "EvaluateOptions", "SanityOptions", "contest_of"]
+
+
+class SanityOptions(GenerateOptions, total=False):
+    """What :meth:`hf_attrib.Explainer.sanity` may be given by name.
+
+    Args:
+        responses: answers to explain instead of generating them: a text or ids for each prompt.
+        target: what methods explain.
+        groups: what is scored as one, as for ``explain``; tokens by default.
+        attribute_to: ``"prompt"``, or ``"all"`` for the generated prefix as well.
+        movable: which tokens are scored, as for ``explain``.
+        seed: of random weights, of what moves inputs a little, and of seeds that are compared.
+        template_options: further arguments of the chat template.
+        **arguments: go to ``generate``.
+    """
+
+    responses: Sequence[str | Ids] | str | None
+    target: str
+    groups: Grouping | None
+    attribute_to: str
+    movable: str | Sequence[bool]
+    seed: int
+    template_options: Mapping[str, Any] | None
 
 
 class EvaluateOptions(GenerateOptions, total=False):
@@ -87,6 +111,10 @@ def contest_of(
     own = {name: rest.pop(name) for name in _SETTINGS if name in rest}
     given = {name: rest.pop(name) for name in _CONTEST if name in rest}
     asked = {name: value for name, value in given.items() if value is not None}
+    if not callable(asked.get("progress", silent)):
+        raise InputError(
+            f"progress is {asked['progress']!r:.80}; expected a function of (done, in all)."
+        )
     asked |= {"settings": Settings(**own)}
     responses, template = rest.pop("responses", None), rest.pop("template_options", None)
     if fields_of_methods := sorted(set(rest) & field_names()):
@@ -101,8 +129,12 @@ def _requests(prompts: Any, responses: Any, template: Mapping[str, Any]) -> Requ
     several = _several(prompts)
     if not several:
         raise InputError("there are no prompts; give a text or messages, or a list of them.")
-    alone = isinstance(responses, str) or _are_ids(responses)
-    given = [responses] if alone else list(responses or [None] * len(several))
+    if responses is None:
+        given: list[Any] = [None] * len(several)
+    elif _are_ids(responses):
+        given = [responses]
+    else:
+        given = listed("responses", responses, "a text or ids for each prompt")
     if len(given) != len(several):
         raise InputError(f"{len(several)} prompts came with {len(given)} responses; give one each.")
     each = zip(several, given, strict=True)
@@ -115,7 +147,7 @@ def _several(prompts: Any) -> list[Any]:
         return []
     if isinstance(prompts, str | Mapping) or _are_ids(prompts):
         return [prompts]
-    several = list(prompts)
+    several = listed("prompts", prompts, "a text, messages or ids, or a list of them")
     return [several] if several and isinstance(several[0], Mapping) else several
 
 

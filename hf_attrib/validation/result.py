@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,17 +16,22 @@ from hf_attrib.errors import InputError
 from hf_attrib.results import Result
 from hf_attrib.results.tables import data_frame
 from hf_attrib.validation.metrics import Array
-from hf_attrib.validation.statistics import Interval, beaten, interval, p_value
+from hf_attrib.validation.statistics import (
+    BEATS,
+    Interval,
+    beaten,
+    holm,
+    interval,
+    least_orders,
+    p_value,
+    p_value_of_mean,
+)
 from hf_attrib.validation.suite import METRICS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 __all__ = ["Contestant", "Evaluation", "EvaluationRun", "JudgedPrompt", "Judgement"]
-
-#: The p-value up to which a method is said to beat random orders on a prompt; with 20 of them,
-#: that of one which beats them all.
-_BEATS = 0.05
 
 
 @dataclass(frozen=True)
@@ -114,9 +120,14 @@ class Judgement(NamedTuple):
     mean: Interval
     #: By how much better it is than random orders are on average; better is above 0.
     over_random: Interval
+    #: Chance that orders drawn at random do as well on average; and that adjusted for all the
+    #: methods, operators and metrics of the summary (Holm).
+    p_value: float
+    adjusted_p_value: float
     #: Share of random orders that it beats.
     wins: float
-    #: Share of prompts on which it beats at least 19 of 20 random orders.
+    #: Share of prompts on which it beats random orders, up to p = 0.05; NaN where there are too few
+    #: orders for that.
     significant: float
     #: The method that comes next; and by how much better this one is.
     next: str | None
@@ -256,12 +267,17 @@ class Evaluation(Result):
         for o, operator in enumerate(self.run.operators):
             for k, metric in enumerate(self.run.metrics):
                 found += self._judgements(o, operator, k, metric)
-        return tuple(found)
+        adjusted = holm(np.array([judged.p_value for judged in found]))
+        return tuple(
+            judged._replace(adjusted_p_value=float(p))
+            for judged, p in zip(found, adjusted, strict=True)
+        )
 
     def _judgements(self, o: int, operator: str, k: int, metric: str) -> list[Judgement]:
         sign = self._signs[k]
         values: Array = self.values[:, :, o, k].numpy()
         random: Array = self.random_means()[:, o, k].numpy()
+        orders: Array = self.controls[:, : self.run.random_orders, o, k].numpy()
         means = [interval(values[:, m]) for m in range(len(self.methods))]
         known = [m for m in range(len(means)) if np.isfinite(means[m].mean)]
         order = sorted(known, key=lambda m: -sign * means[m].mean)
@@ -273,7 +289,8 @@ class Evaluation(Result):
             got = int(np.isfinite(values[:, m]).sum())
             p_values = self.p_values[:, m, o, k]
             finite = p_values[p_values.isfinite()]
-            beats = float((finite <= _BEATS).double().mean()) if len(finite) else float("nan")
+            tell = len(finite) > 0 and self.run.random_orders >= least_orders(BEATS)
+            beats = float((finite <= BEATS).double().mean()) if tell else float("nan")
             found.append(
                 Judgement(
                     method=self.labels[m],
@@ -282,6 +299,10 @@ class Evaluation(Result):
                     own=self.methods[m].own_operator == operator,
                     mean=means[m],
                     over_random=interval(sign * (values[:, m] - random) if sign else nothing),
+                    p_value=p_value_of_mean(sign * values[:, m], sign * orders)
+                    if sign
+                    else math.nan,
+                    adjusted_p_value=math.nan,  # by all of the summary
                     wins=float(self.wins[:, m, o, k].nanmean()),
                     significant=beats,
                     next=None if after is None else self.labels[after],

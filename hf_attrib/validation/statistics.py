@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from hf_attrib.validation.metrics import Array
 
-__all__ = ["Interval", "beaten", "interval", "p_value"]
+__all__ = [
+    "BEATS",
+    "CHOSEN",
+    "Interval",
+    "beaten",
+    "holm",
+    "interval",
+    "least_orders",
+    "p_value",
+    "p_value_of_mean",
+]
+
+#: Up to which p-value a method is said to beat random orders on a prompt: of many prompts, and of
+#: the one that a method is chosen for.
+BEATS, CHOSEN = 0.05, 0.1
 
 #: Bootstrap samples, and the chance that an interval misses.
 _SAMPLES, _MISSES = 2000, 0.05
+#: Means of drawn orders, so many that a p-value stays small when it is adjusted.
+_MEANS = 9999
 
 
 class Interval(NamedTuple):
@@ -58,6 +75,59 @@ def p_value(value: float, random: Array) -> float:
     if not np.isfinite(value) or not len(random):
         return float("nan")
     return float((1 + (random >= value).sum()) / (len(random) + 1))
+
+
+def p_value_of_mean(values: Array, random: Array, seed: int = 0) -> float:
+    """Return the chance that orders drawn at random have as high a mean over prompts.
+
+    If an order knew nothing, it could be any of the M + 1 of its prompt. Means with one of these
+    for each prompt are what it is compared with, 9,999 of them.
+
+    Args:
+        values: of a method for each prompt, [P], higher being better; NaN where there is none.
+        random: of M random orders of each prompt, [P, M].
+        seed: of what is drawn.
+    """
+    known = np.isfinite(values) & np.isfinite(random).any(1)
+    if not known.any():
+        return float("nan")
+    draw, total = np.random.default_rng(seed), np.zeros(_MEANS)
+    for value, row in zip(values[known], random[known], strict=True):
+        every = np.append(row[np.isfinite(row)], value)
+        total += every[draw.integers(len(every), size=_MEANS)]
+    least = values[known].sum()
+    # Sums of the same numbers in another order differ in their last digits.
+    reached = total >= least - 1e-9 * max(1.0, abs(least))
+    return float((1 + reached.sum()) / (_MEANS + 1))
+
+
+def holm(p_values: Array) -> Array:
+    """Return p-values that are adjusted for how many there are; NaN stays.
+
+    That any of those that chance made is up to a level then has at most its chance. Holm 1979.
+
+    >>> holm(np.array([0.01, 0.04, np.nan, 0.03])).tolist()
+    [0.03, 0.06, nan, 0.06]
+    """
+    found = np.full_like(p_values, np.nan)
+    order = np.argsort(p_values)[: int(np.isfinite(p_values).sum())]
+    raised = p_values[order] * np.arange(len(order), 0, -1)
+    found[order] = np.minimum(1, np.maximum.accumulate(raised))
+    return found
+
+
+def least_orders(level: float) -> int:
+    """Return how many random orders it takes that a p-value can be as low as a level.
+
+    The lowest one, that of a method which beats them all, is 1 / (M + 1).
+
+    Args:
+        level: :data:`BEATS` or :data:`CHOSEN`.
+
+    >>> least_orders(BEATS), least_orders(CHOSEN)
+    (19, 9)
+    """
+    return math.ceil(1 / level) - 1
 
 
 def beaten(value: float, random: Array) -> float:

@@ -16,7 +16,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_attrib.errors import InputError
+from hf_attrib.hyperparameters import names_among
 from hf_attrib.validation import metrics as formulas
 from hf_attrib.validation.metrics import Array, Flags
 
@@ -309,19 +309,10 @@ def named(names: object) -> tuple[str, ...]:
     """Return names of metrics, each known and once.
 
     Args:
-        names: one name or several; ``"all"`` stands for all.
+        names: one name or several; ``"all"`` stands for all that are not named before it.
 
     Raises:
         InputError: there is none of that name, or none is named.
     """
-    if names == "all":
-        return tuple(METRICS)
-    several = [names] if isinstance(names, str) else list(names)  # type: ignore[call-overload]
-    for name in several:
-        if name not in METRICS:
-            raise InputError(
-                f"metric {name!r:.80} is unknown; expected all or some of {', '.join(METRICS)}."
-            )
-    if not several:
-        raise InputError("metrics are empty; name at least one, or leave them out.")
-    return tuple(dict.fromkeys(several))
+    given = names_among("metric", names, ("all", *METRICS))
+    return tuple(dict.fromkeys(n for name in given for n in (METRICS if name == "all" else [name])))

@@ -111,6 +111,33 @@ def test_a_method_that_follows_a_random_walk_passes_the_seed_on(update, seed):
     assert re.findall(r"seed ?= ?(\d+)", made) == ([] if seed is None else [str(seed)])
 
 
+@pytest.mark.parametrize(
+    "text", ["noise_average(inner=idgi(steps=3), samples=2)", "mim(decay=0.5, steps=2)", "idgi"]
+)
+def test_a_method_is_read_as_it_is_written_wherever_it_is_named(text):
+    from hf_attrib.cli.options import QuestionOptions
+    from hf_attrib.engine import Question
+    from hf_attrib.validation.entrants import entrants_of
+
+    made = Question.of({"method": text})[0].method
+    assert made == QuestionOptions(method=text).made_method({}, None)
+    assert made == entrants_of(text, 1, {})[0].question.method
+    assert made == Question.of({"method": str(made)})[0].method
+    more = {"seed": 3} if "samples" in text else {"steps": 5}
+    if "(" in text and "seed" not in more:
+        with pytest.raises(hf_attrib.InputError, match="steps came within"):
+            Question.of({"method": text, **more})
+    else:
+        assert vars(Question.of({"method": text, **more})[0].method).items() >= more.items()
+
+
+@pytest.mark.parametrize(("text", "seed"), [("smooth_grad(seed=3)", 3), ("smooth_grad", 5)])
+def test_a_seed_that_is_written_with_the_method_stays(text, seed):
+    from hf_attrib.cli.options import QuestionOptions
+
+    assert QuestionOptions(method=text).made_method({}, 5).seed == seed
+
+
 def test_a_method_that_samples_takes_the_seed():
     from hf_attrib.cli.options import QuestionOptions
     from hf_attrib.methods import base

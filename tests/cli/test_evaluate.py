@@ -8,7 +8,9 @@ from helpers.command_line import PROMPT
 
 import hf_attrib
 from hf_attrib import Evaluation
-from hf_attrib.cli.evaluation import PromptFile
+from hf_attrib.cli.evaluation import EvaluationOptions, PromptFile
+from hf_attrib.engine.options import GenerateOptions
+from hf_attrib.validation import EvaluateOptions
 
 OTHER = "Bob's key is green. Q: What color is Bob's key? A:"
 QUICK = ("--random-orders", "2", "--metric", "morf_lerf", "--max-new-tokens", "2")
@@ -37,6 +39,23 @@ def test_it_shows_what_it_writes(run, prompts, tmp_path):
     assert [row["method"] for row in rows] == [row["method"] for row in result.table()]
     assert float(rows[0]["mean"]) == result.summary[0].mean.mean
     assert "smooth_grad(samples=2)" in paths[2].read_text()
+
+
+def test_every_option_of_evaluate_has_a_flag_or_a_file():
+    asked = set(EvaluationOptions().asked())
+    elsewhere = {"responses", "template_options", "resume", "progress"}
+    own = set(EvaluateOptions.__annotations__) - set(GenerateOptions.__annotations__)
+    assert asked == own - elsewhere
+
+
+def test_what_is_asked_is_written_down(run, prompts, tmp_path):
+    flags = {"target": "logit", "movable": "all", "subsets": "9", "attribute-to": "all"}
+    words = [word for name, value in flags.items() for word in (f"--{name}", value)]
+    path = tmp_path / "t.json"
+    code, _, _ = run("evaluate", prompts, "--method", "saliency", *QUICK, *words, "--output", path)
+    assert code == 0
+    done = hf_attrib.load(path).run
+    assert (done.score, done.movable, done.subsets, done.attribute_to) == ("logit", "all", 9, "all")
 
 
 def test_answers_may_come_with_the_prompts(run, tmp_path):
@@ -87,6 +106,9 @@ def test_files_that_are_none_are_refused(refused, tmp_path, name, content, said)
         (["--method", "salience"], "'salience' is unknown"),
         (["--method", "saliency(steps=3)"], "has no fields"),
         (["--metric", "depth"], "'depth' is unknown"),
+        (["--target", "depth"], "'depth' is unknown"),
+        (["--movable", "none"], "movable is 'none'"),
+        (["--subsets", "1"], "subsets is 1; expected at least 2"),
         (["--operator", "blur"], "'blur' is unknown"),
         (["--groups", "page"], "--groups is 'page'"),
         (["--output", "table.txt"], "expected a name that ends in .json or .csv or .html"),

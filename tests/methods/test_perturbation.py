@@ -298,6 +298,36 @@ def test_a_regression_on_too_few_subsets_is_refused():
             Table(value, 9).play(method)
 
 
+@pytest.mark.parametrize(("samples", "width"), [(40, 0.25), (40, 1.0), (200, 0.15), (200, 0.25)])
+def test_standard_errors_of_lime_are_those_of_its_seeds(samples, width):
+    value, _ = table(10)
+    solved = []
+    for seed in range(20):
+        made = Lime(samples=samples, width=width, seed=seed)
+        subsets = made.subsets(10)
+        solved.append(made.solve(subsets, value[subsets.long() @ 2 ** torch.arange(10)]))
+    scores = torch.stack([found.scores for found in solved])
+    errors = torch.stack([found.standard_error for found in solved])
+    assert 0.8 < float(errors.median() / scores.std(0).median()) < 1.6
+
+
+@pytest.mark.parametrize(("samples", "width"), [(40, 0.1), (200, 0.03), (1024, 0.005)])
+def test_a_kernel_under_which_too_few_subsets_count_is_refused(samples, width):
+    value, _ = table(10)
+    field = Table(value, 10)
+    with pytest.raises(InputError, match=r"a regression on 10 players takes 1\d at least. Raise"):
+        field.play(Lime(samples=samples, width=width))
+    assert not field.asked
+
+
+def test_of_all_subsets_lime_goes_to_the_losses_as_its_kernel_narrows():
+    value, _ = table(4)
+    found = Table(value, 4).play(Lime(width=0.05))
+    losses = torch.stack([value[15] - value[15 - 2**i] for i in range(4)], 1)
+    torch.testing.assert_close(found.scores[0], losses, rtol=0, atol=1e-3)
+    assert not found.standard_error.any()
+
+
 @pytest.mark.parametrize("window", [1, 2, 3, 9])
 def test_windows_are_consecutive_players_and_their_losses_are_averaged(window):
     value, _ = table(5)
@@ -506,6 +536,21 @@ def test_models_that_look_ahead_play_step_by_step(name):
     )
     assert not found.scores[0, 6:].any()
     assert bool(found.scores.any())
+
+
+def test_a_result_names_what_took_the_place_of_inputs_and_nothing_else():
+    explainer = Explainer(tiny.model("llama"), tiny.tokenizer())
+
+    def named(**asked):
+        return explainer.explain("Ada was", response=" is", **asked).run.baseline
+
+    occlusion = {mode: Occlusion(mode=mode) for mode in MODES}
+    own = {mode: named(method=method) for mode, method in occlusion.items()}
+    unknown = f"unk token {explainer.tokenizer.unk_token!r}"
+    assert own == {"embed": "mean embedding", "token": unknown, "attention": None, "drop": None}
+    assert named(method=occlusion["token"], baseline=5) == "token 5"
+    with pytest.raises(InputError, match=r"\(mean embedding\) is no single token, and occlusion"):
+        named(method=occlusion["token"], baseline="mean")
 
 
 @pytest.mark.parametrize("mode", ["token", "attention", "drop"])

@@ -1,5 +1,7 @@
 """The most faithful method for one prompt: the contest decides, and says when it cannot."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from helpers import tiny
 import hf_attrib
 from hf_attrib import Explainer, InputError
 from hf_attrib.validation import METRICS
+from hf_attrib.validation import choice as choice_module
 
 pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 
@@ -51,6 +54,38 @@ def test_where_no_method_beats_random_it_says_so(keys):
     assert not found.beats_random
     assert found.reason.startswith("No method beats random here (p = ")
     assert found.attribution.notes[-1] == found.reason
+
+
+def test_too_few_random_orders_can_show_nothing(keys):
+    few, enough = (
+        Explainer(*keys).choose(PROMPT, "sequential_ig", operators="token", random_orders=orders)
+        for orders in (8, 9)
+    )
+    assert enough.beats_random
+    assert not few.beats_random
+    assert "cannot be said to beat random with 8 random orders, which takes 9" in few.reason
+
+
+def test_an_operator_without_numbers_is_left_out_and_named():
+    """Without a token that is held, a prompt cannot be dropped whole."""
+    asked = {"responses": [[81, 82]], "movable": "all", "metrics": "deletion", "random_orders": 9}
+    found = Explainer(tiny.model("gpt2"), tiny.tokenizer()).choose(
+        [[70, 71, 72, 280, 90]], ("saliency", "occlusion"), operators=["drop", "token"], **asked
+    )
+    values = found.evaluation.values[0, :, :, 0]
+    assert values[:, 0].isnan().all()
+    assert values[:, 1].isfinite().all()
+    assert found.winner == found.evaluation.labels[int(values[:, 1].argmin())]
+    assert found.chance == float(found.evaluation.p_values[0, :, 1, 0].min())
+    assert "drop left out, as no method has a number by it" in found.reason
+
+
+def test_a_method_without_a_number_where_others_have_one_comes_last():
+    numbers = torch.tensor([[[1.0, torch.nan], [2.0, 0.5], [3.0, 0.1], [torch.nan, torch.nan]]])
+    run = SimpleNamespace(metrics=("morf_lerf",), operators=("drop", "token"))
+    made = SimpleNamespace(values=numbers[..., None], run=run)
+    assert choice_module._mean_ranks(made)[:3].tolist() == [3.25, 1.5, 1.5]
+    assert np.isnan(choice_module._mean_ranks(made)[3])
 
 
 def test_an_attached_model_chooses(keys):

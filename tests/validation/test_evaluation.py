@@ -125,6 +125,24 @@ def test_scores_from_elsewhere_are_judged_as_our_own(keys):
     assert [c.signed for c in found.methods] == [False, True, True, True, True, False]
 
 
+def test_sums_over_an_answer_are_judged_as_the_scores_that_they_sum(keys):
+    explainer = Explainer(*keys)
+    whole = {"method": "occlusion", "spans": "response"}
+    by_token = explainer.explain(PROMPTS[1], method="occlusion")
+    found = explainer.evaluate(
+        PROMPTS[1],
+        {"by token": "occlusion", "whole": whole, "totals": [by_token.total.tolist()]},
+        metrics=["infidelity", "infidelity_scaled"],
+        operators="token",
+        **FEW,
+    )
+    assert len(by_token) > 1
+    for other in ("whole", "totals"):
+        for metric in found.run.metrics:
+            own, same = (found.of(name, metric) for name in (other, "by token"))
+            torch.testing.assert_close(own, same, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("family", ["llama", "t5"])
 @pytest.mark.parametrize("groups", [None, "word"])
 def test_models_operators_and_units(family, groups):
@@ -237,6 +255,22 @@ def test_an_evaluation_is_taken_up_where_it_ended(keys, tmp_path):
         evaluate(*keys, PROMPTS, "saliency", resume=path, **FEW)
 
 
+def test_prompts_that_are_added_change_which_words_are_rare(keys, tmp_path):
+    options = {"metrics": "morf_lerf", "operators": "token", **FEW}
+    file = tmp_path / "run.jsonl"
+    evaluate(*keys, PROMPTS[:1], "saliency", resume=file, **options)
+    before = len(file.read_text().splitlines())
+    more = [PROMPTS[0], PROMPTS[1], "Q: key? A: red blue"]
+    taken_up = evaluate(*keys, more, "saliency", resume=file, **options)
+    fresh = evaluate(*keys, more, "saliency", **options)
+    close = {"rtol": 1e-4, "atol": 1e-4}
+    torch.testing.assert_close(taken_up.controls, fresh.controls, **close)
+    # Nothing else of the first prompt ran again.
+    written = [json.loads(line)["method"] for line in file.read_text().splitlines()[before:]]
+    assert len(written) == 2 * 8 + 1
+    assert sum(name.startswith("rarest first") for name in written) == 3
+
+
 @pytest.mark.parametrize(
     ("methods", "options", "said"),
     [
@@ -248,9 +282,21 @@ def test_an_evaluation_is_taken_up_where_it_ended(keys, tmp_path):
         ({"mine": [[1.0], [2.0]]}, {}, r"scores of mine are \(1,\); expected \[T, N\]"),
         ({"mine": ["a", "b"]}, {}, "expected numbers"),
         ({"mine": {"method": "saliency", "stepz": 3}}, {}, "stepz of 'mine' is neither"),
+        ({"mine": {"method": "saliency", "max_new_tokens": 3}}, {}, "An entry may have method, "),
+        *(
+            ({"mine": {"method": "saliency", name: "all"}}, {}, f"{name} of 'mine' is asked of all")
+            for name in ("groups", "attribute_to", "movable")
+        ),
+        (None, {}, "methods are None; expected a name, a Method"),
+        ({"mine": {3: 5}}, {}, "3 of 'mine' is neither"),
         ("saliency", {"steps": 3}, "steps could be meant for any"),
         ("saliency", {"operatorz": "drop"}, "did you mean 'operators'"),
         ("saliency", {"responses": ["a"]}, "2 prompts came with 1 responses"),
+        ("saliency", {"responses": 5}, "responses are 5; expected a text or ids for each"),
+        ("saliency", {"responses": {"a": 1}}, "expected a text or ids for each prompt"),
+        ("saliency", {"resume": 5}, "resume is 5; expected the name of a .jsonl file"),
+        ("saliency", {"resume": "none/such.jsonl"}, "cannot write none/such.jsonl"),
+        ("saliency", {"progress": 5}, "progress is 5; expected a function"),
     ],
 )
 def test_what_cannot_be_used_is_refused(keys, methods, options, said):
@@ -289,6 +335,14 @@ def test_scores_and_names_that_would_rank_nothing_are_refused(keys):
 def test_no_prompts_are_refused(keys):
     with pytest.raises(InputError, match="there are no prompts"):
         evaluate(*keys, [])
+    with pytest.raises(InputError, match="prompts are 5; expected a text, messages or ids"):
+        evaluate(*keys, 5)
+
+
+def test_arguments_of_explain_alone_are_one_method(keys):
+    given = {"method": "saliency", "target": "logit"}
+    found = evaluate(*keys, PROMPTS[1], given, operators="token", metrics="lerf", **FEW)
+    assert found.labels == ("saliency, target=logit",)
 
 
 def test_an_attached_model_evaluates(keys):

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -116,6 +117,12 @@ def test_the_summary_ranks_methods_and_says_how_sure_that_is():
     assert first.over_random == interval(values - random)
     assert first.over_random.above
     assert first.next == second.method
+    # Three random orders, of six prompts: 4 ** -6 and a little.
+    assert 1e-4 <= first.p_value < 3e-3
+    assert first.p_value < first.adjusted_p_value <= 18 * first.p_value
+    merits = [j for j in result.summary if np.isfinite(j.p_value)]
+    assert {j.metric for j in merits} == {"morf_lerf", "deletion", "infidelity"}
+    assert all(j.adjusted_p_value >= j.p_value for j in merits)
     other = result.of(second.method, operator="token").numpy()
     assert first.over_next == interval(values - other)
     assert third.next is None
@@ -141,6 +148,40 @@ def test_p_values_are_of_each_prompt():
     assert float(best[0, 0]) == expected
     assert result.p_values[:, :, :, 2].isnan().all()
     assert result.p_values[0, 0, 0, 1].isnan()
+
+
+def test_what_random_orders_cannot_show_is_not_told():
+    few = made()
+    assert {np.isnan(judged.significant) for judged in few.summary} == {True}
+    said = " ".join(shown(few).split())
+    assert "no method can be said to beat random with 3 random orders, as p is never below" in said
+    assert "it takes 19 at least" in said
+    alone = made(prompts=1, methods=1)
+    assert "drop: method 0 comes first; no method can be said to beat" in shown(alone, 200)
+    controls = torch.zeros(6, 19, 2, len(METRICS), dtype=torch.float64)
+    enough = replace(
+        few,
+        controls=controls,
+        run=replace(few.run, controls=tuple(map(str, range(19))), random_orders=19),
+    )
+    assert "can be said" not in shown(enough)
+    assert enough.summary[0].significant == float((few.values[:, 0, 0, 0] > 0).double().mean())
+
+
+def test_prompts_of_one_unit_are_told_of_once():
+    def told(of_others):
+        result = made(prompts=3)
+        result.values[0] = torch.nan
+        result.values[1, :, :, 1:3] = of_others
+        single = replace(result.prompts[0], units=1)
+        result = replace(result, prompts=(single, *result.prompts[1:]))
+        return " ".join(shown(result, 300).split())
+
+    one = "1 of 3 prompts left out, as fewer than two units may be taken away"
+    assert one in told(1.0)
+    assert told(1.0).count("left out") == 1
+    assert "deletion, excess by drop: 1 of 3 prompts left out, as s hardly" in told(torch.nan)
+    assert told(torch.nan).count("left out") == 3
 
 
 def test_tables():

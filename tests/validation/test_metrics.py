@@ -10,7 +10,7 @@ from hf_attrib import InputError
 from hf_attrib.validation import METRICS, Settings
 from hf_attrib.validation import metrics as formulas
 from hf_attrib.validation.controls import control_names, control_scores, random_subsets, rarity
-from hf_attrib.validation.statistics import beaten, interval, p_value
+from hf_attrib.validation.statistics import beaten, holm, interval, p_value, p_value_of_mean
 from hf_attrib.validation.suite import Exhibit, curves, named
 
 UNITS = 8
@@ -262,6 +262,43 @@ def test_p_values_against_pairs_of_orders_claim_no_more_than_they_should():
         assert np.mean(np.array(found) <= level) < level + 2 * (level * (1 - level) / 400) ** 0.5
 
 
+def test_p_values_of_means_claim_no_more_than_they_should():
+    """Of orders whose number is linear in the places, so that a reverse has the other sign."""
+    weights, prompts, found = draw(1).normal(size=UNITS), 3, []
+    weights -= weights.mean()
+    for seed in range(300):
+        draws = [draw([5, seed, p]) for p in range(prompts)]
+        random = [control_scores(np.zeros(UNITS), 20, each)[:20] @ weights for each in draws]
+        own = [each.permutation(UNITS) @ weights for each in draws]
+        found.append(p_value_of_mean(np.array(own), np.array(random)))
+    for level in (0.05, 0.1, 0.25, 0.5):
+        assert np.mean(np.array(found) <= level) < level + 2 * (level * (1 - level) / 300) ** 0.5
+
+
+def test_the_p_value_of_a_mean_goes_to_that_of_all_draws():
+    values, random = np.array([2.0, 0.5]), np.array([[0.0, 1.0], [1.0, np.nan]])
+    every = list(product([0.0, 1.0, 2.0], [1.0, 0.5]))
+    expected = np.mean([sum(pair) >= 2.5 for pair in every])
+    assert p_value_of_mean(values, random) == pytest.approx(expected, abs=0.02)
+    more = np.append(values, np.nan), np.vstack([random, [1.0, 2.0]])
+    assert p_value_of_mean(*more) == p_value_of_mean(values, random)
+    assert np.isnan(p_value_of_mean(np.array([np.nan]), random[:1]))
+
+
+def test_adjusted_p_values_reject_what_holms_steps_reject():
+    for seed in range(50):
+        found = draw([6, seed]).random(8) ** 3
+        for level in (0.01, 0.05, 0.2):
+            rejected, left = set(), len(found)
+            for i in np.argsort(found):
+                if found[i] > level / left:
+                    break
+                rejected.add(i)
+                left -= 1
+            assert set(np.flatnonzero(holm(found) <= level)) == rejected
+    assert (holm(np.ones(3)) == 1).all()
+
+
 def test_p_values_and_wins_by_hand():
     random = np.array([0.0, 1.0, 2.0, np.nan])
     assert p_value(1.5, random) == 0.5
@@ -286,9 +323,16 @@ def test_intervals_cover_the_mean():
 def test_names_and_numbers_are_checked():
     assert named("all") == tuple(METRICS)
     assert named("lds") == ("lds",)
+    # The first one is what methods are ranked by.
+    assert named(["all", "lds"]) == tuple(METRICS)
+    assert named(["lds", "all"])[:2] == ("lds", "morf_lerf")
+    assert set(named(["lds", "all"])) == set(METRICS)
     for wrong, said in (
-        ({"metrics": ["depth"]}, "'depth' is unknown; expected all or some of morf_lerf"),
+        ({"metrics": ["depth"]}, "'depth' is unknown; expected some of all, morf_lerf"),
         ({"metrics": []}, "metrics are empty"),
+        ({"metrics": 5}, "metrics are 5; expected some of all, morf_lerf"),
+        ({"metrics": [["lds"]]}, r"metric \['lds'\] is unknown"),
+        ({"operators": None}, "operators are None; expected some of embed"),
         ({"operators": ["blur"]}, "'blur' is unknown; expected some of embed"),
         ({"operators": []}, "operators are empty"),
         ({"random_orders": 0}, "random_orders is 0; expected at least 1"),

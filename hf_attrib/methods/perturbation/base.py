@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from hf_attrib.baselines import STAND_IN
 from hf_attrib.field import MODES, Cost, Decomposition, Field
 from hf_attrib.hyperparameters import hyperparameter, one_of
 from hf_attrib.methods.base import Claims, Method
@@ -39,7 +40,7 @@ class Perturbation(Method, ABC):
         if self.mode == "embed":
             return made
         identity = made.identity and made.identity.replace("f(x')", "f(nothing)")
-        baseline = made.baseline if self.mode == "token" else None
+        baseline = STAND_IN if self.mode == "token" else None
         return replace(made, identity=identity, baseline=baseline)
 
     @abstractmethod

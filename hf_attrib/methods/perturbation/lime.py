@@ -8,15 +8,25 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from hf_attrib.errors import InputError
 from hf_attrib.hyperparameters import at_least, hyperparameter, not_negative, positive
 from hf_attrib.integration import generator
 from hf_attrib.methods.base import AXIOMS, Claims
 from hf_attrib.methods.perturbation.base import Perturbation
 from hf_attrib.methods.perturbation.game import Solution
-from hf_attrib.methods.perturbation.regression import check_enough, least_squares, uniform
+from hf_attrib.methods.perturbation.regression import (
+    check_enough,
+    effective,
+    least_squares,
+    uniform,
+)
 from hf_attrib.methods.perturbation.values import all_subsets
 
 __all__ = ["Lime"]
+
+
+#: Weights up to which a subset is lost in rounding.
+_LOST = 1e-12
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,8 @@ class Lime(Perturbation, name="lime"):
         scores [B, T, G]; their sum is nothing in particular (units of f).
 
     Raises:
-        InputError: ``samples`` is below three for each player, or another field is out of range.
+        InputError: ``samples`` is below three for each player, or ``width`` is so narrow that these
+            count like less than one for each; or another field is out of range.
 
     Source: arXiv:1602.04938.
 
@@ -68,17 +79,37 @@ class Lime(Perturbation, name="lime"):
     def subsets(self, count: int) -> Tensor:
         """Return subsets by fair coins, or all subsets."""
         if 2**count <= self.samples:
-            return all_subsets(count)
-        check_enough(self.samples, count)
-        return uniform(count, self.samples, generator(self.seed, "lime"))
+            found = all_subsets(count)
+        else:
+            check_enough(self.samples, count)
+            found = uniform(count, self.samples, generator(self.seed, "lime"))
+        self._check_width(found, count)
+        return found
 
     def solve(self, subsets: Tensor, value: Tensor) -> Solution:
         """Return the coefficients of the weighted regression."""
         rows = torch.nn.functional.pad(subsets.double(), (1, 0), value=1.0)  # the constant
-        distance = 1 - subsets.double().mean(1).sqrt()
         penalty = torch.full(rows.shape[1:], self.ridge, dtype=torch.float64)
         penalty[0] = 0
-        weight = (-((distance / self.width) ** 2)).exp()
-        found, error = least_squares(rows, value, weight, penalty)
+        found, error = least_squares(rows, value, self._weight(subsets), penalty)
         drawn = len(subsets) < 2 ** subsets.shape[1]
         return Solution(found[1:], standard_error=error[1:] * drawn)
+
+    def _weight(self, subsets: Tensor) -> Tensor:
+        """Return how much each subset counts, [R]."""
+        distance = 1 - subsets.double().mean(1).sqrt()
+        return (-((distance / self.width) ** 2)).exp()
+
+    def _check_width(self, subsets: Tensor, count: int) -> None:
+        """Refuse a kernel under which too few subsets count, before they are run."""
+        weight = self._weight(subsets)
+        if len(subsets) < 2**count:
+            told, least = effective(weight), count
+        else:  # nothing is drawn, and so little is enough as does not drown in rounding
+            told, least = int((weight > _LOST).sum()), count + 1
+        if told < least:
+            raise InputError(
+                f"width is {self.width:g}, under which the {len(subsets)} subsets count like "
+                f"{told:.3g}; a regression on {count} players takes {least} at least. Raise width, "
+                "or samples."
+            )

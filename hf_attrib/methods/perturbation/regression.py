@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hf_attrib.errors import InputError
 
-__all__ = ["check_enough", "least_squares", "uniform"]
+__all__ = ["check_enough", "effective", "least_squares", "uniform"]
 
 #: Subsets for each player that a regression takes at least: with fewer, its error cannot be told.
 _LEAST = 3
@@ -25,6 +25,11 @@ def check_enough(samples: int, count: int) -> None:
             f"samples is {samples}; a regression on {count} players takes at least {least}. Join "
             "inputs (groups='word'), or take shapley, which does with fewer."
         )
+
+
+def effective(weight: Tensor) -> float:
+    r"""Return how many rows of one weight tell as much, :math:`(\sum w)^2 / \sum w^2` (Kish)."""
+    return float(weight.sum().square() / weight.square().sum())
 
 
 def uniform(count: int, rows: int, draw: torch.Generator) -> Tensor:

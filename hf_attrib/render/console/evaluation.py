@@ -20,6 +20,7 @@ _LABEL_CELLS = 34
 #: Cells that a column of numbers takes; metrics that find no room are told below one another.
 _CELLS = 12
 _BARS = "▁▂▃▄▅▆▇█"
+_MARKS = {"passed": "✓", "failed": "!", "undecided": "?", "no mark": ""}
 
 
 class EvaluationView:
@@ -47,7 +48,7 @@ class EvaluationView:
         yield Text()
         for name, about in standings.legend(result):
             yield Text(f"{name}: {about}", "dim")
-        for note in (*standings.dropped(result), *result.run.notes):
+        for note in standings.notes(result):
             yield Text(f"note: {note}")
 
 
@@ -89,10 +90,10 @@ class SanityView:
         for head in ("method", "check", "", "value", "what it is"):
             table.add_column(head, no_wrap=head != "what it is")
         for each in result.checks:
-            passed = {True: "✓", False: "!", None: ""}[each.passed]
             value = "" if math.isnan(each.value) else f"{each.value:.2g}"
             name = short(each.method, min(_LABEL_CELLS, max(10, options.max_width // 4)))
-            table.add_row(name, each.check, passed, value, phrases.line(each.about))
+            mark = _MARKS[each.outcome]
+            table.add_row(name, each.check, mark, value, phrases.line(each.about))
         yield table
 
 

@@ -31,7 +31,7 @@ def evaluation_page(result: Evaluation) -> str:
         operators=[_operator(result, operator) for operator in result.run.operators],
         costs=standings.costs(result),
         legend=standings.legend(result),
-        notes=(*standings.dropped(result), *result.run.notes),
+        notes=standings.notes(result),
         prompts=result.prompts,
         size=(_WIDTH + 2 * _EDGE, _HEIGHT + 2 * _EDGE),
         frame=(_EDGE, _EDGE + _WIDTH, _EDGE, _EDGE + _HEIGHT),

@@ -179,6 +179,35 @@ def test_results_that_an_error_holds_already_stay_its_own(explainer, monkeypatch
     assert caught.value.results == "mine"
 
 
+def test_one_error_that_is_raised_twice_holds_what_the_last_call_has_done(explainer, monkeypatch):
+    attribute, error = explainer._engine.attribute, RuntimeError("the same again")
+
+    def failing(plan, processes):
+        for index, case in enumerate(plan.cases):
+            if case.inputs.text == "red":
+                raise error
+            yield from attribute(plan.part(index, index + 1), processes)
+
+    monkeypatch.setattr(explainer._engine, "attribute", failing)
+    for prompts, done in ((["the", "key", "red"], 2), (["the", "red"], 1), (["red", "the"], 0)):
+        with pytest.raises(RuntimeError) as caught:
+            explainer.explain(prompts, **QUICK)
+        assert caught.value is error
+        assert len(error.results) == done
+    explainer.explain(["the", "red"], **QUICK, on_error="return")
+    assert not error.results  # they stand beside it
+    with pytest.raises(RuntimeError):
+        explainer.explain(["the", "red"], **QUICK)
+
+    def unable(**given):
+        raise error
+
+    monkeypatch.setattr(explainer.model, "generate", unable)
+    with pytest.raises(RuntimeError):
+        explainer.explain(["the", "key"], **QUICK)
+    assert not error.results
+
+
 def test_estimates_and_radii_return_errors_too(explainer):
     found = explainer.estimate([GOOD, ""], **QUICK, on_error="return")
     assert isinstance(found[0], hf_attrib.Estimate)

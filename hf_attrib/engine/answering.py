@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -53,9 +54,10 @@ class Answering:
             work: yields the result of each case of a plan.
             *more: what else all processes must have been given alike.
         """
-        sharing = Sharing(self.processes, len(requests.each))
+        sharing, done = Sharing(self.processes, len(requests.each)), list[Any]()
         # Generation too: dropout left on would write, and explain, another model's answer.
         with (
+            _kept(done),
             self.processes.together(),
             isolated(self.engine.model),
             settings_kept(self.engine.tokenizer),
@@ -67,17 +69,13 @@ class Answering:
                     "may fail alone; leave it out, or run one process."
                 )
             if requests.on_error == "return":
-                return self._each_alone(requests, question, generation, work, sharing)
+                self._each_alone(requests, question, generation, work, sharing, done)
+                return done
             answered = self._answered(requests, question, generation, sharing)
             plan = self.engine.plan(question, answered)
-            own: list[_R] = []
-            try:
-                for result in work(plan, sharing):
-                    own.append(result)
-                return sharing.joined(own)
-            except BaseException as error:
-                keep(error, own)
-                raise
+            for result in work(plan, sharing):
+                done.append(result)
+            return sharing.joined(done)
 
     def estimated(
         self, requests: Requests, question: Question, generation: Mapping[str, Any]
@@ -90,7 +88,7 @@ class Answering:
             generation: arguments of ``generate``.
         """
         found: list[Any] = []
-        with isolated(self.engine.model), settings_kept(self.engine.tokenizer):
+        with _kept(found), isolated(self.engine.model), settings_kept(self.engine.tokenizer):
             self.engine.check(question, [])
             for place, request in enumerate(requests.each):
                 with Place(requests, place, found):
@@ -189,9 +187,10 @@ class Answering:
         generation: Mapping[str, Any],
         work: Callable[[Plan, Sharing], Iterator[_R]],
         sharing: Sharing,
-    ) -> list[Any]:
-        """Return results, and in the place of those that cannot be had the errors that say why."""
-        found: list[Any] = [None] * len(requests.each)
+        found: list[Any],
+    ) -> None:
+        """Find results, and in the place of those that cannot be had the errors that say why."""
+        found += [None] * len(requests.each)
         checked = self._checked(requests, question, generation, found)
         plans: dict[int, Plan] = {}
         for place, (prompt, given) in checked.items():
@@ -213,7 +212,16 @@ class Answering:
                 found[at.place], alone, places = None, True, places[done:]
             else:
                 alone, places = alone and not failed, places[done + failed :]
-        return found
+
+
+@contextmanager
+def _kept(done: list[Any]) -> Iterator[None]:
+    """Hand what is done to the caller with any error that ends the context."""
+    try:
+        yield
+    except BaseException as error:
+        keep(error, done)
+        raise
 
 
 class Place:
@@ -222,8 +230,7 @@ class Place:
     Args:
         requests: all of them.
         place: of this one.
-        found: where its error goes instead, if errors are returned; an error that ends the work all
-            the same, such as Ctrl-C, holds it.
+        found: where its error goes instead, if errors are returned.
     """
 
     def __init__(self, requests: Requests, place: int, found: list[Any] | None = None) -> None:
@@ -235,15 +242,13 @@ class Place:
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
-        returned = isinstance(error, Exception) and self.requests.on_error == "return"
-        if error is not None and self.found is not None and not returned:
-            keep(error, self.found)
         if not isinstance(error, Exception):
             return False
         if self.requests.many and isinstance(error, HFAttribError):
             which = f"prompt {self.place + 1} of {len(self.requests.each)}: "
             error.args = (which + str(error), *error.args[1:])
-        if not returned or self.found is None:
+        if self.requests.on_error != "return" or self.found is None:
             return False
+        keep(error, ())  # results stand beside it
         self.found[self.place : self.place + 1] = [error]
         return True

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from hf_attrib.engine.engine import Engine
+from hf_attrib.engine.engine import TOGETHER, Engine
 from hf_attrib.engine.estimation import Estimate
 from hf_attrib.engine.question import Plan, Question
 from hf_attrib.engine.record import warning_of
 from hf_attrib.engine.sharing import Sharing
-from hf_attrib.errors import AttributionWarning, HFAttribError, InputError, keep, warn
-from hf_attrib.execution import Processes
+from hf_attrib.errors import (
+    AttributionWarning,
+    HFAttribError,
+    InputError,
+    ProcessError,
+    keep,
+    warn,
+)
+from hf_attrib.execution import ALONE, Processes
 from hf_attrib.model import Transcriber, isolated
 from hf_attrib.results import Attribution, Result
 from hf_attrib.text import Requests, Tokens, TokenSequence, settings_kept
@@ -73,9 +80,46 @@ class Answering:
                 return done
             answered = self._answered(requests, question, generation, sharing)
             plan = self.engine.plan(question, answered)
-            for result in work(plan, sharing):
-                done.append(result)
+            if plan.cases:
+                self.engine.check_model(plan.cases[0].sequence)  # what is no prompt's fault
+            with self._blamed(requests, plan, work, sharing, done):
+                for result in work(plan, sharing):
+                    done.append(result)
             return sharing.joined(done)
+
+    @contextmanager
+    def _blamed(
+        self,
+        requests: Requests,
+        plan: Plan,
+        work: Callable[[Plan, Sharing], Iterator[_R]],
+        sharing: Sharing,
+        done: list[Any],
+    ) -> Iterator[None]:
+        """Say of an error that ends the work inside which prompt it came from.
+
+        Where several ran together, they are run one by one to know.
+        """
+        places, failed = list(sharing.own(range(len(requests.each)))), None
+        try:
+            yield
+            return
+        except ProcessError:
+            raise
+        except Exception as error:
+            failed = error
+        first = len(done)
+        suspects = places[first : first + TOGETHER] or places[-1:]
+        try:
+            if len(suspects) > 1 and isinstance(failed, HFAttribError) and sharing.of_rows is ALONE:
+                for place in suspects:
+                    with Place(requests, place):
+                        done += work(plan.part(len(done), len(done) + 1), sharing)
+                del done[first:]  # they fail together only
+            with Place(requests, suspects[0], last=suspects[-1]):
+                raise failed
+        finally:
+            del failed  # with what its frames hold
 
     def estimated(
         self, requests: Requests, question: Question, generation: Mapping[str, Any]
@@ -231,12 +275,20 @@ class Place:
         requests: all of them.
         place: of this one.
         found: where its error goes instead, if errors are returned.
+        last: of those that may be meant, if it is not known which one it was.
     """
 
-    def __init__(self, requests: Requests, place: int, found: list[Any] | None = None) -> None:
+    def __init__(
+        self,
+        requests: Requests,
+        place: int,
+        found: list[Any] | None = None,
+        last: int | None = None,
+    ) -> None:
         self.requests = requests
         self.place = place
         self.found = found
+        self.last = last
 
     def __enter__(self) -> Place:
         return self
@@ -245,10 +297,19 @@ class Place:
         if not isinstance(error, Exception):
             return False
         if self.requests.many and isinstance(error, HFAttribError):
-            which = f"prompt {self.place + 1} of {len(self.requests.each)}: "
-            error.args = (which + str(error), *error.args[1:])
+            error.args = (f"{self._which()}: {error}", *error.args[1:])
+        elif self.requests.many and hasattr(error, "add_note"):  # its message is its own
+            with suppress(Exception):
+                error.add_note(f"{self._which()}, explained by hf_attrib")
         if self.requests.on_error != "return" or self.found is None:
             return False
         keep(error, ())  # results stand beside it
         self.found[self.place : self.place + 1] = [error]
         return True
+
+    def _which(self) -> str:
+        """Name the prompt, or the first and the last that may be meant."""
+        of, last = len(self.requests.each), self.place if self.last is None else self.last
+        if last == self.place:
+            return f"prompt {self.place + 1} of {of}"
+        return f"one of prompts {self.place + 1} to {last + 1} of {of}"

@@ -12,7 +12,7 @@ import torch
 from helpers import tiny
 from torch import nn
 
-from hf_attrib import Explainer
+from hf_attrib import Explainer, UnsupportedModelError
 from hf_attrib.model.state import state_restored
 
 QUICK = {"method": "saliency"}
@@ -131,6 +131,38 @@ def test_a_model_with_a_memory_is_explained_as_if_nothing_was_before():
     expected = Explainer(remembering()[0]).explain(**short, **QUICK)
     assert memory.length == 8
     assert torch.equal(found.value, expected.value)
+
+
+def longest(seen, states):
+    seen[:] = [max([20, *seen, states.shape[1]])]  # which the self-check does not reach
+    return 0.02 * seen[0]
+
+
+def last(seen, states):
+    before, seen[:] = sum(seen), [float(states.detach().mean())]
+    return before
+
+
+def count(seen, states):
+    seen.append(1)
+    return 0.01 * len(seen)
+
+
+@pytest.mark.parametrize("prompt", [30, 31])
+@pytest.mark.parametrize("response", [1, 5])
+@pytest.mark.parametrize("memory", [longest, last, count])
+def test_what_cannot_be_put_back_is_refused(memory, prompt, response):
+    """A variable of a function remembers, which no look at a module finds."""
+    model, seen = tiny.model("llama", num_hidden_layers=1), []
+    model.model.norm.register_forward_hook(
+        lambda module, args, output: output * (1 + memory(seen, output))
+    )
+    explainer = Explainer(model)
+    for length in (prompt, prompt, 6):  # afterwards, it computes the same for another reason
+        with pytest.raises(UnsupportedModelError, match=r"same \d+ tokens after .* remembers"):
+            explainer.explain(
+                input_ids=tiny.ids(length), response_ids=tiny.ids(response, seed=1), **QUICK
+            )
 
 
 class Adapted(nn.Module):

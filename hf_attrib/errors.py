@@ -75,16 +75,21 @@ class AttributionWarning(UserWarning):
     results: Sequence[Any] = ()
 
 
+class _Kept(list[Any]):
+    """Results that :func:`keep` has put on an error, and not whoever made the error."""
+
+
 def keep(error: BaseException, results: Sequence[Any]) -> None:
     """Hand what is done to the caller with the error that ends the work, whatever error it is.
 
     Args:
         error: goes on as it is, even one that is none of this package, such as Ctrl-C.
-        results: what is done.
+        results: what is done; they replace those of an earlier call that the same error ended.
     """
-    if not getattr(error, "results", None):  # which may be its own
+    own = getattr(error, "results", None)
+    if isinstance(own, _Kept) or not own:  # which may be its own
         with suppress(AttributeError, TypeError):  # an error that holds nothing
-            error.results = results  # type: ignore[attr-defined]
+            error.results = _Kept(results)  # type: ignore[attr-defined]
 
 
 def warn(warning: Warning) -> None:

@@ -145,7 +145,7 @@ def test_what_is_done_outlives_any_error(monkeypatch, error, call, on_error):
         return ready_of(plan, *rest, **named)
 
     monkeypatch.setattr(engine, "_ready", ready)
-    monkeypatch.setattr("hf_attrib.engine.engine._TOGETHER", 1)
+    monkeypatch.setattr("hf_attrib.engine.engine.TOGETHER", 1)
     if on_error == "return" and issubclass(error, Exception):
         found = getattr(explainer, call)(prompts, **options)
         assert found[2] is started[0]
@@ -177,6 +177,35 @@ def test_results_that_an_error_holds_already_stay_its_own(explainer, monkeypatch
     with pytest.raises(RuntimeError) as caught:
         explainer.explain([GOOD], **QUICK)
     assert caught.value.results == "mine"
+
+
+def test_one_error_that_is_raised_twice_holds_what_the_last_call_has_done(explainer, monkeypatch):
+    attribute, error = explainer._engine.attribute, RuntimeError("the same again")
+
+    def failing(plan, processes):
+        for index, case in enumerate(plan.cases):
+            if case.inputs.text == "red":
+                raise error
+            yield from attribute(plan.part(index, index + 1), processes)
+
+    monkeypatch.setattr(explainer._engine, "attribute", failing)
+    for prompts, done in ((["the", "key", "red"], 2), (["the", "red"], 1), (["red", "the"], 0)):
+        with pytest.raises(RuntimeError) as caught:
+            explainer.explain(prompts, **QUICK)
+        assert caught.value is error
+        assert len(error.results) == done
+    explainer.explain(["the", "red"], **QUICK, on_error="return")
+    assert not error.results  # they stand beside it
+    with pytest.raises(RuntimeError):
+        explainer.explain(["the", "red"], **QUICK)
+
+    def unable(**given):
+        raise error
+
+    monkeypatch.setattr(explainer.model, "generate", unable)
+    with pytest.raises(RuntimeError):
+        explainer.explain(["the", "key"], **QUICK)
+    assert not error.results
 
 
 def test_estimates_and_radii_return_errors_too(explainer):
@@ -263,3 +292,46 @@ def test_the_prompt_that_fails_is_the_one_that_gets_the_error(place):
         prompts, response=[" in"] * 11, method="saliency", on_error="return"
     )
     assert [isinstance(one, Exception) for one in found] == [n == place for n in range(11)]
+
+
+@pytest.mark.parametrize("place", [0, 3, 9])
+def test_an_error_that_ends_the_work_says_which_prompt_it_came_from(monkeypatch, place):
+    """Also of prompts that run together; those before it are done."""
+    explainer = Explainer(tiny.model("llama"), tiny.tokenizer())
+    prompts = ["the key"] * 10
+    prompts[place] = "red"
+    attribute = explainer._engine.attribute
+
+    def failing(plan, processes):
+        for start in range(0, len(plan.cases), 4):
+            part = plan.part(start, start + 4)
+            if any(case.inputs.text == "red" for case in part.cases):
+                raise MemoryLimitError("no memory")
+            yield from attribute(part, processes)
+
+    monkeypatch.setattr(explainer._engine, "attribute", failing)
+    with pytest.raises(MemoryLimitError, match=rf"^prompt {place + 1} of 10: no memory$") as caught:
+        explainer.explain(prompts, response=[" in"] * 10, method="saliency")
+    assert len(caught.value.results) == place
+    with pytest.raises(MemoryLimitError, match=r"^no memory$"):
+        explainer.explain("red", response=" in", method="saliency")
+
+
+def test_prompts_that_fail_together_only_are_all_named(explainer, monkeypatch):
+    attribute = explainer._engine.attribute
+
+    def failing(plan, processes):
+        if len(plan.cases) > 1:
+            raise hf_attrib.UnsupportedModelError("changed meanwhile")
+        return attribute(plan, processes)
+
+    monkeypatch.setattr(explainer._engine, "attribute", failing)
+    with pytest.raises(HFAttribError, match=r"^one of prompts 1 to 2 of 2: changed") as caught:
+        explainer.explain([GOOD, "the key"], **QUICK)
+    assert not caught.value.results
+
+
+def test_a_model_that_cannot_be_explained_is_no_fault_of_a_prompt(explainer):
+    explainer.model.lm_head.register_forward_hook(lambda *args: args[-1].detach())
+    with pytest.raises(hf_attrib.UnsupportedModelError, match=r"^no gradient reaches"):
+        explainer.explain([GOOD, "the key"], **QUICK)

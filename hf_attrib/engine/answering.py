@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from hf_attrib.engine.engine import Engine
+from hf_attrib.engine.engine import TOGETHER, Engine
 from hf_attrib.engine.estimation import Estimate
 from hf_attrib.engine.question import Plan, Question
 from hf_attrib.engine.record import warning_of
 from hf_attrib.engine.sharing import Sharing
-from hf_attrib.errors import AttributionWarning, HFAttribError, InputError, keep, warn
-from hf_attrib.execution import Processes
+from hf_attrib.errors import (
+    AttributionWarning,
+    HFAttribError,
+    InputError,
+    ProcessError,
+    keep,
+    warn,
+)
+from hf_attrib.execution import ALONE, Processes
 from hf_attrib.model import Transcriber, isolated
 from hf_attrib.results import Attribution, Result
 from hf_attrib.text import Requests, Tokens, TokenSequence, settings_kept
@@ -53,9 +61,10 @@ class Answering:
             work: yields the result of each case of a plan.
             *more: what else all processes must have been given alike.
         """
-        sharing = Sharing(self.processes, len(requests.each))
+        sharing, done = Sharing(self.processes, len(requests.each)), list[Any]()
         # Generation too: dropout left on would write, and explain, another model's answer.
         with (
+            _kept(done),
             self.processes.together(),
             isolated(self.engine.model),
             settings_kept(self.engine.tokenizer),
@@ -67,17 +76,50 @@ class Answering:
                     "may fail alone; leave it out, or run one process."
                 )
             if requests.on_error == "return":
-                return self._each_alone(requests, question, generation, work, sharing)
+                self._each_alone(requests, question, generation, work, sharing, done)
+                return done
             answered = self._answered(requests, question, generation, sharing)
             plan = self.engine.plan(question, answered)
-            own: list[_R] = []
-            try:
+            if plan.cases:
+                self.engine.check_model(plan.cases[0].sequence)  # what is no prompt's fault
+            with self._blamed(requests, plan, work, sharing, done):
                 for result in work(plan, sharing):
-                    own.append(result)
-                return sharing.joined(own)
-            except BaseException as error:
-                keep(error, own)
-                raise
+                    done.append(result)
+            return sharing.joined(done)
+
+    @contextmanager
+    def _blamed(
+        self,
+        requests: Requests,
+        plan: Plan,
+        work: Callable[[Plan, Sharing], Iterator[_R]],
+        sharing: Sharing,
+        done: list[Any],
+    ) -> Iterator[None]:
+        """Say of an error that ends the work inside which prompt it came from.
+
+        Where several ran together, they are run one by one to know.
+        """
+        places, failed = list(sharing.own(range(len(requests.each)))), None
+        try:
+            yield
+            return
+        except ProcessError:
+            raise
+        except Exception as error:
+            failed = error
+        first = len(done)
+        suspects = places[first : first + TOGETHER] or places[-1:]
+        try:
+            if len(suspects) > 1 and isinstance(failed, HFAttribError) and sharing.of_rows is ALONE:
+                for place in suspects:
+                    with Place(requests, place):
+                        done += work(plan.part(len(done), len(done) + 1), sharing)
+                del done[first:]  # they fail together only
+            with Place(requests, suspects[0], last=suspects[-1]):
+                raise failed
+        finally:
+            del failed  # with what its frames hold
 
     def estimated(
         self, requests: Requests, question: Question, generation: Mapping[str, Any]
@@ -90,7 +132,7 @@ class Answering:
             generation: arguments of ``generate``.
         """
         found: list[Any] = []
-        with isolated(self.engine.model), settings_kept(self.engine.tokenizer):
+        with _kept(found), isolated(self.engine.model), settings_kept(self.engine.tokenizer):
             self.engine.check(question, [])
             for place, request in enumerate(requests.each):
                 with Place(requests, place, found):
@@ -189,9 +231,10 @@ class Answering:
         generation: Mapping[str, Any],
         work: Callable[[Plan, Sharing], Iterator[_R]],
         sharing: Sharing,
-    ) -> list[Any]:
-        """Return results, and in the place of those that cannot be had the errors that say why."""
-        found: list[Any] = [None] * len(requests.each)
+        found: list[Any],
+    ) -> None:
+        """Find results, and in the place of those that cannot be had the errors that say why."""
+        found += [None] * len(requests.each)
         checked = self._checked(requests, question, generation, found)
         plans: dict[int, Plan] = {}
         for place, (prompt, given) in checked.items():
@@ -213,7 +256,16 @@ class Answering:
                 found[at.place], alone, places = None, True, places[done:]
             else:
                 alone, places = alone and not failed, places[done + failed :]
-        return found
+
+
+@contextmanager
+def _kept(done: list[Any]) -> Iterator[None]:
+    """Hand what is done to the caller with any error that ends the context."""
+    try:
+        yield
+    except BaseException as error:
+        keep(error, done)
+        raise
 
 
 class Place:
@@ -222,28 +274,42 @@ class Place:
     Args:
         requests: all of them.
         place: of this one.
-        found: where its error goes instead, if errors are returned; an error that ends the work all
-            the same, such as Ctrl-C, holds it.
+        found: where its error goes instead, if errors are returned.
+        last: of those that may be meant, if it is not known which one it was.
     """
 
-    def __init__(self, requests: Requests, place: int, found: list[Any] | None = None) -> None:
+    def __init__(
+        self,
+        requests: Requests,
+        place: int,
+        found: list[Any] | None = None,
+        last: int | None = None,
+    ) -> None:
         self.requests = requests
         self.place = place
         self.found = found
+        self.last = last
 
     def __enter__(self) -> Place:
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
-        returned = isinstance(error, Exception) and self.requests.on_error == "return"
-        if error is not None and self.found is not None and not returned:
-            keep(error, self.found)
         if not isinstance(error, Exception):
             return False
         if self.requests.many and isinstance(error, HFAttribError):
-            which = f"prompt {self.place + 1} of {len(self.requests.each)}: "
-            error.args = (which + str(error), *error.args[1:])
-        if not returned or self.found is None:
+            error.args = (f"{self._which()}: {error}", *error.args[1:])
+        elif self.requests.many and hasattr(error, "add_note"):  # its message is its own
+            with suppress(Exception):
+                error.add_note(f"{self._which()}, explained by hf_attrib")
+        if self.requests.on_error != "return" or self.found is None:
             return False
+        keep(error, ())  # results stand beside it
         self.found[self.place : self.place + 1] = [error]
         return True
+
+    def _which(self) -> str:
+        """Name the prompt, or the first and the last that may be meant."""
+        of, last = len(self.requests.each), self.place if self.last is None else self.last
+        if last == self.place:
+            return f"prompt {self.place + 1} of {of}"
+        return f"one of prompts {self.place + 1} to {last + 1} of {of}"

@@ -38,10 +38,10 @@ from hf_attrib.model import (
 from hf_attrib.results import Attribution
 from hf_attrib.text import Tokens, TokenSequence
 
-__all__ = ["Engine", "Learnt"]
+__all__ = ["TOGETHER", "Engine", "Learnt"]
 
 #: Prompts padded together; more would hold more memory than they save time.
-_TOGETHER = 8
+TOGETHER = 8
 
 
 @dataclass(eq=False)
@@ -137,9 +137,9 @@ class Engine:
             UnsupportedModelError: the model cannot be explained faithfully.
             MemoryLimitError: one sequence alone takes too much memory.
         """
-        verdict, tables = self._check_model(plan.cases[0].sequence), self._tables()
+        verdict, tables = self.check_model(plan.cases[0].sequence), self._tables()
         # Where each token takes a pass of its own, sequences have nothing to share.
-        together, done = 1 if verdict.stepwise else _TOGETHER, 0
+        together, done = 1 if verdict.stepwise else TOGETHER, 0
         while done < len(plan.cases):
             part = plan.part(done, done + together)
             # Processes that share rows must stay together, whichever of them has no memory.
@@ -289,7 +289,7 @@ class Engine:
             # As many words as tokens, at most.
             singles = [(t, t + 1) for t in range(len(sequence.response))]
             question = replace(question, spans=singles)
-        verdict = self._check_model(sequence)
+        verdict = self.check_model(sequence)
         plan, tables = self.plan(question, [sequence]), self._tables()
         with state_restored(self.model):
             ready = self._ready(plan, verdict, tables, ALONE, divisible=False)
@@ -310,8 +310,15 @@ class Engine:
     def _tables(self) -> tuple[Table, ...]:
         return tables_of(sites_of(self.model))
 
-    def _check_model(self, sequence: TokenSequence) -> Verdict:
-        """Check the model; remember the verdict as long as its modules stay the same."""
+    def check_model(self, sequence: TokenSequence) -> Verdict:
+        """Check the model; remember the verdict as long as its modules stay the same.
+
+        Args:
+            sequence: one that it will run.
+
+        Raises:
+            UnsupportedModelError: the model cannot be explained faithfully.
+        """
         sites = sites_of(self.model)
         kinds = tuple(type(module) for module in self.model.modules())
         # The cache decides whether a model that looks ahead generates what can be explained.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hf_attrib.text import Span, TokenSequence
 
-__all__ = ["Batch", "collate", "padded"]
+__all__ = ["Batch", "alone", "collate", "padded"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +47,11 @@ class Batch:
     def reach(self) -> Tensor:
         """How many of the N input positions each target can depend on, [B, T]: none behind it."""
         return self.encoder_ids.shape[1] + self.positions + 1
+
+    @property
+    def reads(self) -> tuple[int, int]:
+        """How many positions the encoder and the decoder read."""
+        return self.encoder_ids.shape[1], self.decoder_ids.shape[1]
 
     def places(self, sequence: int) -> Tensor:
         """Return which of the N positions hold tokens of one sequence, in order."""
@@ -112,6 +117,12 @@ class Batch:
             contrast=None if self.contrast is None else self.contrast[:, kept],
             movable=self.movable[:, : self.encoder_ids.shape[1] + end],
         )
+
+
+def alone(sequence: TokenSequence) -> Batch:
+    """Return a batch of one sequence, which nothing pads and all of which may move."""
+    every = torch.ones(len(sequence.inputs), dtype=torch.bool)
+    return collate([sequence], [every], None, int(sequence.prompt.ids[0]))
 
 
 def collate(

@@ -14,6 +14,7 @@ from hf_attrib.errors import InputError, UnsupportedModelError
 from hf_attrib.model.choice import REWRITING, choice_of, read_by_forward, said
 from hf_attrib.model.devices import check_loaded, device_of
 from hf_attrib.model.forward import run_once
+from hf_attrib.model.positions import positions, trained_positions
 from hf_attrib.model.sites import sites_of, vocabulary
 from hf_attrib.model.special import marks_of, special_ids
 from hf_attrib.model.state import state_restored
@@ -21,7 +22,7 @@ from hf_attrib.text import Request, Tokens, TokenSequence
 from hf_attrib.text.encoding import check_text, encode_prompt, encode_response, wrap
 from hf_attrib.text.given import answer_ids, as_ids, check_mask_of_text, read_ids
 
-__all__ = ["Transcriber", "limit_length", "most_new_tokens", "positions"]
+__all__ = ["Transcriber", "limit_length", "most_new_tokens"]
 
 #: Length of a response when neither the call nor the model's generation config says one.
 _DEFAULT_NEW_TOKENS = 64
@@ -29,32 +30,6 @@ _DEFAULT_NEW_TOKENS = 64
 _LIBRARY_NEW_TOKENS = 20
 #: Where the decoder of a given answer starts, which its ids do not say.
 _STARTS = ("decoder_start_token_id", "forced_bos_token_id")
-#: What configs call the most positions that a decoder has, the usual name first.
-_MOST_POSITIONS = ("max_position_embeddings", "max_target_positions", "max_seq_len")
-
-
-def positions(model: Any) -> int:
-    """Return how many positions a model has, or 0 if it sets no limit."""
-    return 0 if _scaled(model) else _trained_positions(model)
-
-
-def _trained_positions(model: Any) -> int:
-    config = model.config.get_text_config()
-    named = (getattr(config, name, None) for name in _MOST_POSITIONS)
-    return max(0, int(next((limit for limit in named if limit), 0)))  # XLNet says -1
-
-
-def _scaled(model: Any) -> bool:
-    """Whether rotary positions are scaled, so that a model reads on behind those it was made for.
-
-    What such a config calls the most positions is as often the number before scaling.
-    """
-    config = model.config.get_text_config()
-    ropes = [getattr(config, name, None) for name in ("rope_parameters", "rope_scaling")]
-    # Models with several kinds of layers have one for each kind.
-    found = [r for rope in ropes if isinstance(rope, Mapping) for r in (rope, *rope.values())]
-    kinds = [r.get("rope_type", r.get("type")) for r in found if isinstance(r, Mapping)]
-    return any(kind not in (None, "default") for kind in kinds)
 
 
 def limit_length(model: Any, arguments: dict[str, Any], prompt: int) -> None:
@@ -239,13 +214,13 @@ class Transcriber:
     def _checked(self, sequence: TokenSequence) -> TokenSequence:
         """Refuse a sequence that the model cannot read; say so where it may read it badly."""
         self._check_range(sequence.response, "response")
-        read = [len(sequence.prompt), len(sequence.inputs) - len(sequence.prompt)]
-        length, made = (
-            max(read) if len(sequence.start) else sum(read),
-            _trained_positions(self.model),
-        )
-        self._check_length(length)
-        if not 0 < made < length:
+        prompt, every = len(sequence.prompt), len(sequence.inputs)
+        sides = {"encoder": prompt, "decoder": every - prompt}
+        for side, length in (sides if len(sequence.start) else {"decoder": every}).items():
+            self._check_length(length, side)
+            if 0 < (made := trained_positions(self.model, side)) < length:
+                break
+        else:
             return sequence
         note = (
             f"{type(self.model).__name__} reads {length:,} tokens here, more than the {made:,} of "
@@ -263,10 +238,11 @@ class Transcriber:
                 f"the {name} has token ids from {low} to {high}, but {type(self.model).__name__} "
                 f"has {size} tokens. Is the tokenizer the model's own?"
             )
-        self._check_length(len(tokens))
+        reads = name == "prompt" and self.model.config.is_encoder_decoder
+        self._check_length(len(tokens), "encoder" if reads else "decoder")
 
-    def _check_length(self, length: int) -> None:
-        limit = positions(self.model)
+    def _check_length(self, length: int, side: str) -> None:
+        limit = positions(self.model, side)
         if limit and limit < length:
             raise InputError(
                 f"{type(self.model).__name__} reads at most {limit} tokens, but would read "

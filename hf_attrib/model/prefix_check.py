@@ -17,9 +17,10 @@ from torch import Tensor
 
 from hf_attrib.errors import UnsupportedModelError
 from hf_attrib.execution import RowRunner
-from hf_attrib.model.batch import Batch, collate
+from hf_attrib.model.batch import Batch, alone
 from hf_attrib.model.derivative import check_derivative, gradient_of
 from hf_attrib.model.embedding_field import EmbeddingField, Observation
+from hf_attrib.model.replay import Replay
 from hf_attrib.model.sites import Sites
 from hf_attrib.model.state import state_restored
 from hf_attrib.model.stepwise import StepwiseField
@@ -80,6 +81,7 @@ class PrefixCheck:
         self.departed = False
         #: Forward rows of the last look.
         self.rows = 0
+        self._replay = Replay(sites, known)
         self._encoder, self._decoder = _Lengths(), _Lengths()
         self._decoder.add(1, known)
         self._differentiated = known
@@ -96,7 +98,8 @@ class PrefixCheck:
             sequences: those of the batch.
 
         Raises:
-            UnsupportedModelError: the second pass computes something else than the first.
+            UnsupportedModelError: the second pass computes something else than the first, or a
+                short pass something else after them than before.
         """
 
         def once_more() -> None:
@@ -104,7 +107,10 @@ class PrefixCheck:
             field.observe()
             field.forward_rows.copy_(rows)  # once for a model, so part of its self-check
 
-        with state_restored(model, once_more) as changed:
+        with (
+            self._replay.around(model, sequences, field.batch),
+            state_restored(model, once_more) as changed,
+        ):
             seen = field.observe(self._places(sequences, field.batch))
             if changed():
                 again = field.observe().log_prob
@@ -156,7 +162,7 @@ class PrefixCheck:
             return None
         # Whatever length changes, it changes most between the longest and the shortest.
         for b in sorted(range(len(sequences)), key=lambda b: -len(sequences[b].inputs)):
-            own = _alone(sequences[b])
+            own = alone(sequences[b])
             if self._known(own, batch):
                 continue
             certain = True
@@ -164,10 +170,10 @@ class PrefixCheck:
                 found = self._compare(model, own.until(t, slice(t + 1)), seen, b)
                 if found.change > 0:
                     self.departed = True
-                    return Departure(found.change, int(own.reach[0, t]), sum(_read(batch)))
+                    return Departure(found.change, int(own.reach[0, t]), sum(batch.reads))
                 certain &= found.certain
             if certain:
-                encoder, decoder = _read(batch)
+                encoder, decoder = batch.reads
                 self._encoder.add(own.encoder_ids.shape[1], encoder)
                 self._decoder.add(int(own.positions[0, 0]) + 1, decoder)
         return None
@@ -191,7 +197,7 @@ class PrefixCheck:
         self.rows, read = 0, len(sequence.inputs)
         if read <= _LONGER * self._differentiated:
             return None
-        own, x = _alone(sequence), x[None, None]
+        own, x = alone(sequence), x[None, None]
         last = range(len(sequence.response))[-_TRIED:]
         together: Tensor | None = None
         if not stepwise:
@@ -234,7 +240,7 @@ class PrefixCheck:
 
     def _known(self, own: Batch, batch: Batch) -> bool:
         """Tell whether nothing changes between a sequence's first target and its whole pass."""
-        encoder, decoder = _read(batch)
+        encoder, decoder = batch.reads
         first = int(own.positions[0, 0]) + 1
         return self._encoder.known(own.encoder_ids.shape[1], encoder) and self._decoder.known(
             first, decoder
@@ -242,10 +248,10 @@ class PrefixCheck:
 
     def _places(self, sequences: Sequence[TokenSequence], batch: Batch) -> Tensor | None:
         """Return up to which targets each sequence of a batch is run again, [B, 2], if any."""
-        every = [_alone(sequence) for sequence in sequences]
+        every = [alone(sequence) for sequence in sequences]
         if all(self._known(own, batch) for own in every):
             return None
-        return torch.tensor([self._ends(own, _read(own) != _read(batch)) for own in every])
+        return torch.tensor([self._ends(own, own.reads != batch.reads) for own in every])
 
     def _ends(self, own: Batch, padded: bool) -> tuple[int, int]:
         """Return the targets up to which a short and a long pass of their own are run."""
@@ -348,17 +354,6 @@ def _likely_change(found: Tensor, expected: Tensor) -> float:
     likely = expected.topk(min(_LIKELY, expected.shape[-1])).indices
     found, expected = (z.log_softmax(1).gather(1, likely) for z in (found, expected))
     return float((found - expected).abs().max())
-
-
-def _read(batch: Batch) -> tuple[int, int]:
-    """Return how many positions the encoder and the decoder read."""
-    return batch.encoder_ids.shape[1], batch.decoder_ids.shape[1]
-
-
-def _alone(sequence: TokenSequence) -> Batch:
-    """Return a batch of one sequence, which nothing pads."""
-    every = torch.ones(len(sequence.inputs), dtype=torch.bool)
-    return collate([sequence], [every], None, int(sequence.prompt.ids[0]))
 
 
 class _Lengths:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import GenerationConfig
 
 from hf_attrib.errors import HFAttribError, InputError, UnsupportedModelError
-from hf_attrib.model.batch import collate
+from hf_attrib.model.batch import alone
 from hf_attrib.model.derivative import (
     AnyField,
     brief,
@@ -27,6 +27,7 @@ from hf_attrib.model.derivative import (
 from hf_attrib.model.devices import device_of
 from hf_attrib.model.embedding_field import EmbeddingField, Observation
 from hf_attrib.model.forward_mode import verify
+from hf_attrib.model.replay import Replay
 from hf_attrib.model.sites import Sites, vocabulary
 from hf_attrib.model.state import state_restored
 from hf_attrib.model.stepwise import StepwiseField
@@ -96,8 +97,7 @@ def check_model(model: Any, sites: Sites, start: Tokens) -> Verdict:
     """
     _refuse_quantised(model)
     probe = _probe(min(vocabulary(module) for module in sites.modules.values()), start)
-    size = len(probe.inputs)
-    batch = collate([probe], [torch.ones(size, dtype=torch.bool)], None, int(probe.prompt.ids[0]))
+    batch = alone(probe)
     field = EmbeddingField(model, sites, batch, TARGETS["logit"])
     with state_restored(model, field.observe):
         return _verdict(field, probe)
@@ -106,8 +106,7 @@ def check_model(model: Any, sites: Sites, start: Tokens) -> Verdict:
 def _verdict(field: AnyField, probe: TokenSequence) -> Verdict:
     """Run the probes of :func:`check_model`."""
     model, sites, batch = field.model, field.sites, field.batch
-    with state_restored(model, field.observe):  # what it changes itself is known from here on
-        observed = _first_run(field)
+    observed = _first_run(field, probe)
     _check_replay(field, observed.x, observed.value)
     gradient = gradient_of(field, observed.x)
     change = _change_by_later_tokens(field, gradient, observed.value)
@@ -154,10 +153,14 @@ def _plain(ids: Tensor) -> Tokens:
     return Tokens(ids, ("",) * len(ids), ("prompt",) * len(ids), ((0, 0),) * len(ids), "")
 
 
-def _first_run(field: AnyField) -> Observation:
-    """Run the model on token ids; an error of its own is a refusal."""
+def _first_run(field: AnyField, probe: TokenSequence) -> Observation:
+    """Run the model on token ids, between two short passes; an error of its own is a refusal."""
+    model = field.model
+    around = Replay(field.sites).around(model, [probe], field.batch)
     try:
-        return field.observe()
+        # What it changes itself is known from here on.
+        with around, state_restored(model, field.observe):
+            return field.observe()
     except (HFAttribError, torch.OutOfMemoryError):
         raise
     except Exception as error:
@@ -286,9 +289,7 @@ def _generates(model: Any, sites: Sites, sequence: TokenSequence, cached: bool) 
         written = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
     response = replace(sequence.response, ids=written.sequences[0, -count:].cpu())
     whole = replace(sequence, response=response)
-    moves = torch.ones(len(whole.inputs), dtype=torch.bool)
-    batch = collate([whole], [moves], None, int(ids[0, 0]))
-    expected = StepwiseField(model, sites, batch, TARGETS["logit"]).observe().value[0].cpu()
+    expected = StepwiseField(model, sites, alone(whole), TARGETS["logit"]).observe().value[0].cpu()
     found = torch.cat(written.logits).cpu()[torch.arange(count), response.ids]
     # Three quarters of the digits: rounding takes fewer, a cache that does harm more.
     return bool(_difference(found, expected) <= torch.finfo(model.dtype).eps ** 0.75)

@@ -5,10 +5,16 @@ so far, or a short pass replaces sparse attention by full attention for good. Wh
 computes next depends on what was asked before.
 
 Others change it meanwhile too: another thread, or whoever is called back, names an adapter or
-sets a field of a config. That stays. What is the model's own is found out by experiment: a pass
-that is run again from the same state changes it again. And where weights were written to as
-well, as by a model that rescales itself once and notes that it has, all is left as it is, since
-a note without what it speaks of would have the model do it again.
+sets a field of a config. That stays. What is the model's own is found out by experiment: in a
+pause nobody changes it, and two passes that are run again from the same state both change it
+again. Modules that have come or gone, or have other weights, are none of a pass's doing. And no
+experiment is made while others change anything, or where weights were written to or have come or
+gone, as by a model that rescales itself once and notes that it has: a note without what it speaks
+of would have the model do it again.
+
+What remains: a value that another thread changes in three passes in a row, and in no pause of
+:data:`_PAUSE` at most, passes for the model's own; and one that it has changed is as it was
+before while these passes run.
 """
 
 from __future__ import annotations
@@ -17,91 +23,102 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from operator import is_
-from typing import Any, TypeAlias
+from typing import Any
 from weakref import WeakKeyDictionary
 
-import torch
 from torch import Tensor, nn
-from transformers import PreTrainedConfig
 
 from hf_attrib.model.devices import offloads
+from hf_attrib.model.held import LARGEST, LEFT_ALONE, Held, copied, fill, held_by, same
 from hf_attrib.model.weights import Weights, modules_of
 
 __all__ = ["Snapshot", "state_restored"]
 
-#: What a module holds that others set on purpose, or that is put back elsewhere.
-_LEFT_ALONE = {*vars(nn.Module()), "_hf_hook", "_compiled_call_impl"}
-#: Larger tensors are put back if they are replaced, but no copy is kept of what is in them:
-#: quantised weights are buffers too, and count as weights.
-_LARGEST = 2**20
-_CONTAINERS = frozenset({dict, list, set})
 _MISSING = object()
+#: Passes that must change something again before it is the model's own.
+_PASSES = 2
+#: Seconds that a pause to see what others do takes at least and at most, and so many are made.
+_PAUSE, _PAUSES = (0.02, 4.0), 3
 
 #: Whether a model changes something itself, by module: where in it, and under which name. What
 #: is not there has never been seen to change.
 _OWN: WeakKeyDictionary[nn.Module, dict[tuple[str, str], bool]] = WeakKeyDictionary()
-#: The dict that holds values, and whose it is: a module, and where in it.
-_Holder: TypeAlias = tuple[nn.Module, str, dict[str, Any]]
 
 
 class Change:
-    """Something else under a name than before, or something else in it.
+    """Something else under a name than before, or something else in a container.
 
     Args:
-        holder: what holds the name.
-        name: the name.
-        before: what was there, if anything.
-        after: what is there now, if anything; the same object if its content has changed.
-        content: what was in it.
+        held: what holds it.
+        name: the name; empty if it is the content that has changed.
+        before: what was there, if anything, or a copy of the content.
+        after: what is there now.
     """
 
-    def __init__(
-        self, holder: _Holder, name: str, before: Any, after: Any, content: Any = None
-    ) -> None:
-        self.module, self.part, self._held = holder
-        self.name = name
-        self._before, self._after, self._content = before, after, content
-        self._later = None if content is None else _copy(after)
-        #: Whether it was there before.
-        self.replaced = before is not _MISSING
+    def __init__(self, held: Held, name: Any, before: Any, after: Any) -> None:
+        self.held, self.name = held, name
+        self._before, self._after = before, after
+        #: Whether it was there before. What is put into a container changes the container.
+        self.replaced = before is not _MISSING or not held.named
+
+    @property
+    def _key(self) -> tuple[str, str]:
+        """Where it is in its module. Keys that are new say nothing of the next ones."""
+        new = self._before is _MISSING and not self.held.named
+        return self.held.path, "" if new else f"{self.name!s:.80}"
 
     @property
     def place(self) -> tuple[int, str, str]:
         """Where it is, comparable."""
-        return id(self.module), self.part, self.name
+        return id(self.held.module), *self._key
 
     @property
     def own(self) -> bool | None:
         """Whether the model changes it itself, if that is known."""
-        return _OWN.get(self.module, {}).get((self.part, self.name))
+        return _OWN.get(self.held.module, {}).get(self._key)
+
+    @property
+    def rebuilt(self) -> bool:
+        """Whether a module has come or gone, or one of other weights took its place."""
+        if self.held.path != "_modules":
+            return False
+        weights = [
+            {*map(id, module.parameters())} if isinstance(module, nn.Module) else None
+            for module in (self._before, self._after)
+        ]
+        return None in weights or weights[0] != weights[1]
 
     def learn(self, own: bool) -> None:
         """Remember whether the model changes it itself."""
-        _OWN.setdefault(self.module, {})[self.part, self.name] = own
+        _OWN.setdefault(self.held.module, {})[self._key] = own
 
     def undo(self) -> None:
         """Put back what was there, if nobody has put something else there since."""
-        self._swap(self._after, self._before, self._content)
+        self._swap(self._after, self._before)
 
     def redo(self) -> None:
         """Take back :meth:`undo`."""
-        self._swap(self._before, self._after, self._later)
+        self._swap(self._before, self._after)
 
-    def _swap(self, old: Any, new: Any, content: Any) -> None:
-        if self._held.get(self.name, _MISSING) is not old:
+    def _swap(self, old: Any, new: Any) -> None:
+        value = self.held.value
+        if not isinstance(value, dict):
+            if same(value, old):
+                fill(value, new)
+        elif value.get(self.name, _MISSING) is not old:
             return
-        if content is not None:
-            _fill(new, content)
         elif new is _MISSING:
-            del self._held[self.name]
+            del value[self.name]
         else:
-            self._held[self.name] = new
+            value[self.name] = new
 
     def __str__(self) -> str:
         """Name it to a reader, as "active_adapter of Linear"."""
-        owner = type(self.module).__name__
-        config = self.part and not self.part.startswith("_")
-        return f"{self.name} of {f'the {self.part} of ' if config else ''}{owner}"
+        owner, path = type(self.held.module).__name__, self.held.path
+        within = path if path and not path.startswith("_") else ""
+        if not isinstance(self.held.value, dict):
+            return f"{within or 'something'} of {owner}"
+        return f"{self.name} of {f'the {within} of ' if within else ''}{owner}"
 
 
 class Snapshot:
@@ -113,97 +130,67 @@ class Snapshot:
 
     def __init__(self, model: nn.Module) -> None:
         self.model, self.modules = model, modules_of(model)
-        self._before = [(holder, holder[2].copy()) for holder in _holders(self.modules)]
-        self._contents: list[tuple[_Holder, str, Tensor | Any, Any, int]] = []
+        self._before: list[tuple[Held, Any, int]] = []
         #: Tensors of which no copy is kept.
         self.large: list[Tensor] = []
-        for holder, before in self._before:
-            for name, value in before.items():
-                if isinstance(value, Tensor) and value.numel() > _LARGEST:
-                    self.large.append(value)
-                elif name not in _LEFT_ALONE and _writable(value):
-                    version = value._version if isinstance(value, Tensor) else -1
-                    self._contents.append((holder, name, value, _copy(value), version))
+        for held in held_by(self.modules):
+            content = copied(held.value)
+            if content is not None:
+                self._before.append((held, content, _version(held.value)))
+            elif isinstance(held.value, Tensor) and held.value.numel() > LARGEST:
+                self.large.append(held.value)
 
     def same(self) -> bool:
         """Tell quickly whether nothing has changed; writes that are not counted are not seen."""
         return all(
-            len(held) == len(before) and all(map(is_, list(held.values()), before.values()))
-            for (_, _, held), before in self._before
-        ) and not any(
-            value._version != version if isinstance(value, Tensor) else not _same(value, content)
-            for _, _, value, content, version in self._contents
+            len(held.value) == len(before)
+            and all(map(is_, list(held.value.values()), before.values()))
+            if isinstance(held.value, dict)
+            else held.value._version == version
+            if isinstance(held.value, Tensor)
+            else same(held.value, before)
+            for held, before, version in self._before
         )
 
     def changes(self) -> list[Change]:
         """Return all that has changed."""
         if self.same():
             return []
-        found = []
-        for holder, before in self._before:
-            now = holder[2].copy()
-            for name in [*before, *(name for name in now if name not in before)]:
-                old, new = before.get(name, _MISSING), now.get(name, _MISSING)
-                if old is not new and name not in _LEFT_ALONE:
-                    found.append(Change(holder, name, old, new))
+        entries: list[Change] = []
+        contents: list[Change] = []
         # Where a model notes what it has written, the write itself may not have been counted.
-        return found + [
-            Change(holder, name, value, value, content)
-            for holder, name, value, content, _ in self._contents
-            if not _same(value, content)
-        ]
+        for held, before, _ in self._before:
+            if isinstance(held.value, dict):
+                entries += _entries(held, before)
+            elif not same(held.value, before):
+                contents.append(Change(held, "", before, copied(held.value)))
+        return entries + contents
 
 
-def _holders(modules: list[nn.Module]) -> list[_Holder]:
-    """Return all dicts that hold what modules remember, each once."""
-    found: dict[int, _Holder] = {}
-    for module in modules:
-        held = vars(module)
-        found[id(held)] = module, "", held
-        for part in ("_buffers", "_modules"):
-            found[id(held[part])] = module, part, held[part]
-        for name, value in held.copy().items():
-            if isinstance(value, PreTrainedConfig):
-                found.setdefault(id(vars(value)), (module, name, vars(value)))
-    return list(found.values())
+def _version(value: Any) -> int:
+    return value._version if isinstance(value, Tensor) else -1
 
 
-def _writable(value: Any) -> bool:
-    """Tell whether the content of a value is kept, besides the value itself."""
-    if isinstance(value, Tensor):
-        return not (value.is_inference() or value.is_meta)
-    return type(value) in _CONTAINERS
+def _entries(held: Held, before: dict[Any, Any]) -> Iterator[Change]:
+    """Yield what has changed under the names of a module, an object or a mapping."""
+    now, apart = dict.copy(held.value), () if held.path else LEFT_ALONE
+    for name in [*before, *(name for name in now if name not in before)]:
+        old, new = before.get(name, _MISSING), now.get(name, _MISSING)
+        if old is not new and name not in apart:
+            yield Change(held, name, old, new)
 
 
-def _copy(value: Any) -> Any:
-    return value.detach().clone() if isinstance(value, Tensor) else value.copy()
-
-
-def _fill(value: Any, content: Any) -> None:
-    """Put content into a tensor or a container."""
-    if isinstance(value, Tensor):
-        with torch.no_grad():
-            value.copy_(content)
-        return
-    value.clear()
-    fill = value.extend if isinstance(value, list) else value.update
-    fill(content)
-
-
-def _same(found: Any, before: Any) -> bool:
-    """Tell whether two tensors are equal, or two containers hold the same, in the same order."""
-    if isinstance(found, Tensor):
-        return torch.equal(found, before)
-    if isinstance(found, dict):
-        return [*found] == [*before] and all(map(is_, list(found.values()), before.values()))
-    return len(found) == len(before) and all(map(is_, list(found), before))
-
-
-def _changing(model: nn.Module, seconds: float) -> set[tuple[int, str, str]]:
-    """Return the places that change while no pass of ours runs: another thread is at them."""
-    before = Snapshot(model)
-    time.sleep(min(max(seconds, 0.01), 1.0))
-    return {change.place for change in before.changes()}
+def _calm(model: nn.Module, seconds: float) -> bool:
+    """Tell whether nobody changes a model while no pass of ours runs; what they do is learnt."""
+    for _ in range(_PAUSES):
+        before = Snapshot(model)
+        time.sleep(min(max(seconds, _PAUSE[0]), _PAUSE[1]))
+        changes = [change for change in before.changes() if change.own is not False]
+        if not changes:
+            return True
+        for change in changes:
+            change.learn(False)
+    return False
 
 
 @contextmanager
@@ -223,31 +210,38 @@ def state_restored(
     Yields:
         a function that tells whether anything that was there has changed so far.
     """
-    before = Snapshot(model)
+    before, started = Snapshot(model), time.perf_counter()
     # What is loaded for each pass is another tensor after it.
     weights = None if offloads(model) else Weights(before.modules, before.large)
 
     def written() -> bool:
         return weights is not None and not weights.same(Weights(modules_of(model), before.large))
 
+    def restore(once_more: Callable[[], object] | None) -> None:
+        _restore(before, once_more, written, _PASSES * (time.perf_counter() - started))
+
     try:
         yield lambda: any(change.replaced for change in before.changes())
     except Exception:
-        _restore(before, again, written)
+        restore(again)
         raise
     except GeneratorExit:  # whoever works on what a generator gave has failed, and not a pass
-        _restore(before, None, written)
+        restore(None)
         raise
     except BaseException:  # an interrupt: there is no time to find out whose a change is
         for change in [] if written() else before.changes():
-            if change.own or (change.own is None and change.replaced):
+            unknown = change.own is None and change.replaced and not change.rebuilt
+            if change.own or unknown:
                 change.undo()
         raise
-    _restore(before, again, written)
+    restore(again)
 
 
 def _restore(
-    before: Snapshot, again: Callable[[], object] | None, written: Callable[[], bool]
+    before: Snapshot,
+    again: Callable[[], object] | None,
+    written: Callable[[], bool],
+    pause: float,
 ) -> None:
     """Put back what the model changes itself, and find out what that is.
 
@@ -255,33 +249,43 @@ def _restore(
         before: what it held.
         again: runs a pass once more, if there is one to run.
         written: whether weights were written to since.
+        pause: seconds that passes which are run again take.
     """
     changes = before.changes()
-    unknown = [change for change in changes if change.own is None]
     for change in changes:
         if change.own:
             change.undo()
-    if not unknown or again is None or written():
+    if again is None or all(change.own is not None for change in changes):
         return
+    if written() or not _calm(before.model, pause):
+        return
+    changes = before.changes()
+    unknown = [change for change in changes if change.own is None and not change.rebuilt]
+    if not unknown or written():
+        return
+    own = _repeated(before, unknown, again)
     for change in unknown:
-        change.undo()
-    asked = {change.place for change in unknown}
-    started = time.perf_counter()
-    try:
-        with suppress(Exception):  # what it has changed until it failed counts as well
-            again()
-    except BaseException:  # an interrupt: nothing is learnt, and nothing of it stays
-        for change in before.changes():
-            if change.place in asked:
-                change.undo()
-        raise
-    repeated = {change.place: change for change in before.changes()}
-    others = _changing(before.model, time.perf_counter() - started)
-    for change in unknown:
-        change.learn(change.place in repeated and change.place not in others)
-    for change in repeated.values():
-        if change.own:
-            change.undo()
-    for change in unknown:
+        change.learn(change.place in own)
         if not change.own:
             change.redo()
+
+
+def _repeated(
+    before: Snapshot, changes: list[Change], again: Callable[[], object]
+) -> set[tuple[int, str, str]]:
+    """Undo changes, and return the places of those that each of several passes makes again."""
+    places = {change.place for change in changes}
+    for change in changes:
+        change.undo()
+    for _ in range(_PASSES):
+        try:
+            with suppress(Exception):  # what it has changed until it failed counts as well
+                again()
+        finally:  # after an interrupt too, when nothing is learnt and nothing of it stays
+            repeated = [change for change in before.changes() if change.place in places]
+            for change in repeated:
+                change.undo()
+        places = {change.place for change in repeated}
+        if not places:
+            break
+    return places

@@ -294,7 +294,7 @@ class Passes:
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "mistral", "gemma3_text", "mamba", "qwen3"])
-def test_usual_models_pay_two_rows_at_new_lengths_and_none_afterwards(family):
+def test_usual_models_pay_four_rows_at_new_lengths_and_none_afterwards(family):
     model = tiny.model(family)
     passes, explainer = Passes(model), Explainer(model, **ROWS)
 
@@ -305,22 +305,23 @@ def test_usual_models_pay_two_rows_at_new_lengths_and_none_afterwards(family):
     explain(5, 3)  # checks the model
     usual = 3  # as it is, at the reference and at x
     assert len(passes.of(lambda: explain(6, 4))) == usual
-    assert sorted(passes.of(lambda: explain(13, 4))) == [13, 15, *[16] * usual]
+    # Half of it before and after, a short and a long prefix.
+    assert sorted(passes.of(lambda: explain(13, 4))) == [8, 8, 13, 15, *[16] * usual]
     assert len(passes.of(lambda: explain(13, 4, seed=4))) == usual
     assert len(passes.of(lambda: explain(14, 2, seed=5))) == usual
     # A gradient and two differences of two, the first time that passes are longer by half.
-    assert sorted(passes.of(lambda: explain(17, 4))) == [17, 19, *[20] * (usual + 5)]
+    assert sorted(passes.of(lambda: explain(17, 4))) == [10, 10, 17, 19, *[20] * (usual + 5)]
     result = explain(17, 4)
     assert result.forward_rows == usual
     assert not result.notes
 
 
-def test_one_token_after_a_prompt_needs_no_other_pass():
+def test_one_token_after_a_prompt_has_no_prefix():
     model = tiny.model("llama")
     passes, explainer = Passes(model), Explainer(model, **ROWS)
     explainer.explain(input_ids=tiny.ids(5, 1), response_ids=tiny.ids(3, 2), **QUICK)
     one = {"input_ids": tiny.ids(15, 1), "response_ids": tiny.ids(1, 2)}
-    assert passes.of(lambda: explainer.explain(**one, **QUICK)) == [15] * 3
+    assert passes.of(lambda: explainer.explain(**one, **QUICK)) == [8, 15, 8, 15, 15]
 
 
 def test_rows_of_models_whose_passes_depend_on_length_are_counted():

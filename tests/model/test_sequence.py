@@ -11,7 +11,8 @@ from helpers import families, tiny
 import hf_attrib
 from hf_attrib import Explainer, InputError
 from hf_attrib.methods import IntegratedGradients
-from hf_attrib.text import Tokens, detokenize
+from hf_attrib.model import Transcriber
+from hf_attrib.text import Request, Tokens, detokenize
 from hf_attrib.text.chat import render
 
 pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
@@ -414,6 +415,41 @@ def test_positions_by_other_names_are_a_limit_too(family):
     explainer = Explainer(families.build(f"causal/{family}"))
     with pytest.raises(InputError, match="reads at most 128 tokens, but would read 130"):
         explainer.explain(input_ids=families.ids(130, 1), response_ids=families.ids(4, 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "reads"),
+    [
+        ("seq2seq/led", (32, 128)),
+        ("seq2seq/bart", (128, 128)),
+        ("seq2seq/prophetnet", (128, 126)),
+        ("causal/prophetnet", (126,)),
+        ("pair/roberta:roberta", (127, 127)),
+    ],
+)
+def test_each_side_reads_up_to_its_last_position_and_no_further(name, reads):
+    model = families.build(name)
+    if name == "seq2seq/led":  # its sides have limits of their own
+        model.config.max_encoder_position_embeddings = reads[0]
+    transcriber, start = Transcriber(model, None), {}
+    if len(reads) > 1:
+        start = {"decoder_start_token_id": 0}
+
+    def sequence(lengths):
+        response = families.ids(lengths[1], 2) if len(lengths) > 1 else [5]
+        request = Request(input_ids=families.ids(lengths[0], 1), response_ids=response)
+        prompt = transcriber.prompt(request)
+        return transcriber.given(prompt, request, start)
+
+    run = {"input_ids": sequence(reads).prompt.ids[None]}
+    if len(reads) > 1:
+        run["decoder_input_ids"] = torch.ones(1, reads[1], dtype=torch.int64)
+    with torch.no_grad():
+        model(**run, use_cache=False)  # which has all these positions
+    for side, most in enumerate(reads):
+        longer = [*reads[:side], most + 1, *reads[side + 1 :]]
+        with pytest.raises(InputError, match=f"reads at most {most} tokens, .* {most + 1}"):
+            sequence(longer)
 
 
 @pytest.mark.parametrize("length", [1, 3, 7, 9])

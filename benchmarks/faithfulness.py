@@ -40,8 +40,9 @@ PEERS: Mapping[str, Callable[..., Callable[[], Tensor]]] = {"captum": captum, "i
 
 OURS: Mapping[str, str | Mapping[str, str]] = {
     "loo_shapley": "loo_shapley",
-    "shapley (4 orders)": "shapley(samples=4)",
-    "shapley (8 orders)": "shapley(samples=8)",
+    "shapley": "shapley",
+    "kernel_shap": "kernel_shap",
+    "occlusion": "occlusion",
     "occlusion (drop)": "occlusion(mode=drop)",
     "occlusion (token)": "occlusion(mode=token)",
     "sequential_ig": "sequential_ig",

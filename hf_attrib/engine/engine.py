@@ -216,7 +216,9 @@ class Engine:
         runner.share(processes)
         dtype, token = self.model.dtype, plan.stand_in
         space = space_of(dtype, tables, batch, plan.baseline, seen.x, token)
-        joined = Groups(batch.owners([case.groups for case in cases]), batch.movable)
+        parts = ([case.groups for case in cases], [case.sentences for case in cases])
+        owners, sentences = map(batch.owners, parts)
+        joined = Groups(owners, batch.movable, sentences)
         groups = joined if question.joins else None
         by_token = kind(
             self.model, sites, batch, question.target, runner, self.progress,
@@ -298,9 +300,8 @@ class Engine:
         with Meter() as meter:  # the mean embedding takes the whole table, part by part
             reference = ready.reference()
         need = self.memory.need(field, x, question.demand)
-        inputs = question.method.moving(field, x, reference)
-        _, most = question.method.cost(field.targets, inputs)
-        least, _ = question.method.cost(1 if at_most else field.targets, inputs)
+        _, most = question.method.cost_at(field, x, reference, field.targets)
+        least, _ = question.method.cost_at(field, x, reference, 1 if at_most else field.targets)
         passes, before = field.target_table.passes, meter.peak.total()
         linear = question.demand.linear
         return estimated(

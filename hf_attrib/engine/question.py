@@ -193,7 +193,10 @@ class Question:
             *self._joined(inputs, groups),
             *contrasted(sequence.response, contrast),
         )
-        return Case(sequence, inputs, moves, contrast, targets, groups, notes)
+        # Parts that the caller named stand for themselves.
+        within = self.joins and self.groups in (None, "token", "word")
+        sentences = partition(inputs, "sentence") if within else groups
+        return Case(sequence, inputs, moves, contrast, targets, groups, sentences, notes)
 
     def _baseline(self, tokenizer: Any) -> Baseline:
         """Return the baseline asked for, or the method's own."""
@@ -304,6 +307,7 @@ class Case:
         contrast: id that each generated token is contrasted with, [T], or ``None``.
         targets: spans of the response that are explained, one for each row of the scores.
         groups: spans that partition the inputs; each token is one unless groups were named.
+        sentences: spans that partition the inputs, in each of which groups belong together.
         notes: what of the question has no answer but 0.
     """
 
@@ -313,6 +317,7 @@ class Case:
     contrast: Tensor | None
     targets: tuple[Span, ...]
     groups: tuple[Span, ...]
+    sentences: tuple[Span, ...]
     notes: tuple[str, ...] = ()
 
 

@@ -176,6 +176,20 @@ class Field(ABC):
             HFAttribError: inputs cannot be taken away so.
         """
 
+    @abstractmethod
+    def readable(self, kept: Tensor, sequence: Tensor) -> Tensor:
+        """Return whether each target has something to be predicted from, the rest cut out, [R].
+
+        Args:
+            kept: which inputs stay, [R, N] bool, on the CPU.
+            sequence: which of the B sequences each row belongs to, [R], on the CPU.
+        """
+
+    @property
+    def inputs(self) -> Tensor | None:
+        """The inputs x that the field's space is around, [B, 1, N, D], if it has one."""
+        return None if self._space is None else self._space.inputs
+
     @property
     def space(self) -> Space:
         """The embedding space around the inputs.

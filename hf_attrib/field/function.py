@@ -125,6 +125,10 @@ class FunctionField(Field):
             f"a plain function has no tokens to take away by {mode!r}; take mode 'embed'."
         )
 
+    def readable(self, kept: Tensor, sequence: Tensor) -> Tensor:
+        """Say no of each row, [R]: nothing can be cut out of a function's inputs."""
+        return torch.zeros(len(kept), dtype=torch.bool)
+
     def linearise(self, points: Tensor, sequence: Tensor, target: Tensor) -> Linearisation:
         """Return the function's targets and their gradients."""
         with torch.enable_grad():

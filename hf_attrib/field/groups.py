@@ -39,10 +39,12 @@ class Groups:
     Args:
         owner: the group of each input, [B, N], on the CPU.
         movable: where inputs may move, [B, N] bool, on the CPU.
+        sentence: the sentence that each input is in, [B, N], on the CPU; by default its own.
     """
 
     owner: Tensor
     movable: Tensor
+    sentence: Tensor | None = None
 
     @classmethod
     def single(cls, movable: Tensor) -> Groups:
@@ -58,6 +60,15 @@ class Groups:
         """Which groups have an input that moves, [B, G] bool."""
         counts = torch.zeros(len(self.owner), int(self.owner.max()) + 1, dtype=torch.int64)
         return counts.scatter_add(1, self.owner, self.movable.cpu().long()) > 0
+
+    @cached_property
+    def sentences(self) -> Tensor:
+        """The sentence that the first input of each group is in, [B, G]."""
+        own = self.sentence
+        if own is None:
+            own = torch.arange(self.owner.shape[1]).expand(self.owner.shape)
+        found = torch.zeros(self.moving.shape, dtype=torch.int64)
+        return found.scatter_reduce(1, self.owner, own, "amin", include_self=False)
 
     @cached_property
     def apart(self) -> bool:

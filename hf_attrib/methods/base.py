@@ -182,6 +182,17 @@ class Method(Hyperparameters, ABC):
         played = self.claims.groups == "players"
         return int((field.groups.moving if played else field.movable).sum())
 
+    def cost_at(self, field: Field, x: Tensor, baseline: Tensor, targets: int) -> tuple[Cost, Cost]:
+        """Return the rows that one sequence takes at least and at most.
+
+        Args:
+            field: F of one sequence.
+            x: its embeddings, [1, 1, N, D].
+            baseline: reference embeddings, [1, 1, N, D].
+            targets: T.
+        """
+        return self.cost(targets, self.moving(field, x, baseline))
+
     @abstractmethod
     def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
         """Attribute every target of a field to its inputs.

@@ -14,7 +14,7 @@ from hf_attrib.model.batch import Batch, padded
 from hf_attrib.model.forward import Forward
 from hf_attrib.model.sites import Sites
 
-__all__ = ["check_mask", "without"]
+__all__ = ["check_mask", "readable", "without"]
 
 #: Models whose attention mask was seen to act.
 _MASKED: WeakSet[nn.Module] = WeakSet()
@@ -35,8 +35,11 @@ def without(batch: Batch, kept: Tensor, sequence: Tensor, mode: str, stand_in: i
     """
     rows = batch.rows(sequence)
     encoder, decoder = kept.split([rows.encoder_ids.shape[1], rows.decoder_ids.shape[1]], 1)
-    if mode != "token":
-        _check_left(rows, encoder & rows.encoder_mask.bool(), decoder & rows.decoder_mask.bool())
+    if mode != "token" and not bool(readable(rows, kept).all()):
+        raise InputError(
+            "taking these inputs away leaves nothing to predict from; hold a token "
+            "(movable='content' holds the start of the sequence), or take mode 'embed' or 'token'."
+        )
     if mode == "attention":
         masks = rows.encoder_mask * encoder, rows.decoder_mask * decoder
         return replace(rows, encoder_mask=masks[0], decoder_mask=masks[1])
@@ -52,6 +55,21 @@ def without(batch: Batch, kept: Tensor, sequence: Tensor, mode: str, stand_in: i
         )
         return replace(rows, **dict(zip(("encoder_ids", "decoder_ids"), ids, strict=True)))
     return _cut(rows, encoder & rows.encoder_mask.bool(), decoder & rows.decoder_mask.bool())
+
+
+def readable(rows: Batch, kept: Tensor) -> Tensor:
+    """Return whether each target is predicted from a token that stays, [R] bool, not from padding.
+
+    Args:
+        rows: R sequences.
+        kept: which of their inputs stay, [R, N] bool.
+    """
+    encoder, decoder = kept.split([rows.encoder_ids.shape[1], rows.decoder_ids.shape[1]], 1)
+    before = (decoder & rows.decoder_mask.bool()).cumsum(1).gather(1, rows.positions)
+    found: Tensor = ((before > 0) | ~rows.valid).all(1)
+    if encoder.shape[1]:
+        found &= (encoder & rows.encoder_mask.bool()).any(1)
+    return found
 
 
 def check_mask(model: Any, sites: Sites, batch: Batch) -> None:
@@ -84,16 +102,6 @@ def check_mask(model: Any, sites: Sites, batch: Batch) -> None:
             "be taken away by mode 'attention'; take 'embed', 'token' or 'drop'."
         )
     _MASKED.add(model)
-
-
-def _check_left(rows: Batch, encoder: Tensor, decoder: Tensor) -> None:
-    """Refuse to take away all that a target is predicted from: what is left would be padding."""
-    read = encoder.shape[1] == 0 or bool(encoder.any(1).all())
-    if not read or not bool((decoder.cumsum(1).gather(1, rows.positions) > 0)[rows.valid].all()):
-        raise InputError(
-            "taking these inputs away leaves nothing to predict from; hold a token "
-            "(movable='content' holds the start of the sequence), or take mode 'embed' or 'token'."
-        )
 
 
 def _cut(rows: Batch, encoder: Tensor, decoder: Tensor) -> Batch:

@@ -23,7 +23,7 @@ from hf_attrib.field import (
     Space,
     Targets,
 )
-from hf_attrib.model.ablation import check_mask, without
+from hf_attrib.model.ablation import check_mask, readable, without
 from hf_attrib.model.batch import Batch
 from hf_attrib.model.devices import device_of
 from hf_attrib.model.forward import Forward, inputs_of, select, unmoving
@@ -225,6 +225,10 @@ class EmbeddingField(Field):
         length = int(self.forward.reach(sequence, target).max())
         with torch.no_grad(), injected(self.sites, self.forward.split(points, length)):
             return self._value(*self.forward.logits(sequence, target, length), sequence, target)
+
+    def readable(self, kept: Tensor, sequence: Tensor) -> Tensor:
+        """Return whether each target has something to be predicted from, [R]."""
+        return readable(self.batch.rows(sequence), kept)
 
     def evaluate_without(
         self,

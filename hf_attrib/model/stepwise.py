@@ -25,6 +25,7 @@ from hf_attrib.field import (
     Space,
     Targets,
 )
+from hf_attrib.model.ablation import readable
 from hf_attrib.model.batch import Batch
 from hf_attrib.model.embedding_field import EmbeddingField, Observation
 from hf_attrib.model.sites import Sites
@@ -132,6 +133,10 @@ class StepwiseField(Field):
             for step, read, rows, _ in self._split(target)
         ]
         return _placed(parts, target)
+
+    def readable(self, kept: Tensor, sequence: Tensor) -> Tensor:
+        """Return whether each target has something to be predicted from, [R]."""
+        return readable(self.batch.rows(sequence), kept)
 
     def evaluate_without(
         self,

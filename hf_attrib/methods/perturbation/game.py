@@ -72,24 +72,38 @@ class Game:
         x: the inputs, [B, 1, N, D].
         baseline: what takes their place in mode ``"embed"``, [B, 1, N, D].
         mode: how players are taken away, of :data:`hf_attrib.field.MODES`.
+        playing: numbers of the groups that play; by default all of which something goes away.
 
     Attributes:
         players: numbers of the groups that play, [n] for each sequence.
+        sentences: numbers of the sentences that these are in, [n] for each sequence.
         rows: how many subsets of each sequence are known, that of all players aside.
 
     Raises:
         InputError: the mode takes away tokens, and these inputs are not those of the field.
     """
 
-    def __init__(self, field: Field, x: Tensor, baseline: Tensor, mode: str) -> None:
+    def __init__(
+        self,
+        field: Field,
+        x: Tensor,
+        baseline: Tensor,
+        mode: str,
+        playing: Sequence[Tensor] | None = None,
+    ) -> None:
         self.field, self.mode = field, mode
         self.x, self.baseline = _shared(x), _shared(baseline)
-        inputs = None if mode == "embed" and field.known is None else field.space.x
+        inputs = field.inputs if mode == "embed" else field.space.x
         self._elsewhere = inputs is not None and not torch.equal(self.x, inputs)
         if mode != "embed":
             same = not self._elsewhere and torch.equal(self.baseline, field.space.reference(0, 0))
             _check_own(mode, same)
-        self.players = [own.nonzero()[:, 0] for own in players(field, x, baseline, mode)]
+        if playing is None:
+            playing = [own.nonzero()[:, 0] for own in players(field, x, baseline, mode)]
+        self.players = playing
+        self.sentences = [
+            number[own] for number, own in zip(field.groups.sentences, self.players, strict=True)
+        ]
         self.rows = [0] * len(self.players)
         self._done = 0
         self._found: list[dict[bytes, int]] = [{} for _ in self.players]
@@ -104,6 +118,18 @@ class Game:
     def counts(self) -> list[int]:
         """How many players each sequence has."""
         return [len(own) for own in self.players]
+
+    def cuttable(self, subsets: Sequence[Tensor]) -> list[Tensor]:
+        """Return of which subsets [R, n] of each sequence the others can be cut out, [R] bool."""
+        sequence, keep = self._kept(subsets)
+        field, here = self.field, self.field.inputs is not None and not self._elsewhere
+        kept = keep.gather(1, field.groups.owner[sequence]) | ~field.movable.cpu()[sequence]
+        found = field.readable(kept, sequence) & here
+        return list(found.split([len(asked) for asked in subsets]))
+
+    def dropping(self) -> Game:
+        """Return the game of the same players, cut out of the sequence."""
+        return Game(self.field, self.x, self.field.space.reference(0, 0), "drop", self.players)
 
     def values(self, subsets: Sequence[Tensor]) -> list[Tensor]:
         """Return v of subsets [R, n] of each sequence, [R, T] in float64 on the CPU.
@@ -130,13 +156,7 @@ class Game:
 
     def _run(self, subsets: Sequence[Tensor]) -> Tensor:
         """Run subsets of all sequences together, [R, T]."""
-        sequence = torch.arange(len(subsets)).repeat_interleave(
-            torch.tensor(list(map(len, subsets)))
-        )
-        keep = torch.ones(len(sequence), self.field.groups.moving.shape[1], dtype=torch.bool)
-        for b, asked in enumerate(subsets):
-            own = (sequence == b).nonzero()
-            keep[own, self.players[b]] = asked
+        sequence, keep = self._kept(subsets)
         ends = (self.x, self.baseline) if self.mode == "embed" else None
         found = [torch.zeros(0, self.field.targets, dtype=torch.float64)]
         if not len(keep):
@@ -147,6 +167,15 @@ class Game:
             self.field.progress(self._done + int(part[-1]) + 1, self._done + len(keep))
         self._done += len(keep)
         return torch.cat(found)
+
+    def _kept(self, subsets: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the sequence of each subset, [R], and which of all groups stay, [R, G]."""
+        counts = torch.tensor(list(map(len, subsets)))
+        sequence = torch.arange(len(subsets)).repeat_interleave(counts)
+        keep = torch.ones(len(sequence), self.field.groups.moving.shape[1], dtype=torch.bool)
+        for b, asked in enumerate(subsets):
+            keep[(sequence == b).nonzero(), self.players[b]] = asked
+        return sequence, keep
 
     def decomposition(
         self, solutions: Sequence[Solution], undecided: str = "left open"

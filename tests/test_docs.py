@@ -19,7 +19,14 @@ def blocks(language, text=README):
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
 
 
-OTHERS = ("devices", "robustness", "validation", "write-a-method", "write-an-attack")
+OTHERS = (
+    "devices",
+    "local-approximation",
+    "robustness",
+    "validation",
+    "write-a-method",
+    "write-an-attack",
+)
 PAGES = ["README.md", *(f"docs/{name}.md" for name in OTHERS)]
 
 

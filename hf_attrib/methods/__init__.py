@@ -27,6 +27,7 @@ from hf_attrib.methods.path.idgi import IDGI
 from hf_attrib.methods.path.integrated_gradients import IntegratedGradients
 from hf_attrib.methods.path.sequential_ig import SequentialIG
 from hf_attrib.methods.perturbation.banzhaf import Banzhaf
+from hf_attrib.methods.perturbation.c_lime import CLime
 from hf_attrib.methods.perturbation.context_cite import ContextCite
 from hf_attrib.methods.perturbation.kernel_shap import KernelShap
 from hf_attrib.methods.perturbation.lime import Lime
@@ -48,6 +49,7 @@ __all__ = [
     "AttEXplore",
     "Banzhaf",
     "BaselineAverage",
+    "CLime",
     "Claims",
     "ContextCite",
     "Cost",

@@ -21,6 +21,7 @@ FINE = {
     "loo_shapley": {"samples": 2},
     "kernel_shap": {"samples": 12},
     "banzhaf": {"samples": 14},
+    "c_lime": {"samples": 12},
     "rise": {"samples": 12},
     "lime": {"samples": 12},
     "sobol": {"samples": 3},

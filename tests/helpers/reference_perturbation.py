@@ -136,6 +136,19 @@ def lime(case: Case) -> Tensor:
     return fit(rows * root[:, None], value * root)[:-1]
 
 
+def c_lime(case: Case) -> Tensor:
+    """Section 4.1 of arXiv:2102.10618 with noise along tokens, each drawn and then its negative."""
+    half = 0.15 * torch.randn(6, len(case.x), generator=generator(0, "c_lime")).double()
+    rows, value = [], []
+    for noise in [*half, *-half]:
+        z = case.x.clone()
+        for n, eta in enumerate(noise):
+            z[n] += eta * (case.x[n] - case.baseline[n])
+        rows.append([*noise.tolist(), 1.0])
+        value.append(case.value(z))
+    return fit(np.array(rows), np.array(value))[:-1]
+
+
 def rise(case: Case) -> Tensor:
     """Equation 3 of arXiv:1806.07421, less the same of the masks without the pixel."""
     drawn = torch.rand(len(case.x), 12, generator=generator(0, "rise")).argsort(1).T < 6
@@ -180,6 +193,7 @@ def context_cite(case: Case) -> Tensor:
 
 PERTURBATION: dict[str, Callable[[Case], Tensor]] = {
     "banzhaf": banzhaf,
+    "c_lime": c_lime,
     "context_cite": context_cite,
     "kernel_shap": kernel_shap,
     "lime": lime,

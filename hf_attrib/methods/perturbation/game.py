@@ -16,7 +16,7 @@ from torch import Tensor
 from hf_attrib.errors import InputError
 from hf_attrib.field import Decomposition, Field, ablated_rows
 
-__all__ = ["Game", "Solution", "distinct", "players"]
+__all__ = ["Game", "Solution", "distinct", "players", "readable"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +58,14 @@ def distinct(subsets: Tensor) -> Tensor:
     """Return subsets [R, n] without those that come again, in order."""
     order = {key: row for row, key in reversed(list(enumerate(_keys(subsets))))}
     return subsets[sorted(order.values())]
+
+
+def readable(field: Field) -> Tensor:
+    """Return which groups have an input that a target can depend on, [B, T, G] bool."""
+    reads = (field.reads().cpu() & field.movable.cpu()[:, None]).float()
+    owner = field.groups.owner[:, None].expand(reads.shape)
+    total = torch.zeros(*reads.shape[:2], field.groups.moving.shape[1])
+    return total.scatter_add(2, owner, reads) > 0
 
 
 def _keys(subsets: Tensor) -> list[bytes]:
@@ -211,7 +219,7 @@ class Game:
         What no target reads has nothing. Where sums are claimed, the others share what a
         regression on drawn subsets gave it.
         """
-        read = self._read()
+        read = readable(self.field)
         total = torch.zeros(read.shape, dtype=torch.float64)
         plays = torch.zeros_like(total)
         for by_group, flags, own, by_player in zip(total, plays, self.players, found, strict=True):
@@ -222,14 +230,6 @@ class Game:
             lost = (total - kept).sum(-1, keepdim=True)
             kept = kept + plays * lost / plays.sum(-1, keepdim=True).clamp_min(1)
         return kept.to(self.x)
-
-    def _read(self) -> Tensor:
-        """Return which groups have an input that a target can depend on, [B, T, G] bool."""
-        field = self.field
-        reads = (field.reads().cpu() & field.movable.cpu()[:, None]).float()
-        owner = field.groups.owner[:, None].expand(reads.shape)
-        total = torch.zeros(*reads.shape[:2], field.groups.moving.shape[1])
-        return total.scatter_add(2, owner, reads) > 0
 
 
 def _shared(points: Tensor) -> Tensor:

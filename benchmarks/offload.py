@@ -64,7 +64,9 @@ def measured(way: str) -> dict[str, float]:
     from hf_attrib import Explainer
 
     question: dict[str, Any] = {"input_ids": tiny.ids(12), "response_ids": tiny.ids(6, 1)}
-    Explainer(tiny.model("llama")).explain(**question, steps=1)  # what is loaded late
+    Explainer(tiny.model("llama")).explain(
+        **question, method="integrated_gradients", steps=1
+    )  # what is loaded late
     before = memory("RssAnon")
     sizes = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12}
     model = tiny.model("llama", **sizes, head_dim=192)
@@ -75,10 +77,12 @@ def measured(way: str) -> dict[str, float]:
             model = accelerate.disk_offload(model, folder)
         gc.collect()
         explainer = Explainer(model, batch_size=1)
-        explainer.explain(**question, steps=1)  # the check of the model
+        explainer.explain(
+            **question, method="integrated_gradients", steps=1
+        )  # the check of the model
         Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
         mapped, started = memory("VmRSS") - memory("RssAnon"), time.process_time()
-        explainer.explain(**question, steps=6)
+        explainer.explain(**question, method="integrated_gradients", steps=6)
         seconds = time.process_time() - started
     return {
         "weights MiB": weights,

@@ -76,7 +76,13 @@ def explained(model: Any, prompt: list[int], response: list[int]) -> None:
     from hf_attrib import Explainer
 
     explainer = Explainer(model, batch_size=1)
-    explainer.explain(input_ids=prompt, response_ids=response, steps=2, movable="all")
+    explainer.explain(
+        input_ids=prompt,
+        response_ids=response,
+        method="integrated_gradients",
+        steps=2,
+        movable="all",
+    )
 
 
 def markdown(report: Mapping[str, Any]) -> str:

@@ -58,6 +58,57 @@ unless others are named: {", ".join(f"`{name}`" for name in DEFAULT_METRICS)}.
 
 """
 
+#: Tables that benchmarks wrote, by what the page of them says.
+RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
+WHICH = """\
+# Which method
+
+Written by `python docs/make.py` around the tables that `benchmarks/faithfulness.py` and
+`benchmarks/planted.py` wrote.
+
+- **Nothing to choose**: the default, `loo_shapley`. It predicts small ablations as well as
+  leaving out does, finds facts that are said twice, which leaving out does not, and its scores
+  are signed and sum to f(x) - f(x') exactly. It runs about four forward rows for each token of
+  the prompt, however many tokens were generated; prompts of more than 128 tokens are explained by
+  words or parts of sentences, unless `groups="token"` asks for each.
+- **Passages, sentences, turns**: the default with `groups=`. Up to 6 are tried in all
+  combinations.
+- **How sure**: `samples=8` and more run further orders of the sentences; standard errors shrink
+  and more ranks are decided.
+- **A long prompt and a short answer**: gradients. Their cost grows with the generated tokens and
+  not with those of the prompt: `saliency` is one backward row for each, `integrated_gradients` as
+  many as its certificate takes (`method=` of the tables below). For N tokens of the prompt, T
+  generated and K gradients, 4 N forward rows cost more than K T forward and backward rows once N
+  is above 3 K T / 4.
+- **A path and its certificate**: `integrated_gradients` where the axioms of a path count
+  (linearity, the same scores for the same function however it is computed), or a bound on every
+  score does.
+
+## What a model does without the tokens that rank highest
+
+Tokens are taken away from the highest score down, and from the lowest up, at 5, 10, 20, 30 and 50
+% of the prompt; the table has by how much more the answer's log-probability falls in the first
+case. They are dropped, or replaced by a token that stands for nothing. The default was chosen on
+the development prompts; the held-out ones were run once, after that. captum and inseq are run as
+they are without any options: 50 steps, their own baseline.
+
+### Held-out prompts
+
+{held_out}
+### Development prompts
+
+{development}
+## Causes that are known
+
+{planted}
+*once*: the highest score is on the word that was planted. *twice*: the same fact is said again
+somewhere, and the highest score is on either copy; *both words*: the two highest scores are on both
+copies. *both facts*: of scores for sentences, both copies are the two highest among the facts.
+
+## What it costs
+
+{costs}"""
+
 
 def yes(flag: bool) -> str:
     """Say it in a word."""
@@ -149,7 +200,26 @@ def metrics_page() -> str:
     return METRICS_PAGE + table(["metric", "what it is", "better", "takes sizes"], rows) + "\n"
 
 
-PAGES = {"attacks.md": attacks_page, "methods.md": methods_page, "metrics.md": metrics_page}
+def which_page() -> str:
+    """Return advice around the tables that benchmarks wrote."""
+    tables = {
+        key: (RESULTS / f"{name}.md").read_text(encoding="utf-8")
+        for key, name in {
+            "held_out": "faithfulness-held-out",
+            "development": "faithfulness-development",
+            "costs": "faithfulness-costs",
+            "planted": "planted",
+        }.items()
+    }
+    return WHICH.format(**tables)
+
+
+PAGES = {
+    "attacks.md": attacks_page,
+    "methods.md": methods_page,
+    "metrics.md": metrics_page,
+    "which-method.md": which_page,
+}
 
 if __name__ == "__main__":
     for page, write in PAGES.items():

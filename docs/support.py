@@ -168,7 +168,7 @@ def _answer(model: Any) -> tuple[list[str], str]:
     _drop_out(model)
     explainer = Explainer(model, **ROWS)
     try:
-        found = _explained(explainer, PROMPT, ANSWER, steps=1)
+        found = _explained(explainer, PROMPT, ANSWER, method="integrated_gradients", steps=1)
     except UnsupportedModelError as error:
         return ["refused", "", "", ""], _reason(error)
     remarks = [short for said, short in NOTES.items() if any(said in note for note in found.notes)]
@@ -300,7 +300,9 @@ def _training_state(model: Any, plain: Attribution) -> str:
     seen: list[Any] = []
     for module in model.modules():
         module.register_forward_hook(lambda module, inputs, output: seen.append(output))
-    found = _explained(Explainer(model, **ROWS), PROMPT, ANSWER, steps=1)
+    found = _explained(
+        Explainer(model, **ROWS), PROMPT, ANSWER, method="integrated_gradients", steps=1
+    )
     same = torch.allclose(found.scores, plain.scores, **TOLERANCE)
     free = not any(tensor.requires_grad for tensor in _tensors(found))
     return "yes" if same and free and seen and model.training else "no"

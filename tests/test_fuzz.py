@@ -61,7 +61,7 @@ BROKEN = st.builds("{}{}{}".format, TEXT, st.characters(categories=["Cs"]), TEXT
 def explained(explainer, prompt, **options):
     """A result, or ``None`` where the call was refused."""
     try:
-        return explainer.explain(prompt, steps=2, **options)
+        return explainer.explain(prompt, method="integrated_gradients", steps=2, **options)
     except HFAttribError:
         return None
 
@@ -167,7 +167,7 @@ def test_what_no_tokenizer_can_read_is_refused(name):
     def holds(broken):
         for options in ({"prompt": broken}, {"prompt": "Ada", "response": broken}):
             with pytest.raises(InputError, match="no valid Unicode at character"):
-                explainer.explain(**options, steps=2)
+                explainer.explain(**options, method="integrated_gradients", steps=2)
 
     holds()
 
@@ -181,12 +181,14 @@ def test_more_text_than_a_model_reads_is_refused(keys, text):
     limit = explainer.model.config.max_position_embeddings
     for options in ({"prompt": text, "response": "a"}, {"prompt": "Ada", "response": text}):
         with pytest.raises(InputError, match=f"reads at most {limit} tokens"):
-            explainer.explain(**options, steps=2)
+            explainer.explain(**options, method="integrated_gradients", steps=2)
 
 
 @pytest.mark.parametrize("text", LONG)
 def test_long_text_is_explained_where_nothing_limits_it(g2p, text, tmp_path):
-    result = Explainer(*g2p).explain("a" + text[:600], response="K AE1 T", steps=2)
+    result = Explainer(*g2p).explain(
+        "a" + text[:600], response="K AE1 T", method="integrated_gradients", steps=2
+    )
     assert len(result.inputs) > 100
     check(result, tmp_path)
 
@@ -195,7 +197,7 @@ def test_empty_text_is_refused(keys):
     explainer = Explainer(*keys)
     for prompt, response in (("", "a"), ("a", ""), ("", "")):
         with pytest.raises(InputError, match="is empty"):
-            explainer.explain(prompt, response=response, steps=2)
+            explainer.explain(prompt, response=response, method="integrated_gradients", steps=2)
 
 
 @examples(150)

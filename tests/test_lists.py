@@ -232,7 +232,7 @@ def test_warnings_that_are_errors_come_after_the_work_and_hold_it(prompts):
     with warnings.catch_warnings():
         warnings.simplefilter("error", AttributionWarning)
         with pytest.raises(AttributionWarning) as caught:
-            explainer.explain(prompts, steps=1, max_new_tokens=2)
+            explainer.explain(prompts, method="integrated_gradients", steps=1, max_new_tokens=2)
     results = caught.value.results
     assert len(results) == (1 if prompts is GOOD else 2)
     assert all(isinstance(result, hf_attrib.Attribution) for result in results)
@@ -241,7 +241,7 @@ def test_warnings_that_are_errors_come_after_the_work_and_hold_it(prompts):
 def test_the_caller_is_warned_where_it_stands():
     explainer = Explainer(tiny.model("mixtral"), tiny.tokenizer())
     with pytest.warns(AttributionWarning) as seen:
-        explainer.explain(GOOD, steps=1, max_new_tokens=2)
+        explainer.explain(GOOD, method="integrated_gradients", steps=1, max_new_tokens=2)
     assert {warning.filename for warning in seen} == {__file__}
 
 

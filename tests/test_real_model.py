@@ -23,7 +23,7 @@ PROMPT = (
 )
 #: From a frequent word; the path from the mean embedding, which is half as long as any token's,
 #: has jumps that so few nodes miss.
-QUESTION = {"steps": 16, "baseline": "token: the"}
+QUESTION = {"method": "integrated_gradients", "steps": 16, "baseline": "token: the"}
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,9 @@ def test_ids_in_are_ids_out(real, explainer, prompt):
 def test_the_model_is_left_as_it_was(real):
     model, tokenizer = real
     before = fingerprint(model)
-    Explainer(model, tokenizer).explain(PROMPT, response=" London", **QUESTION | {"steps": 2})
+    Explainer(model, tokenizer).explain(
+        PROMPT, response=" London", **QUESTION | {"method": "integrated_gradients", "steps": 2}
+    )
     assert fingerprint(model) == before
 
 

@@ -120,7 +120,7 @@ class QuestionOptions:
             help=f"{', '.join(methods())}; or the name of one of hf-attrib attacks; or with "
             "fields, as 'smooth_grad(samples=8)'."
         ),
-    ] = "integrated_gradients"
+    ] = "loo_shapley"
     target: Annotated[str, typer.Option(help=f"Of each generated token: {', '.join(TARGETS)}.")] = (
         "log_prob"
     )

@@ -24,7 +24,8 @@ from hf_attrib.engine.options import field_names
 from hf_attrib.engine.zeros import contrasted, fixed, unseen
 from hf_attrib.errors import InputError
 from hf_attrib.field import Table
-from hf_attrib.methods import Method
+from hf_attrib.hyperparameters import argument_names
+from hf_attrib.methods import Method, methods
 from hf_attrib.methods import method as method_named
 from hf_attrib.targets import Target
 from hf_attrib.targets import target as target_named
@@ -37,7 +38,7 @@ __all__ = ["DEFAULTS", "Case", "Plan", "Question"]
 #: What a call asks that says nothing.
 DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {
-        "method": "integrated_gradients",
+        "method": "loo_shapley",
         "target": "log_prob",
         "attribute_to": "prompt",
         "movable": "content",
@@ -118,6 +119,8 @@ class Question:
         if own and isinstance(given_method, Method):
             names = ", ".join(sorted(own))
             raise InputError(f"{names} came next to {given_method!r}; set them when you make it.")
+        if "method" not in given:
+            _check_default(own)
         made = method_named(given_method, own) if isinstance(given_method, str) else given_method
         scalar = target_named(asked.pop("target", DEFAULTS["target"]))
         return cls(made, scalar, **asked), rest
@@ -346,6 +349,18 @@ class Plan:
     def part(self, start: int, stop: int) -> Plan:
         """Return the plan of some sequences, which run together."""
         return replace(self, cases=self.cases[start:stop])
+
+
+def _check_default(own: Mapping[str, Any]) -> None:
+    """Refuse fields of other methods than the one that is taken where none is named."""
+    default = DEFAULTS["method"]
+    for name in own:
+        having = [kind for kind, made in methods().items() if name in argument_names(made)]
+        if default not in having:
+            raise InputError(
+                f"{name} was given and no method, and {default}, which is then taken, has no field "
+                f"{name}; give method= as well: {', '.join(having) or 'an attack'}."
+            )
 
 
 def _flags(given: Any) -> list[bool]:

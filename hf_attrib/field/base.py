@@ -177,7 +177,7 @@ class Field(ABC):
         """
 
     @abstractmethod
-    def readable(self, kept: Tensor, sequence: Tensor) -> Tensor:
+    def survives(self, kept: Tensor, sequence: Tensor) -> Tensor:
         """Return whether each target has something to be predicted from, the rest cut out, [R].
 
         Args:

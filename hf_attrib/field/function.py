@@ -125,7 +125,7 @@ class FunctionField(Field):
             f"a plain function has no tokens to take away by {mode!r}; take mode 'embed'."
         )
 
-    def readable(self, kept: Tensor, sequence: Tensor) -> Tensor:
+    def survives(self, kept: Tensor, sequence: Tensor) -> Tensor:
         """Say no of each row, [R]: nothing can be cut out of a function's inputs."""
         return torch.zeros(len(kept), dtype=torch.bool)
 

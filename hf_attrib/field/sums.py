@@ -78,9 +78,9 @@ class SpanField(Field):
         value = self.tokens.evaluate(points, sequence, self._tokens(sequence, target))
         return self._summed(value, sequence, target)
 
-    def readable(self, kept: Tensor, sequence: Tensor) -> Tensor:
+    def survives(self, kept: Tensor, sequence: Tensor) -> Tensor:
         """Return whether each token has something to be predicted from, [R]."""
-        return self.tokens.readable(kept, sequence)
+        return self.tokens.survives(kept, sequence)
 
     def evaluate_without(
         self,

@@ -14,7 +14,7 @@ from hf_attrib.model.batch import Batch, padded
 from hf_attrib.model.forward import Forward
 from hf_attrib.model.sites import Sites
 
-__all__ = ["check_mask", "readable", "without"]
+__all__ = ["check_mask", "survives", "without"]
 
 #: Models whose attention mask was seen to act.
 _MASKED: WeakSet[nn.Module] = WeakSet()
@@ -35,7 +35,7 @@ def without(batch: Batch, kept: Tensor, sequence: Tensor, mode: str, stand_in: i
     """
     rows = batch.rows(sequence)
     encoder, decoder = kept.split([rows.encoder_ids.shape[1], rows.decoder_ids.shape[1]], 1)
-    if mode != "token" and not bool(readable(rows, kept).all()):
+    if mode != "token" and not bool(survives(rows, kept).all()):
         raise InputError(
             "taking these inputs away leaves nothing to predict from; hold a token "
             "(movable='content' holds the start of the sequence), or take mode 'embed' or 'token'."
@@ -57,7 +57,7 @@ def without(batch: Batch, kept: Tensor, sequence: Tensor, mode: str, stand_in: i
     return _cut(rows, encoder & rows.encoder_mask.bool(), decoder & rows.decoder_mask.bool())
 
 
-def readable(rows: Batch, kept: Tensor) -> Tensor:
+def survives(rows: Batch, kept: Tensor) -> Tensor:
     """Return whether each target is predicted from a token that stays, [R] bool, not from padding.
 
     Args:

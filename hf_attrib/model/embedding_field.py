@@ -23,7 +23,7 @@ from hf_attrib.field import (
     Space,
     Targets,
 )
-from hf_attrib.model.ablation import check_mask, readable, without
+from hf_attrib.model.ablation import check_mask, survives, without
 from hf_attrib.model.batch import Batch
 from hf_attrib.model.devices import device_of
 from hf_attrib.model.forward import Forward, inputs_of, select, unmoving
@@ -226,9 +226,9 @@ class EmbeddingField(Field):
         with torch.no_grad(), injected(self.sites, self.forward.split(points, length)):
             return self._value(*self.forward.logits(sequence, target, length), sequence, target)
 
-    def readable(self, kept: Tensor, sequence: Tensor) -> Tensor:
+    def survives(self, kept: Tensor, sequence: Tensor) -> Tensor:
         """Return whether each target has something to be predicted from, [R]."""
-        return readable(self.batch.rows(sequence), kept)
+        return survives(self.batch.rows(sequence), kept)
 
     def evaluate_without(
         self,

@@ -25,7 +25,7 @@ from hf_attrib.field import (
     Space,
     Targets,
 )
-from hf_attrib.model.ablation import readable
+from hf_attrib.model.ablation import survives
 from hf_attrib.model.batch import Batch
 from hf_attrib.model.embedding_field import EmbeddingField, Observation
 from hf_attrib.model.sites import Sites
@@ -134,9 +134,9 @@ class StepwiseField(Field):
         ]
         return _placed(parts, target)
 
-    def readable(self, kept: Tensor, sequence: Tensor) -> Tensor:
+    def survives(self, kept: Tensor, sequence: Tensor) -> Tensor:
         """Return whether each target has something to be predicted from, [R]."""
-        return readable(self.batch.rows(sequence), kept)
+        return survives(self.batch.rows(sequence), kept)
 
     def evaluate_without(
         self,

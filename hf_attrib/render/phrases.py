@@ -204,10 +204,11 @@ def completeness(result: Attribution) -> str:
     if result.sum_standard_error is not None:
         error = float(result.sum_standard_error.double().sum())
         sums += f" (samples explain a difference of about {error:.2g})"
-    decided = result.decided
-    if decided is not None and result.standard_error is not None:
+    decided, first = result.decided, result.top_decided
+    if decided is not None and first is not None and result.standard_error is not None:
         ranked = int(((result.total != 0) | (result.standard_error != 0).any(0)).sum())
-        sums += f"; {int(decided.sum())} of {count(ranked, 'rank')} are decided"
+        sums += f"; {int(decided.sum())} of {count(ranked, 'rank')} are decided, and the strongest "
+        sums += f"input of {int(first.sum())} of {count(len(first), 'row')}"
     elif result.error_bound is None:
         sums += "; single scores have no bound"
     return line(sums)

@@ -204,6 +204,20 @@ class Attribution(Result):
         apart = (low > highest_below) & (high < lowest_above)
         return torch.zeros(len(total), dtype=torch.bool).scatter(0, order, apart)
 
+    @property
+    def top_decided(self) -> Tensor | None:
+        """Whether the input that is strongest for each row is settled, [T] bool.
+
+        It is where its size less two standard errors is above the size of each other score with
+        two standard errors of its own. ``None`` where the method draws no samples.
+        """
+        if self.standard_error is None:
+            return None
+        size, wide = self.scores.double().abs(), 2 * self.standard_error.double()
+        first = size.argmax(1, keepdim=True)
+        others = (size + wide).scatter(1, first, -torch.inf).amax(1)
+        return (size - wide).gather(1, first)[:, 0] > others
+
     def __len__(self) -> int:
         return len(self.rows)
 

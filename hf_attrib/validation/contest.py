@@ -34,7 +34,7 @@ from hf_attrib.validation.result import Contestant, Evaluation, EvaluationRun, J
 __all__ = ["DEFAULT_METHODS", "Contest", "contested", "judged"]
 
 #: Who is compared when nobody is named: one of each kind.
-DEFAULT_METHODS = ("shapley", "occlusion", "sequential_ig", "integrated_gradients", "saliency")
+DEFAULT_METHODS = ("loo_shapley", "occlusion", "sequential_ig", "integrated_gradients", "saliency")
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 
 
 def explain(model, batch_size=None, **options):
-    options = {"input_ids": PROMPT, "response_ids": RESPONSE, "steps": 16} | options
+    options = {
+        "input_ids": PROMPT,
+        "response_ids": RESPONSE,
+        "method": "integrated_gradients",
+        "steps": 16,
+    } | options
     return Explainer(model, batch_size=batch_size).explain(**options)
 
 
@@ -67,7 +72,13 @@ def plain_log_probs(model):
 @pytest.mark.parametrize("attribute_to", ["prompt", "all"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_scores_sum_to_the_difference(family, attribute_to):
-    found = explain(tiny.model(family), attribute_to=attribute_to, steps=256, baseline=7)
+    found = explain(
+        tiny.model(family),
+        attribute_to=attribute_to,
+        method="integrated_gradients",
+        steps=256,
+        baseline=7,
+    )
     assert found.scores.abs().max() > 1e-3
     if family in ROUTED:
         assert not found.converged.all()  # and said so
@@ -91,7 +102,9 @@ def test_a_sure_token_has_probability_one():
     model = tiny.model("gpt2", seed=1)
     model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight * 100)
     logits = model(torch.tensor([PROMPT])).logits[0, -1]
-    found = explain(model, response_ids=[int(logits.argmax())], steps=1)
+    found = explain(
+        model, response_ids=[int(logits.argmax())], method="integrated_gradients", steps=1
+    )
     assert found.probability.item() == 1
 
 
@@ -123,7 +136,12 @@ def test_batched_equals_single(family):
     tokenizer = tiny.tokenizer(model.config.is_encoder_decoder)
     texts = [tokenizer.decode(p) for p in prompts]
     explainer = Explainer(model, tokenizer, batch_size=5)
-    options = {"steps": 8, "attribute_to": "all", "movable": "all"}
+    options = {
+        "method": "integrated_gradients",
+        "steps": 8,
+        "attribute_to": "all",
+        "movable": "all",
+    }
     batched = explainer.explain(texts, response_ids=responses, **options)
     for text, response, together in zip(texts, responses, batched, strict=True):
         alone = explainer.explain(text, response_ids=response, **options)
@@ -160,7 +178,9 @@ def test_sharing_the_forward_gives_what_each_prefix_alone_gives(family):
 @pytest.mark.parametrize("nodes", [1, 7, 32])
 def test_forward_rows_do_not_grow_with_the_response(nodes):
     for response in (RESPONSE[:1], RESPONSE):
-        found = explain(tiny.model("llama"), steps=nodes, response_ids=response)
+        found = explain(
+            tiny.model("llama"), method="integrated_gradients", steps=nodes, response_ids=response
+        )
         assert found.forward_rows == nodes + 2  # the nodes, f(x) and f(x')
         assert found.backward_rows == nodes * len(response)
 
@@ -168,12 +188,16 @@ def test_forward_rows_do_not_grow_with_the_response(nodes):
 def test_rows_are_those_the_model_ran():
     model = tiny.model("llama")
     explainer = Explainer(model)
-    explainer.explain(input_ids=PROMPT, response_ids=RESPONSE, steps=4)  # the one-time check
+    explainer.explain(
+        input_ids=PROMPT, response_ids=RESPONSE, method="integrated_gradients", steps=4
+    )  # the one-time check
     rows = []
     handle = model.register_forward_pre_hook(
         lambda module, args, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
     )
-    found = explainer.explain(input_ids=PROMPT, response_ids=RESPONSE, steps=12)
+    found = explainer.explain(
+        input_ids=PROMPT, response_ids=RESPONSE, method="integrated_gradients", steps=12
+    )
     handle.remove()
     assert sum(rows) == found.forward_rows == 14
 
@@ -214,7 +238,7 @@ def test_only_movable_tokens_score(family):
 @pytest.mark.parametrize("target", list(TARGETS))
 def test_targets_are_what_their_names_say(target):
     model = tiny.model("llama")
-    found = explain(model, target=target, steps=64)
+    found = explain(model, target=target, method="integrated_gradients", steps=64)
     with torch.no_grad():
         logits = model(torch.tensor([PROMPT + RESPONSE[:-1]])).logits[0, -len(RESPONSE) :]
     q = logits.double().softmax(-1)
@@ -231,7 +255,7 @@ def test_targets_are_what_their_names_say(target):
     torch.testing.assert_close(found.value.double(), expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found.probability.double(), p, rtol=1e-4, atol=1e-7)
     if target == "margin":  # the best rival changes along the path, which bends f sharply
-        found = explain(model, target=target, steps=1024)
+        found = explain(model, target=target, method="integrated_gradients", steps=1024)
         residual = found.scores.sum(-1) - (found.value - found.reference_value)
         assert residual.abs().max() < 1e-2
     else:
@@ -251,8 +275,11 @@ def test_a_function_can_be_the_target():
     def twice(logits, ids):
         return 2 * logits.gather(1, ids[:, None])[:, 0]
 
-    found = explain(model, target=twice, steps=32)
-    torch.testing.assert_close(found.scores, 2 * explain(model, target="logit", steps=32).scores)
+    found = explain(model, target=twice, method="integrated_gradients", steps=32)
+    torch.testing.assert_close(
+        found.scores,
+        2 * explain(model, target="logit", method="integrated_gradients", steps=32).scores,
+    )
     assert found.run.target == "custom: twice"
 
 
@@ -261,7 +288,7 @@ def test_a_target_that_is_no_number_somewhere_is_not_blamed_on_precision():
         return (logits.gather(1, ids[:, None])[:, 0] - 0.01).log()
 
     with pytest.warns(AttributionWarning, match="the model or the target gives NaN"):
-        explain(tiny.model("llama"), target=nothing_below, steps=8)
+        explain(tiny.model("llama"), target=nothing_below, method="integrated_gradients", steps=8)
 
 
 def test_a_target_may_write_into_what_it_is_given():
@@ -301,8 +328,10 @@ def test_entropy_has_no_contrast():
 @pytest.mark.parametrize("family", ["llama", "gpt2", "t5"])
 def test_a_span_is_the_sum_of_its_tokens_at_one_backward_pass(family, target):
     model = tiny.model(family)
-    every = explain(model, steps=16, target=target)
-    found = explain(model, steps=16, target=target, spans=[(1, 3), (3, 4)])
+    every = explain(model, method="integrated_gradients", steps=16, target=target)
+    found = explain(
+        model, method="integrated_gradients", steps=16, target=target, spans=[(1, 3), (3, 4)]
+    )
     size = float(every.scores.abs().max())
     expected = torch.stack([every.scores[1:3].sum(0), every.scores[3]])
     torch.testing.assert_close(found.scores, expected, rtol=1e-3, atol=1e-4 * size)
@@ -311,7 +340,7 @@ def test_a_span_is_the_sum_of_its_tokens_at_one_backward_pass(family, target):
     assert [(row.start, row.stop) for row in found.rows] == [(1, 3), (3, 4)]
     assert found.backward_rows == 2 * 16
     assert found.forward_rows == every.forward_rows
-    whole = explain(model, steps=16, target=target, spans="response")
+    whole = explain(model, method="integrated_gradients", steps=16, target=target, spans="response")
     torch.testing.assert_close(whole.scores[0], every.total, rtol=1e-3, atol=1e-4 * size)
     assert whole.backward_rows == 16
 
@@ -337,9 +366,13 @@ def test_spans_of_a_batch_are_those_of_single_calls():
     explainer = Explainer(tiny.model("llama"), tiny.tokenizer())
     prompts, responses = ["the key is red", "Ada"], [" blue in the key", " is"]
     for spans in ("word", "response"):
-        together = explainer.explain(prompts, response=responses, spans=spans, steps=8)
+        together = explainer.explain(
+            prompts, response=responses, spans=spans, method="integrated_gradients", steps=8
+        )
         for prompt, response, found in zip(prompts, responses, together, strict=True):
-            single = explainer.explain(prompt, response=response, spans=spans, steps=8)
+            single = explainer.explain(
+                prompt, response=response, spans=spans, method="integrated_gradients", steps=8
+            )
             assert found.rows == single.rows
             size = float(single.scores.abs().max())
             torch.testing.assert_close(found.scores, single.scores, rtol=1e-3, atol=1e-5 * size)
@@ -347,7 +380,7 @@ def test_spans_of_a_batch_are_those_of_single_calls():
 
 def test_a_contrast_is_the_difference_of_logits():
     model = tiny.model("llama")
-    found = explain(model, contrast=17, steps=64)
+    found = explain(model, contrast=17, method="integrated_gradients", steps=64)
     with torch.no_grad():
         logits = model(torch.tensor([PROMPT + RESPONSE[:-1]])).logits[0, -len(RESPONSE) :]
     expected = logits[range(len(RESPONSE)), RESPONSE] - logits[:, 17]
@@ -405,7 +438,9 @@ def test_low_precision_models_follow_the_float32_ones(family):
 
 
 def test_double_precision_models_are_explained_in_double():
-    found = explain(tiny.model("gpt2", dtype=torch.float64), steps=64)
+    found = explain(
+        tiny.model("gpt2", dtype=torch.float64), method="integrated_gradients", steps=64
+    )
     assert found.scores.dtype == torch.float64
     assert float(found.gap.max()) < 1e-9
 
@@ -424,14 +459,16 @@ def test_methods_of_one_point(family, method):
 def test_an_unconverged_result_warns_and_says_so():
     model = tiny.model("llama")
     with pytest.warns(AttributionWarning, match="have not converged"):
-        found = explain(model, baseline="zero", rule="trapezoid", steps=2)
+        found = explain(
+            model, baseline="zero", method="integrated_gradients", rule="trapezoid", steps=2
+        )
     assert not found.converged.all()
 
 
 def test_resized_models_that_share_one_embedding_module():
     model = tiny.model("bart")
     model.resize_token_embeddings(tiny.VOCABULARY + 8)
-    found = explain(model, attribute_to="all", steps=128)
+    found = explain(model, attribute_to="all", method="integrated_gradients", steps=128)
     assert float(found.gap.max()) < 0.02
     assert (found.scores != 0).any()
 
@@ -439,7 +476,9 @@ def test_resized_models_that_share_one_embedding_module():
 def test_parameters_are_frozen_and_only_needed_logits_are_computed():
     model = tiny.model("llama")
     explainer = Explainer(model)
-    explainer.explain(input_ids=PROMPT, response_ids=RESPONSE, steps=1)
+    explainer.explain(
+        input_ids=PROMPT, response_ids=RESPONSE, method="integrated_gradients", steps=1
+    )
     seen = []
 
     def look(module, args, output):
@@ -448,7 +487,9 @@ def test_parameters_are_frozen_and_only_needed_logits_are_computed():
         seen.append((frozen, tuple(output.shape[:2]), torch.is_grad_enabled()))
 
     handle = model.lm_head.register_forward_hook(look)
-    explainer.explain(input_ids=PROMPT, response_ids=RESPONSE, steps=3)
+    explainer.explain(
+        input_ids=PROMPT, response_ids=RESPONSE, method="integrated_gradients", steps=3
+    )
     handle.remove()
     assert all(frozen for frozen, _, _ in seen)
     assert {shape[1] for _, shape, _ in seen} == {len(RESPONSE)}
@@ -484,7 +525,12 @@ def test_positions_are_those_of_generate():
         return_dict_in_generate=True,
         attention_mask=torch.ones(1, len(PROMPT), dtype=torch.long),
     )
-    found = explain(model, response_ids=written.sequences[0, len(PROMPT) :], steps=1)
+    found = explain(
+        model,
+        response_ids=written.sequences[0, len(PROMPT) :],
+        method="integrated_gradients",
+        steps=1,
+    )
     expected = [
         float(logits.softmax(-1)[0, token])
         for logits, token in zip(written.logits, written.sequences[0, len(PROMPT) :], strict=True)
@@ -497,7 +543,7 @@ def test_low_precision_logits_are_normalised_in_float32():
     model = tiny.model("llama", dtype=torch.bfloat16)
     with torch.no_grad():
         logits = model(torch.tensor([PROMPT])).logits[0, -1]
-    found = explain(model, response_ids=[7], steps=1)
+    found = explain(model, response_ids=[7], method="integrated_gradients", steps=1)
     expected = logits.float().log_softmax(-1)[7]
     torch.testing.assert_close(found.value[0], expected, rtol=1e-5, atol=1e-6)
 
@@ -505,8 +551,10 @@ def test_low_precision_logits_are_normalised_in_float32():
 def test_the_reference_is_rounded_to_what_the_model_sees():
     model = tiny.model("llama", dtype=torch.bfloat16)
     baseline = torch.full((32,), 0.1)  # not a bfloat16 number
-    fine = explain(model, baseline=baseline, steps=4)
-    rounded = explain(model, baseline=baseline.bfloat16().float(), steps=4)
+    fine = explain(model, baseline=baseline, method="integrated_gradients", steps=4)
+    rounded = explain(
+        model, baseline=baseline.bfloat16().float(), method="integrated_gradients", steps=4
+    )
     assert torch.equal(fine.scores, rounded.scores)
 
 
@@ -515,7 +563,7 @@ def test_a_tiny_difference_is_measured_against_the_resolution():
     ids = torch.tensor(PROMPT)
     table = model.get_input_embeddings().weight.detach()
     nearly = table[ids] * (1 + 1e-6)
-    found = explain(model, baseline=nearly, steps=1)
+    found = explain(model, baseline=nearly, method="integrated_gradients", steps=1)
     assert float((found.value - found.reference_value).abs().max()) < 1e-3
     assert float(found.gap.max()) < 0.02
 

@@ -23,6 +23,7 @@ GROUPED = {
     "input_ids": tiny.ids(250),
     "response_ids": tiny.ids(40),
     "groups": [(0, 125), (125, 250)],
+    "method": "integrated_gradients",
     "steps": 3,
 }
 
@@ -51,29 +52,32 @@ def test_memory_that_ends_while_directions_are_estimated(monkeypatch):
 
     model = tiny.model("llama", hidden_size=64, max_position_embeddings=512)
     explainer = Explainer(model)
-    explainer.explain(**GIVEN, steps=2)
+    explainer.explain(**GIVEN, method="integrated_gradients", steps=2)
     monkeypatch.setattr(EmbeddingField, "pushforward", ended)
     assert explainer.estimate(**GROUPED).directional_rows == (0, 0)
 
 
 def test_what_is_timed_is_no_more_than_usual(watch):
     explainer = Explainer(tiny.model("llama"), batch_size=10**6)
-    explainer.explain(**GIVEN, steps=2)
+    explainer.explain(**GIVEN, method="integrated_gradients", steps=2)
     usual = 1024 // (len(PROMPT) + len(RESPONSE) - 1)
     events = watch(Events())
-    assert explainer.estimate(**GIVEN).rows_at_once == usual
-    assert explainer.estimate(**GIVEN, steps=2 * usual).rows_at_once == 2 * usual
+    assert explainer.estimate(**GIVEN, method="integrated_gradients").rows_at_once == usual
+    assert (
+        explainer.estimate(**GIVEN, method="integrated_gradients", steps=2 * usual).rows_at_once
+        == 2 * usual
+    )
     assert max(events.rows) <= usual
 
 
 def test_rows_at_once_are_those_that_memory_left(watch):
     explainer = Explainer(tiny.model("llama"), batch_size=8)
-    explainer.explain(**GIVEN, steps=2)
+    explainer.explain(**GIVEN, method="integrated_gradients", steps=2)
     every = watch(Events())
-    assert explainer.estimate(**GIVEN, steps=8).rows_at_once == 8
+    assert explainer.estimate(**GIVEN, method="integrated_gradients", steps=8).rows_at_once == 8
     (first,) = [i for i, rows in enumerate(every.rows) if rows == 8][:1]
     watch(Events(first, ENDS[0]))
-    assert explainer.estimate(**GIVEN, steps=8).rows_at_once == 4
+    assert explainer.estimate(**GIVEN, method="integrated_gradients", steps=8).rows_at_once == 4
 
 
 def test_estimates_of_lists_and_of_spans(monkeypatch):
@@ -109,7 +113,8 @@ model = tiny.model("llama", hidden_size=192, intermediate_size=768, num_hidden_l
                    max_position_embeddings=1024, vocab_size=8000)
 explainer = Explainer(model)
 def options(prompt, response):
-    return dict(input_ids=tiny.ids(prompt), response_ids=tiny.ids(response), steps=6)
+    return dict(input_ids=tiny.ids(prompt), response_ids=tiny.ids(response), steps=6,
+                method="integrated_gradients")
 explainer.explain(**options(8, 2))
 open("/proc/self/clear_refs", "w").write("5")  # the peak starts anew
 before = peak()
@@ -140,7 +145,9 @@ def test_dry_run_on_the_command_line(capsys):
             main(["explain", "Ada's key is red. Q: What color is Ada's key? A:", *arguments])
         return ended.value.code, *capsys.readouterr()
 
-    code, out, _ = called("--dry-run", "--max-new-tokens", "4", "--max-memory", "1GiB")
+    code, out, _ = called(
+        "--dry-run", "--max-new-tokens", "4", "--max-memory", "1GiB", "--method", "idgi"
+    )
     assert code == 0
     assert re.search(r"targets +4 at most", out)
     assert re.search(r"forward rows +\d+ to [\d,]+\n", out)

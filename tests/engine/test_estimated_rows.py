@@ -21,7 +21,7 @@ def every(name):
 @pytest.mark.parametrize("family", ["gpt2", "t5"])
 @pytest.mark.parametrize("name", [*methods(), "fixed"])
 def test_rows_are_within_the_estimate(family, name):
-    options = every(name) if name != "fixed" else {"steps": 9}
+    options = every(name) if name != "fixed" else {"method": "integrated_gradients", "steps": 9}
     explainer = Explainer(tiny.model(family))
     for more in ({"spans": "response"}, {"attribute_to": "all"}):
         assert_within(explainer, **GIVEN, **more, **options, exact=name not in VARIABLE)
@@ -63,17 +63,18 @@ def test_rows_of_the_adaptive_rule_are_within_the_estimate(family):
     """From the quickest to the longest: loose and strict, graded, long answers cut in blocks."""
     explainer = Explainer(tiny.model(family))
     long = {"input_ids": PROMPT, "response_ids": tiny.ids(32)}
+    path = {"method": "integrated_gradients"}
     for options in (
         {"tolerance": 0.9},
         {"baseline": "zero", "tolerance": 0.9},
         {"tolerance": 1e-5, "max_nodes": 25},
     ):
-        assert_within(explainer, **GIVEN, **options)
-    assert_within(explainer, **long, max_nodes=21, baseline="zero")
-    assert_within(explainer, **long, steps=3, exact=True)
+        assert_within(explainer, **GIVEN, **path, **options)
+    assert_within(explainer, **long, **path, max_nodes=21, baseline="zero")
+    assert_within(explainer, **long, **path, steps=3, exact=True)
     assert_within(explainer, **long, method="saliency", exact=True)
     late = {"input_ids": tiny.ids(30), "movable": [False] * 25 + [True] * 5}  # a prefix, run once
-    estimate = assert_within(explainer, **late, response_ids=RESPONSE, steps=3, exact=True)
+    estimate = assert_within(explainer, **late, **path, response_ids=RESPONSE, steps=3, exact=True)
     assert estimate.forward_rows[0] == 5 + 2 * (family == "llama")
 
 
@@ -81,13 +82,14 @@ def test_rows_of_the_adaptive_rule_are_within_the_estimate(family):
 def test_rows_along_directions_are_within_the_estimate(family):
     explainer = Explainer(tiny.model(family))
     groups = {"groups": [(0, 5), (5, 9)], "response_ids": tiny.ids(12), "input_ids": PROMPT}
-    estimate = assert_within(explainer, **groups, steps=3, exact=True)
+    path = {"method": "integrated_gradients"}
+    estimate = assert_within(explainer, **groups, **path, steps=3, exact=True)
     assert estimate.directional_rows == (2 * 3, 2 * 3)
     assert estimate.backward_rows == (0, 0)
-    assert_within(explainer, **groups, tolerance=1e-4, max_nodes=25)
+    assert_within(explainer, **groups, **path, tolerance=1e-4, max_nodes=25)
     assert_within(explainer, **groups, method="idgi", exact=True)
     few = {"movable": [True] + [False] * 8, "input_ids": PROMPT, "response_ids": tiny.ids(12)}
-    assert assert_within(explainer, **few, steps=3, exact=True).directional_rows == (3, 3)
+    assert assert_within(explainer, **few, **path, steps=3, exact=True).directional_rows == (3, 3)
 
 
 @pytest.mark.usefixtures("looking_ahead")
@@ -139,9 +141,9 @@ def test_without_a_response_the_longest_is_assumed_and_nothing_generated(
     "options",
     [
         {"method": "saliency"},
-        {"steps": 3, "groups": [(0, 3), (3, 5)]},
+        {"method": "integrated_gradients", "steps": 3, "groups": [(0, 3), (3, 5)]},
         {"method": "guided_ig", "steps": 2},
-        {"max_nodes": 21},
+        {"method": "integrated_gradients", "max_nodes": 21},
     ],
     ids=str,
 )

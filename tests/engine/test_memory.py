@@ -22,12 +22,15 @@ def test_on_a_cpu_with_room_nothing_changes_and_one_row_is_measured_once(watch):
     explainer.explain(**GIVEN, steps=2, method="integrated_gradients")
     explainer._engine.memory.forget()
     first, again = (
-        (watch(events), explainer.explain(**GIVEN, steps=200))[0] for events in (Events(), Events())
+        (watch(events), explainer.explain(**GIVEN, method="integrated_gradients", steps=200))[0]
+        for events in (Events(), Events())
     )
     assert rows_at_once(first) == rows_at_once(again) == 1024 // (len(PROMPT) + len(RESPONSE) - 1)
     assert sum(first.rows) - sum(again.rows) == 2  # a row forward, a row back
     given = watch(Events())
-    Explainer(explainer.model, batch_size=7).explain(**GIVEN, steps=20)
+    Explainer(explainer.model, batch_size=7).explain(
+        **GIVEN, method="integrated_gradients", steps=20
+    )
     assert rows_at_once(given) == 7
 
 
@@ -37,10 +40,14 @@ def test_rows_shrink_to_what_is_free(watch, monkeypatch):
 
     def at_once(model, response, free):
         explainer = Explainer(model)
-        explainer.explain(input_ids=PROMPT, response_ids=response, steps=1)
+        explainer.explain(
+            input_ids=PROMPT, response_ids=response, method="integrated_gradients", steps=1
+        )
         monkeypatch.setattr(memory_module, "_available", lambda device: free)
         events = watch(Events())
-        explainer.explain(input_ids=PROMPT, response_ids=response, steps=40)
+        explainer.explain(
+            input_ids=PROMPT, response_ids=response, method="integrated_gradients", steps=40
+        )
         return rows_at_once(events)
 
     free = 2 * 2**20
@@ -78,25 +85,29 @@ def test_max_memory_holds(family, name):
 
 def test_max_memory_and_batch_size_hold_together(watch):
     model = tiny.model("llama")
-    one = Explainer(model, batch_size=1).estimate(**GIVEN, steps=20).peak_memory
+    one = (
+        Explainer(model, batch_size=1)
+        .estimate(**GIVEN, method="integrated_gradients", steps=20)
+        .peak_memory
+    )
     for batch_size, rows, expected in ((2, 9.5, 2), (9, 2.5, 2), (None, 4.5, 4)):
         explainer = Explainer(model, batch_size=batch_size, max_memory=int(rows * one))
-        explainer.explain(**GIVEN, steps=2)
+        explainer.explain(**GIVEN, method="integrated_gradients", steps=2)
         events = watch(Events())
-        explainer.explain(**GIVEN, steps=20)
+        explainer.explain(**GIVEN, method="integrated_gradients", steps=20)
         assert rows_at_once(events) == expected
 
 
 def test_a_row_that_is_too_large_is_refused_before_the_run(watch):
     explainer = Explainer(tiny.model("llama"), max_memory="20KB")
     with pytest.raises(MemoryLimitError, match=r"takes [\d.]+ KiB .* max_memory is 19.6 KiB"):
-        explainer.explain(**GIVEN, steps=200)
+        explainer.explain(**GIVEN, method="integrated_gradients", steps=200)
     events = watch(Events())
     with pytest.raises(MemoryLimitError):
-        explainer.explain(**GIVEN, steps=200)
+        explainer.explain(**GIVEN, method="integrated_gradients", steps=200)
     assert sum(events.rows) <= 3  # f(x), and at most a row forward and back
     with pytest.raises(MemoryLimitError):
-        explainer.estimate(**GIVEN, steps=200)
+        explainer.estimate(**GIVEN, method="integrated_gradients", steps=200)
 
 
 def test_sizes():

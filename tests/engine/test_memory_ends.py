@@ -17,7 +17,12 @@ ASKED = {
     "fixed": {"method": "integrated_gradients", "steps": 9},
     "adaptive": {"method": "integrated_gradients", "max_nodes": 21},
     "sampling": {"method": "expected_gradients", "samples": 9},
-    "directions": {"steps": 9, "response_ids": tiny.ids(8), "movable": [True] * 2 + [False] * 7},
+    "directions": {
+        "method": "integrated_gradients",
+        "steps": 9,
+        "response_ids": tiny.ids(8),
+        "movable": [True] * 2 + [False] * 7,
+    },
 }
 
 
@@ -61,37 +66,39 @@ def test_memory_may_end_in_any_forward_and_any_pullback(watch, family, asked):
 
 def test_a_single_row_that_does_not_fit_is_an_error(watch):
     explainer = Explainer(tiny.model("llama"), batch_size=1)
-    explainer.explain(**GIVEN, steps=2)
+    explainer.explain(**GIVEN, method="integrated_gradients", steps=2)
     for event in (0, 2, 3):
         watch(Events(event, ENDS[event % 2]))
         with pytest.raises(MemoryLimitError, match="only one sequence"):
-            explainer.explain(**GIVEN, steps=2)
+            explainer.explain(**GIVEN, method="integrated_gradients", steps=2)
 
 
 def test_other_errors_pass(watch):
     explainer = Explainer(tiny.model("llama"), batch_size=4)
-    explainer.explain(**GIVEN, steps=4)
+    explainer.explain(**GIVEN, method="integrated_gradients", steps=4)
     error = RuntimeError("shapes do not fit")
     watch(Events(2, lambda: error))
     with pytest.raises(RuntimeError) as raised:
-        explainer.explain(**GIVEN, steps=4)
+        explainer.explain(**GIVEN, method="integrated_gradients", steps=4)
     assert raised.value is error
 
 
 def test_what_memory_could_not_hold_is_not_tried_again(watch):
     explainer = Explainer(tiny.model("llama"))
-    explainer.explain(**GIVEN, steps=32)
+    explainer.explain(**GIVEN, method="integrated_gradients", steps=32)
     width = len(PROMPT) + len(RESPONSE) - 1
     failing = watch(Events(2, ENDS[0]))  # after f(x), in the first chunk
-    explainer.explain(**GIVEN, steps=32)
+    explainer.explain(**GIVEN, method="integrated_gradients", steps=32)
     ceiling = failing.failed // 2 * width
     assert failing.failed == 32
     for prompt in (PROMPT, tiny.ids(30), tiny.ids(4)):  # lengths differ: tokens are remembered
         later = watch(Events())
-        explainer.explain(input_ids=prompt, response_ids=RESPONSE, steps=32)
+        explainer.explain(
+            input_ids=prompt, response_ids=RESPONSE, method="integrated_gradients", steps=32
+        )
         width = len(prompt) + len(RESPONSE) - 1
         assert max(later.rows) == min(32, ceiling // width)
     explainer.model.to(torch.float64)  # another model, so to speak
     fresh = watch(Events())
-    explainer.explain(**GIVEN, steps=32)
+    explainer.explain(**GIVEN, method="integrated_gradients", steps=32)
     assert max(fresh.rows) == 32

@@ -45,7 +45,7 @@ WRONG = {
     "contrasts beyond the vocabulary": {"contrast": [10**6, 1, 2]},
     "target": {"target": "likelihood"},
     "method": {"method": "integrated"},
-    "a hyperparameter out of range": {"steps": 0},
+    "a hyperparameter out of range": {"method": "integrated_gradients", "steps": 0},
     "a misspelt argument": {"metod": "idgi"},
 }
 

@@ -12,7 +12,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*have not converged")
 
 
 @pytest.mark.parametrize(
-    "asked", [{}, {"steps": 2}, {"method": "saliency"}, {"method": "guided_ig", "steps": 2}]
+    "asked",
+    [
+        {"method": "integrated_gradients"},
+        {"method": "integrated_gradients", "steps": 2},
+        {"method": "saliency"},
+        {"method": "guided_ig", "steps": 2},
+    ],
 )
 def test_few_frames_lie_between_explain_and_the_gradient(monkeypatch, asked):
     explainer, depths = Explainer(tiny.model("llama"), tiny.tokenizer()), []

@@ -186,16 +186,22 @@ def test_rows_are_dealt_out_once_and_evenly(rows, count):
 def test_one_process_needs_no_launcher(keys, monkeypatch):
     model, tokenizer = keys
     prompt = "Ada's key is red. Q: What color is Ada's key? A:"
-    alone = Explainer(model, tokenizer).explain(prompt, steps=2)
+    alone = Explainer(model, tokenizer).explain(prompt, method="integrated_gradients", steps=2)
     assert torch.equal(
-        Explainer(model, tokenizer, distributed=True).explain(prompt, steps=2).scores, alone.scores
+        Explainer(model, tokenizer, distributed=True)
+        .explain(prompt, method="integrated_gradients", steps=2)
+        .scores,
+        alone.scores,
     )
 
 
 def test_a_library_call_does_not_wait_for_others(keys, monkeypatch):
     """In a training job of many processes, one of them may explain without the others."""
     monkeypatch.setenv("WORLD_SIZE", "8")
-    assert len(Explainer(*keys).explain("Ada's key is", steps=1).scores) > 0
+    assert (
+        len(Explainer(*keys).explain("Ada's key is", method="integrated_gradients", steps=1).scores)
+        > 0
+    )
 
 
 def test_processes_that_cannot_be_connected_are_an_error(keys, monkeypatch):

@@ -42,7 +42,12 @@ GROUPS = {"first": (0, 3), "second": (4, 6)}  # and two that nobody named
 
 
 def explain(model, batch_size=None, **options):
-    options = {"input_ids": PROMPT, "response_ids": RESPONSE, "steps": 4} | options
+    options = {
+        "input_ids": PROMPT,
+        "response_ids": RESPONSE,
+        "method": "integrated_gradients",
+        "steps": 4,
+    } | options
     return Explainer(model, batch_size=batch_size).explain(**options)
 
 
@@ -94,8 +99,10 @@ def test_directions_of_functions(problem, asked):
 def test_chunks_change_nothing(size, at_cost):
     at_cost(0.6)  # some rows go either way
     model = tiny.model("llama")
-    whole = explain(model, steps=None, groups=GROUPS)
-    found = explain(model, steps=None, groups=GROUPS, batch_size=size)
+    whole = explain(model, method="integrated_gradients", steps=None, groups=GROUPS)
+    found = explain(
+        model, method="integrated_gradients", steps=None, groups=GROUPS, batch_size=size
+    )
     assert whole.backward_rows > 0
     assert whole.run.directional_rows > 0
     bound = found.error_bound + whole.error_bound
@@ -109,11 +116,15 @@ def test_directions_run_as_few_rows_at_once_as_memory_allows(at_cost):
     at_cost(0)
     model, sizes = tiny.model("llama"), []
     explainer = Explainer(model, batch_size=2)
-    explainer.explain(input_ids=PROMPT, response_ids=RESPONSE, steps=1)
+    explainer.explain(
+        input_ids=PROMPT, response_ids=RESPONSE, method="integrated_gradients", steps=1
+    )
     handle = model.register_forward_pre_hook(
         lambda module, args, kwargs: sizes.append(len(kwargs["input_ids"])), with_kwargs=True
     )
-    found = explainer.explain(input_ids=PROMPT, response_ids=RESPONSE, steps=4)
+    found = explainer.explain(
+        input_ids=PROMPT, response_ids=RESPONSE, method="integrated_gradients", steps=4
+    )
     handle.remove()
     assert max(sizes) == 2
     assert sum(sizes) == found.forward_rows + found.run.directional_rows
@@ -217,11 +228,17 @@ def test_groups_cost_the_same_however_long_the_answer(answer):
         tiny.model("llama"),
         groups=[(0, 3), (3, 6), (6, 9)],
         response_ids=tiny.ids(answer, seed=3),
+        method="integrated_gradients",
         steps=5,
     )
     assert found.run.directional_rows == 5 * 3
     assert (found.backward_rows, found.forward_rows) == (0, 5 + 2)
-    tokens = explain(tiny.model("llama"), response_ids=tiny.ids(12, seed=3), steps=5)
+    tokens = explain(
+        tiny.model("llama"),
+        response_ids=tiny.ids(12, seed=3),
+        method="integrated_gradients",
+        steps=5,
+    )
     assert (tokens.backward_rows, tokens.run.directional_rows) == (5 * 12, 0)
 
 
@@ -310,8 +327,16 @@ def test_groups_go_with_everything_else(family, options, cost, at_cost):
 def test_the_certificate_is_about_groups(family, at_cost):
     at_cost(1)
     model = tiny.model(family)
-    found = explain(model, steps=None, groups=GROUPS, response_ids=tiny.ids(24, seed=4))
-    tokens = explain(model, steps=None, response_ids=tiny.ids(24, seed=4)).group(GROUPS)
+    found = explain(
+        model,
+        method="integrated_gradients",
+        steps=None,
+        groups=GROUPS,
+        response_ids=tiny.ids(24, seed=4),
+    )
+    tokens = explain(
+        model, method="integrated_gradients", steps=None, response_ids=tiny.ids(24, seed=4)
+    ).group(GROUPS)
     assert found.run.directional_rows > 0
     assert bool(found.converged.all())
     missed = (found.scores - tokens.scores).abs().sum(-1)
@@ -322,7 +347,11 @@ def test_the_result_is_a_result(tmp_path, at_cost):
     at_cost(0)
     model, tokenizer = tiny.model("llama"), tiny.tokenizer()
     found = Explainer(model, tokenizer).explain(
-        "Ada was born in 19.", response_ids=RESPONSE, groups="word", steps=4
+        "Ada was born in 19.",
+        response_ids=RESPONSE,
+        groups="word",
+        method="integrated_gradients",
+        steps=4,
     )
     found.save(tmp_path / "a.json")
     again = hf_attrib.load(tmp_path / "a.json")
@@ -353,7 +382,12 @@ def test_batched_equals_single(family, cost, at_cost):
     explainer = Explainer(model, tiny.tokenizer(family == "t5"), batch_size=4)
     texts = ["Ada's key is red.", "the key", "Bob was born in 19. Ada is in the blue."]
     responses = [tiny.ids(n, seed=10 + n) for n in (4, 1, 3)]
-    options = {"steps": 3, "groups": "word", "attribute_to": "all"}
+    options = {
+        "method": "integrated_gradients",
+        "steps": 3,
+        "groups": "word",
+        "attribute_to": "all",
+    }
     batched = explainer.explain(texts, response_ids=responses, **options)
     for text, response, together in zip(texts, responses, batched, strict=True):
         alone = explainer.explain(text, response_ids=response, **options)
@@ -376,7 +410,9 @@ def test_batched_equals_single(family, cost, at_cost):
 def test_what_cannot_be_grouped_is_refused_before_the_model_runs(groups, message):
     model = tiny.model("llama")
     explainer = Explainer(model)
-    explainer.explain(input_ids=PROMPT, response_ids=RESPONSE, steps=1)
+    explainer.explain(
+        input_ids=PROMPT, response_ids=RESPONSE, method="integrated_gradients", steps=1
+    )
     model.register_forward_pre_hook(lambda *_: pytest.fail("the model ran"))
     with pytest.raises(InputError, match=message):
         explainer.explain(input_ids=PROMPT, response_ids=RESPONSE, groups=groups)
@@ -450,7 +486,12 @@ def test_what_is_lacking_is_remembered(at_cost, monkeypatch):
     at_cost(0)
     model, tries = with_operation(Unforeseen, least=12), []
     explainer = Explainer(model)
-    options = {"input_ids": PROMPT, "response_ids": RESPONSE, "steps": 2}
+    options = {
+        "input_ids": PROMPT,
+        "response_ids": RESPONSE,
+        "method": "integrated_gradients",
+        "steps": 2,
+    }
     explainer.explain(**options)
 
     def counted(*arguments):
@@ -466,7 +507,12 @@ def test_an_error_of_the_model_is_no_lack_of_directions(at_cost, monkeypatch):
     at_cost(0)
     model = tiny.model("llama")
     explainer = Explainer(model)
-    options = {"input_ids": PROMPT, "response_ids": RESPONSE, "steps": 2}
+    options = {
+        "input_ids": PROMPT,
+        "response_ids": RESPONSE,
+        "method": "integrated_gradients",
+        "steps": 2,
+    }
     explainer.explain(**options)
 
     def fails(*_):
@@ -485,7 +531,12 @@ def test_where_one_direction_does_not_fit_pullbacks_do(at_cost, monkeypatch):
     at_cost(0)
     model = tiny.model("llama")
     explainer = Explainer(model, batch_size=8)
-    options = {"input_ids": PROMPT, "response_ids": RESPONSE, "steps": 2}
+    options = {
+        "input_ids": PROMPT,
+        "response_ids": RESPONSE,
+        "method": "integrated_gradients",
+        "steps": 2,
+    }
     expected = explainer.explain(**options)
     assert expected.run.directional_rows > 0
 
@@ -524,7 +575,9 @@ def test_directions_leave_no_trace(family, at_cost):
     model, tokenizer = prepared(family)
     before, around = state(model, tokenizer), surroundings()
     explainer = Explainer(model, tokenizer)
-    explainer.explain("the key is red", max_new_tokens=3, groups="word", steps=2)
+    explainer.explain(
+        "the key is red", max_new_tokens=3, groups="word", method="integrated_gradients", steps=2
+    )
     assert_same(before, state(model, tokenizer))
     assert surroundings() == around
 
@@ -566,7 +619,13 @@ def test_groups_are_those_of_each_sequence_of_a_batch(family, cost, at_cost):
     at_cost(cost)
     model = tiny.model(family)
     explainer = Explainer(model, tiny.tokenizer(model.config.is_encoder_decoder))
-    options = {"groups": "word", "steps": 3, "attribute_to": "all", "movable": "all"}
+    options = {
+        "groups": "word",
+        "method": "integrated_gradients",
+        "steps": 3,
+        "attribute_to": "all",
+        "movable": "all",
+    }
     texts, responses = [" the in is red blue key was", " in is abc"], [[300], [301]]
     together = explainer.explain(texts, response_ids=responses, **options)
     for text, response, found in zip(texts, responses, together, strict=True):

@@ -12,7 +12,7 @@ from functools import partial
 import hf_attrib
 
 PROMPT = "Ada's key is red. Bob's key is blue. Q: What color is Bob's key? A:"
-QUICK = ("--steps", "2", "--max-new-tokens", "2")
+QUICK = ("--method", "integrated_gradients", "--steps", "2", "--max-new-tokens", "2")
 HF_ATTRIB = [sys.executable, "-m", "hf_attrib"]
 ESCAPE = "\x1b"
 CAPTURED = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL}

@@ -25,12 +25,12 @@ ATTACKS = (
 )  # fmt: skip
 
 
-def explained(model, prompt, **options):
+def explained(model, prompt, method="integrated_gradients", **options):
     """Explain an answer of an embedded model; not all of its tokens have to converge."""
     explainer = hf_attrib.Explainer(*embedded.load(model))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AttributionWarning)
-        return explainer.explain(prompt, **options)
+        return explainer.explain(prompt, method=method, **options)
 
 
 def facts(page):

@@ -45,7 +45,13 @@ def given(change=0.0):
     ids = torch.arange(40) + 10
     baseline = torch.linspace(-1, 1, 40 * 32).reshape(40, 32)
     baseline[-1, -1] += change
-    options = {"baseline": baseline, "movable": "all", "response": " red", "steps": 2}
+    options = {
+        "baseline": baseline,
+        "movable": "all",
+        "response": " red",
+        "method": "integrated_gradients",
+        "steps": 2,
+    }
     return explainer().explain(input_ids=ids, **options)
 
 
@@ -55,9 +61,11 @@ SAME = {
     "adaptive, encoder-decoder": lambda: explainer("t5").explain(
         "the key is red", max_new_tokens=2
     ),
-    "fixed rule": lambda: explain(response=" in the", steps=5, attribute_to="all"),
+    "fixed rule": lambda: explain(
+        response=" in the", method="integrated_gradients", steps=5, attribute_to="all"
+    ),
     "chunks of two": lambda: explainer(batch_size=2).explain(
-        "the key is red", response=" in the", steps=7
+        "the key is red", response=" in the", method="integrated_gradients", steps=7
     ),
     "sampling method": lambda: explain(response=" in", method="expected_gradients", samples=5),
     "closed loop": lambda: explain(response=" in the", method="guided_ig", steps=3),
@@ -73,9 +81,15 @@ SAME = {
     ),
     "a single row": lambda: explain(response=" in the", method="saliency"),
     "spans": lambda: explain(response=" in the blue", spans="response"),
-    "two prompts": lambda: explain(PROMPTS[:2], max_new_tokens=3, steps=3),
-    "five prompts": lambda: explain(PROMPTS, max_new_tokens=3, steps=3),
-    "five prompts and answers": lambda: explain(PROMPTS, response=[" red"] * 5, steps=3),
+    "two prompts": lambda: explain(
+        PROMPTS[:2], max_new_tokens=3, method="integrated_gradients", steps=3
+    ),
+    "five prompts": lambda: explain(
+        PROMPTS, max_new_tokens=3, method="integrated_gradients", steps=3
+    ),
+    "five prompts and answers": lambda: explain(
+        PROMPTS, response=[" red"] * 5, method="integrated_gradients", steps=3
+    ),
     "large baseline": given,
 }
 
@@ -83,7 +97,9 @@ SAME = {
 def sampled(index):
     """Answers drawn from another random state in each process."""
     torch.manual_seed(index)
-    return explain(PROMPTS[0], do_sample=True, max_new_tokens=5, steps=2)
+    return explain(
+        PROMPTS[0], do_sample=True, max_new_tokens=5, method="integrated_gradients", steps=2
+    )
 
 
 def interrupted(index):
@@ -96,7 +112,7 @@ def interrupted(index):
     watched = Explainer(
         tiny.model("llama"), tiny.tokenizer(), progress=progress, batch_size=1, distributed=True
     )
-    return watched.explain("the key", response=" is", steps=9)
+    return watched.explain("the key", response=" is", method="integrated_gradients", steps=9)
 
 
 def bad_model(index):
@@ -105,7 +121,7 @@ def bad_model(index):
     if index == 0:
         model.model.embed_tokens.forward = lambda ids: torch.zeros(*ids.shape, 32)
     bad = Explainer(model, tiny.tokenizer(), distributed=True)
-    return bad.explain("the key", response=" is", steps=2)
+    return bad.explain("the key", response=" is", method="integrated_gradients", steps=2)
 
 
 def short_of_memory(index):
@@ -122,7 +138,9 @@ def short_of_memory(index):
 
     if index == distributed.get_world_size() - 1:
         model.model.forward = forward
-    return short.explain("the key is red", response=" in the", steps=7)
+    return short.explain(
+        "the key is red", response=" in the", method="integrated_gradients", steps=7
+    )
 
 
 def other_windows(index):
@@ -143,7 +161,7 @@ def other_windows(index):
         return made
 
     memory.runner = runner
-    return own.explain("the key", response=" in", steps=7)
+    return own.explain("the key", response=" in", method="integrated_gradients", steps=7)
 
 
 def other_template(index, prompts):
@@ -155,6 +173,7 @@ def other_template(index, prompts):
         [[{"role": "user", "content": text}] for text in PROMPTS[:prompts]],
         response=[" is"] * prompts,
         template_options={"word": "XYZ"[index]},
+        method="integrated_gradients",
         steps=3,
     )
 
@@ -164,7 +183,12 @@ def other_tokenizer(index):
     tokenizer = tiny.tokenizer()
     tokenizer.chat_template = "XYZ"[index] + "{% for m in messages %}{{ m.content }}{% endfor %}"
     own = Explainer(tiny.model("llama"), tokenizer, distributed=True)
-    return own.explain([{"role": "user", "content": "the key"}], response=" is", steps=3)
+    return own.explain(
+        [{"role": "user", "content": "the key"}],
+        response=" is",
+        method="integrated_gradients",
+        steps=3,
+    )
 
 
 def other_special(index):
@@ -175,21 +199,23 @@ def other_special(index):
         apart = tokenizer.convert_ids_to_tokens(ids[-2])
         tokenizer.add_special_tokens({"extra_special_tokens": [apart]})
     own = Explainer(model, tokenizer, distributed=True)
-    return own.explain("the key is red", response=" in", steps=3)
+    return own.explain("the key is red", response=" in", method="integrated_gradients", steps=3)
 
 
 def other_target(index):
     """Functions of the same name that are not the same."""
     targets = [lambda logits, ids: logits.gather(-1, ids[:, None])[:, 0]]
     targets += [lambda logits, ids: logits.logsumexp(-1)]
-    return explain(response=" in the", target=targets[index == 1], steps=3)
+    return explain(
+        response=" in the", target=targets[index == 1], method="integrated_gradients", steps=3
+    )
 
 
 def other_type(index):
     """The second process computes in float64, so that its tensors cannot be exchanged."""
     model = tiny.model("llama")
     own = Explainer(model.double() if index == 1 else model, tiny.tokenizer(), distributed=True)
-    return own.explain("the key is red", response=" in the", steps=3)
+    return own.explain("the key is red", response=" in the", method="integrated_gradients", steps=3)
 
 
 def other_weights(index):
@@ -198,7 +224,7 @@ def other_weights(index):
     if index == 1:
         model.lm_head.weight.data *= 1.1
     own = Explainer(model, tiny.tokenizer(), distributed=True)
-    return own.explain("the key is red", response=" in the", steps=3)
+    return own.explain("the key is red", response=" in the", method="integrated_gradients", steps=3)
 
 
 #: What differs between the processes on purpose, given the index of one.
@@ -206,16 +232,20 @@ OWN = {
     "sampled": sampled,
     "interrupted": interrupted,
     "after a failure": lambda index: SAME["fixed rule"](),
-    "other prompts": lambda index: explain(PROMPTS[index], response=" red", steps=2),
-    "other steps": lambda index: explain(response=" in", steps=5 + index),
+    "other prompts": lambda index: explain(
+        PROMPTS[index], response=" red", method="integrated_gradients", steps=2
+    ),
+    "other steps": lambda index: explain(
+        response=" in", method="integrated_gradients", steps=5 + index
+    ),
     "other batch sizes": lambda index: explainer(batch_size=1 + index).explain(
-        "the key is red", response=" in the", steps=7
+        "the key is red", response=" in the", method="integrated_gradients", steps=7
     ),
     "other windows": other_windows,
     "other template": lambda index: other_template(index, 1),
     "other template, dealt out": lambda index: other_template(index, 5),
     "other generation, dealt out": lambda index: explain(
-        PROMPTS, max_new_tokens=2 + index, steps=2
+        PROMPTS, max_new_tokens=2 + index, method="integrated_gradients", steps=2
     ),
     "other tokenizer": other_tokenizer,
     "other special token": other_special,
@@ -223,7 +253,9 @@ OWN = {
     "other type": other_type,
     "other weights": other_weights,
     "other large baseline": lambda index: given(1e-6 * index),
-    "one bad prompt": lambda index: explain([*PROMPTS[:2], ""], response=["!"] * 3, steps=2),
+    "one bad prompt": lambda index: explain(
+        [*PROMPTS[:2], ""], response=["!"] * 3, method="integrated_gradients", steps=2
+    ),
     "one bad model": bad_model,
     "short of memory": short_of_memory,
     "after all": lambda index: SAME["fixed rule"](),
@@ -272,7 +304,9 @@ def work(index, count, folder):
     )
     found = {name: outcome(case) for name, case in SAME.items()}
     found |= {name: outcome(lambda case=case: case(index)) for name, case in OWN.items()}
-    found["rows run"] = rows_run(lambda: explain(response=" in the", steps=12))
+    found["rows run"] = rows_run(
+        lambda: explain(response=" in the", method="integrated_gradients", steps=12)
+    )
     found["radii"] = radii()
     (folder / f"{index}.json").write_text(json.dumps(found))
     distributed.destroy_process_group()

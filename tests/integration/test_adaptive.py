@@ -267,7 +267,12 @@ def test_the_embedded_model_converges_by_default(keys, baseline):
     assert {"converged", "below resolution", "row uncertain"} >= set(found.status)
     assert found.bound.median() < 0.2
     fine = explainer.explain(
-        prompt, response_ids=found.response_ids, baseline=baseline, tolerance=2e-3, max_nodes=4000
+        prompt,
+        response_ids=found.response_ids,
+        baseline=baseline,
+        method="integrated_gradients",
+        tolerance=2e-3,
+        max_nodes=4000,
     )
     error = (found.scores - fine.scores).abs().sum(-1)
     assert (error <= found.error_bound + 1e-5).all()
@@ -294,7 +299,10 @@ def test_spans_and_batches_are_integrated_alike(keys):
         ({"max_nodes": 3}, "max_nodes is 3; expected at least 17"),
         ({"max_nodes": 2**70}, "max_nodes is 1180591620717411303424; expected at most"),
         ({"rule": "midpoint"}, "rule goes with steps"),
-        ({"steps": 3, "tolerance": 0.1}, "tolerance goes without steps"),
+        (
+            {"method": "integrated_gradients", "steps": 3, "tolerance": 0.1},
+            "tolerance goes without steps",
+        ),
     ],
 )
 def test_bad_fields_are_refused(fields, message):

@@ -146,7 +146,12 @@ def test_references_can_be_distributions(models, family, baseline):
 def test_named_tokens_are_references(models, name):
     tokenizer = tiny.tokenizer()
     explainer = Explainer(models("gpt2"), tokenizer)
-    options = {"prompt": "the key is red", "response": " blue", "steps": 64}
+    options = {
+        "prompt": "the key is red",
+        "response": " blue",
+        "method": "integrated_gradients",
+        "steps": 64,
+    }
     named = explainer.explain(baseline=name, **options)
     by_id = explainer.explain(baseline=getattr(tokenizer, f"{name}_token_id"), **options)
     assert torch.equal(named.scores, by_id.scores)
@@ -154,7 +159,11 @@ def test_named_tokens_are_references(models, name):
         explainer.explain(baseline="mask", **options)
     with pytest.raises(InputError, match="needs a tokenizer"):
         Explainer(models("gpt2")).explain(
-            input_ids=PROMPT, response_ids=RESPONSE, baseline=name, steps=1
+            input_ids=PROMPT,
+            response_ids=RESPONSE,
+            baseline=name,
+            method="integrated_gradients",
+            steps=1,
         )
 
 

@@ -36,6 +36,7 @@ def ours(model, prompt, response, movable="all", **options) -> Tensor:
     result = Explainer(model).explain(
         input_ids=prompt,
         response_ids=response,
+        method="integrated_gradients",
         rule="gauss_legendre",
         steps=STEPS,
         movable=movable,

@@ -45,8 +45,12 @@ def test_the_check_can_fail(keys):
 def test_a_word_that_is_not_there_cannot_be_the_cause(keys):
     """Asked about a fact that was not stated, the model guesses, and its probability tells."""
     explainer = Explainer(*keys)
-    stated = explainer.explain("Bob's key is blue. Q: What color is Bob's key? A:", steps=8)
-    guessed = explainer.explain("Ada's key is red. Q: What color is Bob's key? A:", steps=8)
+    stated = explainer.explain(
+        "Bob's key is blue. Q: What color is Bob's key? A:", method="integrated_gradients", steps=8
+    )
+    guessed = explainer.explain(
+        "Ada's key is red. Q: What color is Bob's key? A:", method="integrated_gradients", steps=8
+    )
     value = [p.strip() for p in stated.response_pieces].index("blue")
     assert float(stated.probability[value]) > 0.9
     assert torch.isfinite(guessed.scores).all()

@@ -105,7 +105,9 @@ def explained_is_generated(model, cached):
     response = written.sequences[0, -len(logits) :]
     # An untrained encoder-decoder may write what it starts from, which is told apart by the whole.
     given = written.sequences if model.config.is_encoder_decoder else response
-    found = Explainer(model).explain(input_ids=PROMPTS[0], response_ids=given, steps=1)
+    found = Explainer(model).explain(
+        input_ids=PROMPTS[0], response_ids=given, method="integrated_gradients", steps=1
+    )
     kept, config = len(found.response), model.generation_config
     assert {*response[kept:].tolist()} <= {config.pad_token_id, config.eos_token_id}  # padding
     expected = logits.softmax(-1)[range(len(response)), response][:kept]
@@ -133,7 +135,12 @@ def disagreement(model):
     pairs = [(found[0], other) for other in found[1:]]
     texts = [" ".join(f"w{i}" for i in prompt) for prompt in PROMPTS]
     explainer = Explainer(model, families.tokenizer())
-    options = {"attribute_to": "all", "movable": "all", "steps": 3}
+    options = {
+        "attribute_to": "all",
+        "movable": "all",
+        "method": "integrated_gradients",
+        "steps": 3,
+    }
     together = explainer.explain(texts, response_ids=list(RESPONSES), **options)
     for text, response, a in zip(texts, RESPONSES, together, strict=True):
         b = explainer.explain(text, response_ids=response, **options)
@@ -145,7 +152,7 @@ def other_ways(model):
     """Scores with a prefix that is run once, where a model allows it, by pullbacks, all at once;
     by directions of the inputs, where a model has them; and row by row, each of them whole."""
     movable = [False] * 7 + [True] * (6 + model.config.is_encoder_decoder)
-    options = WHOLE | {"movable": movable, "steps": 3}
+    options = WHOLE | {"movable": movable, "method": "integrated_gradients", "steps": 3}
     ways = (64, math.inf, Prefix.of), (64, 0.0, Prefix.of), (1, math.inf, lambda *_: None)
     found = []
     for size, cost, prefix in ways:
@@ -159,7 +166,7 @@ def other_ways(model):
 
 def the_future_scores_zero(model):
     """A token that was generated later scores exactly 0, and one generated earlier does not."""
-    scores = Explainer(model).explain(**WHOLE, steps=2).scores
+    scores = Explainer(model).explain(**WHOLE, method="integrated_gradients", steps=2).scores
     generated = scores[:, -(len(RESPONSES[0]) - 1) :]
     for target in range(len(scores)):
         assert (generated[target, target:] == 0).all()
@@ -169,7 +176,7 @@ def the_future_scores_zero(model):
 def scores_add_up(model, routed):
     """Scores sum to the difference of f at enough nodes; experts make it jump, says a note."""
     for steps in (64, 256, 1024):
-        found = Explainer(model).explain(**WHOLE, steps=steps)
+        found = Explainer(model).explain(**WHOLE, method="integrated_gradients", steps=steps)
         assert torch.isfinite(found.scores).all()
         difference = found.value - found.reference_value
         error = float((found.scores.sum(-1) - difference).abs().max() / difference.abs().max())
@@ -188,7 +195,7 @@ def nothing_is_left_behind(model):
     parameters[-1].grad = torch.ones_like(parameters[-1])
     tokenizer = families.tokenizer()
     before = state(model, tokenizer)
-    Explainer(model, tokenizer).explain(**WHOLE, steps=1)
+    Explainer(model, tokenizer).explain(**WHOLE, method="integrated_gradients", steps=1)
     assert_same(before, state(model, tokenizer))
 
 
@@ -272,7 +279,7 @@ def test_family(name):
     model = families.build(name)
     if name in REFUSED:
         with pytest.raises(UnsupportedModelError, match=REFUSED[name]):
-            Explainer(model).explain(**WHOLE, steps=1)
+            Explainer(model).explain(**WHOLE, method="integrated_gradients", steps=1)
         return
     injection_is_exact(model, StepwiseField if name in STEPWISE else EmbeddingField)
     explained_is_generated(model, cached=name not in STEPWISE + families.OTHER_WITH_CACHE)

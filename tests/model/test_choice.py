@@ -153,10 +153,14 @@ def test_models_with_adapters_generate_and_are_explained(family):
     peft = pytest.importorskip("peft")
     kind, modules = {"llama": ("CAUSAL_LM", ["q_proj"]), "t5": ("SEQ_2_SEQ_LM", ["q"])}[family]
     tokenizer = tiny.tokenizer(seq2seq=family == "t5")
-    plain = Explainer(tiny.model(family), tokenizer).explain("the key", max_new_tokens=3, steps=2)
+    plain = Explainer(tiny.model(family), tokenizer).explain(
+        "the key", max_new_tokens=3, method="integrated_gradients", steps=2
+    )
     config = peft.LoraConfig(task_type=kind, target_modules=modules)  # starts as nothing
     model = peft.get_peft_model(tiny.model(family), config)
-    found = Explainer(model, tokenizer).explain("the key", max_new_tokens=3, steps=2)
+    found = Explainer(model, tokenizer).explain(
+        "the key", max_new_tokens=3, method="integrated_gradients", steps=2
+    )
     assert torch.equal(found.response_ids, plain.response_ids)
     torch.testing.assert_close(found.scores, plain.scores)
 
@@ -164,10 +168,14 @@ def test_models_with_adapters_generate_and_are_explained(family):
 @pytest.mark.parametrize("family", ["llama", "t5"])
 def test_generate_may_take_ids_by_name_alone(family, monkeypatch):
     model, tokenizer = tiny.model(family), tiny.tokenizer(seq2seq=family == "t5")
-    plain = Explainer(model, tokenizer).explain("the key", max_new_tokens=3, steps=2)
+    plain = Explainer(model, tokenizer).explain(
+        "the key", max_new_tokens=3, method="integrated_gradients", steps=2
+    )
     generate = model.generate
     monkeypatch.setattr(model, "generate", lambda **options: generate(**options))
-    found = Explainer(model, tokenizer).explain("the key", max_new_tokens=3, steps=2)
+    found = Explainer(model, tokenizer).explain(
+        "the key", max_new_tokens=3, method="integrated_gradients", steps=2
+    )
     assert torch.equal(found.scores, plain.scores)
 
 
@@ -183,8 +191,12 @@ class Processor:
 
 def test_a_processor_is_its_tokenizer():
     model = tiny.model("llama")
-    plain = Explainer(model, tiny.tokenizer()).explain("the key", response="a", steps=2)
-    found = Explainer(model, Processor(tiny.tokenizer())).explain("the key", response="a", steps=2)
+    plain = Explainer(model, tiny.tokenizer()).explain(
+        "the key", response="a", method="integrated_gradients", steps=2
+    )
+    found = Explainer(model, Processor(tiny.tokenizer())).explain(
+        "the key", response="a", method="integrated_gradients", steps=2
+    )
     assert torch.equal(found.scores, plain.scores)
 
 

@@ -7,7 +7,12 @@ from helpers import tiny
 from hf_attrib import Explainer
 
 #: A long answer from two groups of inputs is explained along directions.
-QUESTION = {"input_ids": tiny.ids(9), "response_ids": tiny.ids(14, seed=1), "steps": 8}
+QUESTION = {
+    "input_ids": tiny.ids(9),
+    "response_ids": tiny.ids(14, seed=1),
+    "method": "integrated_gradients",
+    "steps": 8,
+}
 GROUPED = QUESTION | {"groups": [(0, 2), (2, 9)]}
 
 

@@ -77,7 +77,7 @@ def plain():
 
 def answer(model, **options):
     tokenizer = tiny.tokenizer(model.config.is_encoder_decoder)
-    options = {"max_new_tokens": 3, "steps": 3} | options
+    options = {"max_new_tokens": 3, "method": "integrated_gradients", "steps": 3} | options
     return Explainer(model, tokenizer).explain("the key is red", **options)
 
 
@@ -148,8 +148,13 @@ def test_a_failure_unloads_what_was_loaded(family, layout, plain, tmp_path):
         {},
         {"method": "discretized_ig", "nodes": 4},
         {"method": "expected_gradients", "samples": 4},
-        {"baseline": "token: the", "attribute_to": "all", "steps": 2},
-        {"spans": "response", "steps": 2},
+        {
+            "baseline": "token: the",
+            "attribute_to": "all",
+            "method": "integrated_gradients",
+            "steps": 2,
+        },
+        {"spans": "response", "method": "integrated_gradients", "steps": 2},
     ],
     ids=str,
 )
@@ -181,9 +186,9 @@ def test_backward_loads_weights_anew_and_holds_none(tmp_path):
     spent = {}
     for targets in (2, 5):
         ids = {"input_ids": tiny.ids(4), "response_ids": tiny.ids(targets, seed=1)}
-        explainer.explain(**ids, steps=1)
+        explainer.explain(**ids, method="integrated_gradients", steps=1)
         loads.clear()
-        explainer.explain(**ids, steps=1)
+        explainer.explain(**ids, method="integrated_gradients", steps=1)
         spent[targets] = len(loads)
     assert spent[5] - spent[2] == 3  # one load for each further backward pass
 
@@ -226,7 +231,12 @@ def rows_off(found, expected):
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_half_precision_rounds_scores_and_no_more(family, dtype, bound):
     """Against the same rounded weights in float32; measured medians are a third of the bounds."""
-    ids = {"input_ids": tiny.ids(12), "response_ids": tiny.ids(6, seed=1), "steps": 64}
+    ids = {
+        "input_ids": tiny.ids(12),
+        "response_ids": tiny.ids(6, seed=1),
+        "method": "integrated_gradients",
+        "steps": 64,
+    }
     half = Explainer(tiny.model(family).to(dtype)).explain(**ids)
     full = Explainer(tiny.model(family).to(dtype).float()).explain(**ids)
     assert half.run.dtype == str(dtype).removeprefix("torch.")
@@ -256,7 +266,11 @@ def overflowing(factor):
 def test_overflow_on_the_path_is_said():
     with pytest.warns(AttributionWarning, match=r"not finite: the model overflows\. Load it"):
         found = overflowing(300).explain(
-            input_ids=tiny.ids(8), response_ids=tiny.ids(3, seed=1), baseline="zero", steps=4
+            input_ids=tiny.ids(8),
+            response_ids=tiny.ids(3, seed=1),
+            baseline="zero",
+            method="integrated_gradients",
+            steps=4,
         )
     assert not found.scores.isfinite().all()
     assert "the model overflows" in " ".join(found.run.notes)

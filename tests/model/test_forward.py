@@ -33,10 +33,17 @@ def counted(model):
 
 def explain(model, prompt=FROZEN + MOVING, response=4, frozen=FROZEN, **options):
     movable = [place >= frozen for place in range(prompt)]
-    options = {"steps": 6, "baseline": 7, "movable": movable} | options
+    options = {
+        "method": "integrated_gradients",
+        "steps": 6,
+        "baseline": 7,
+        "movable": movable,
+    } | options
     ids = {"input_ids": tiny.ids(prompt, seed=1), "response_ids": tiny.ids(response, seed=2)}
     explainer = Explainer(model, batch_size=6)
-    explainer.explain(**ids, **options | {"steps": 1})  # the model's self-check is not counted
+    explainer.explain(
+        **ids, **options | {"method": "integrated_gradients", "steps": 1}
+    )  # the model's self-check is not counted
     with counted(model) as tokens:
         return explainer.explain(**ids, **options), sum(tokens)
 
@@ -70,7 +77,7 @@ def test_a_prefix_serves_every_sequence_of_a_batch(family):
     prompts = [tokenizer.bos_token * 9 + text for text in texts]
     responses = [tiny.ids(n, seed=n) for n in (3, 5)]
     explainer = Explainer(model, tokenizer)
-    options = {"steps": 6, "spans": [(0, 1), (1, 3)]}
+    options = {"method": "integrated_gradients", "steps": 6, "spans": [(0, 1), (1, 3)]}
     together = explainer.explain(prompts, response_ids=responses, **options)
     for prompt, response, found in zip(prompts, responses, together, strict=True):
         single = explainer.explain(prompt, response_ids=response, **options)
@@ -129,8 +136,11 @@ def test_a_model_that_fails_with_a_cache_runs_whole(error, monkeypatch):
 def test_answers_of_different_lengths_keep_their_prefix():
     model = tiny.model("llama")
     explainer = Explainer(model, tiny.tokenizer())
-    prompts, options = [tiny.tokenizer().bos_token * 20 + " red key"] * 2, {"steps": 4}
-    explainer.explain(prompts[0], response_ids=[9], steps=1)
+    prompts, options = (
+        [tiny.tokenizer().bos_token * 20 + " red key"] * 2,
+        {"method": "integrated_gradients", "steps": 4},
+    )
+    explainer.explain(prompts[0], response_ids=[9], method="integrated_gradients", steps=1)
     tokens = []
     for responses in ([[9, 8], [9, 8]], [[9, 8], [9]]):
         with counted(model) as embedded:
@@ -142,7 +152,14 @@ def test_answers_of_different_lengths_keep_their_prefix():
 @pytest.mark.parametrize(("family", "steps"), [("llama", None), ("llama", 6), ("t5", 6)])
 def test_long_answers_run_in_blocks(family, steps, monkeypatch):
     model = tiny.model(family, dtype=torch.float64)
-    options = {"prompt": 6, "response": LONG, "frozen": 0, "steps": steps, "attribute_to": "all"}
+    options = {
+        "prompt": 6,
+        "response": LONG,
+        "frozen": 0,
+        "method": "integrated_gradients",
+        "steps": steps,
+        "attribute_to": "all",
+    }
     options["movable"] = "all"
     cut, few = explain(model, **options)
     monkeypatch.setattr("hf_attrib.field.gradients._WORTH", 0.0)

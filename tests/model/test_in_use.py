@@ -24,7 +24,12 @@ import hf_attrib
 from hf_attrib import Explainer, InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
-QUESTION = {"input_ids": tiny.ids(7), "response_ids": tiny.ids(3, seed=1), "steps": 4}
+QUESTION = {
+    "input_ids": tiny.ids(7),
+    "response_ids": tiny.ids(3, seed=1),
+    "method": "integrated_gradients",
+    "steps": 4,
+}
 
 
 @contextmanager

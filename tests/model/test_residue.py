@@ -56,14 +56,14 @@ def test_a_failing_call_leaves_no_trace(family, broken):
 def test_a_failing_forward_leaves_no_trace():
     model, tokenizer = prepared("llama")
     explainer = Explainer(model, tokenizer)
-    explainer.explain("the key", response=" is", steps=2)
+    explainer.explain("the key", response=" is", method="integrated_gradients", steps=2)
     before = state(model, tokenizer)
     layer = model.model.layers[1]
     original = layer.forward
     layer.forward = lambda *args, **kwargs: 1 / 0
     try:
         with pytest.raises(ZeroDivisionError):
-            explainer.explain("the key", response=" is", steps=2)
+            explainer.explain("the key", response=" is", method="integrated_gradients", steps=2)
     finally:
         layer.forward = original
         del layer.forward  # the class has its own
@@ -73,10 +73,14 @@ def test_a_failing_forward_leaves_no_trace():
 def test_it_works_inside_no_grad_and_inference_mode():
     model, tokenizer = prepared("llama")
     explainer = Explainer(model, tokenizer)
-    expected = explainer.explain("the key is", response=" red", steps=4).scores
+    expected = explainer.explain(
+        "the key is", response=" red", method="integrated_gradients", steps=4
+    ).scores
     for mode in (torch.no_grad, torch.inference_mode):
         with mode():
-            found = explainer.explain("the key is", response=" red", steps=4).scores
+            found = explainer.explain(
+                "the key is", response=" red", method="integrated_gradients", steps=4
+            ).scores
         assert torch.equal(found, expected)
 
 

@@ -10,7 +10,12 @@ from helpers.looking_ahead import bert
 
 from hf_attrib import AttributionWarning, Explainer, UnsupportedModelError
 
-QUESTION = {"input_ids": tiny.ids(7, seed=1), "response_ids": tiny.ids(3, seed=2), "steps": 2}
+QUESTION = {
+    "input_ids": tiny.ids(7, seed=1),
+    "response_ids": tiny.ids(3, seed=2),
+    "method": "integrated_gradients",
+    "steps": 2,
+}
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*have not converged")
@@ -37,10 +42,14 @@ def test_each_token_of_a_model_that_looks_ahead_is_explained_by_its_prefix(looki
     """Against the prefixes one by one, whose last token has nothing after it."""
     explainer = Explainer(looking_ahead)
     options = {"input_ids": QUESTION["input_ids"], "attribute_to": "all", "movable": "all"}
-    found = explainer.explain(**options, response_ids=QUESTION["response_ids"], steps=4)
+    found = explainer.explain(
+        **options, response_ids=QUESTION["response_ids"], method="integrated_gradients", steps=4
+    )
     for target in range(3):
         prefix = QUESTION["response_ids"][: target + 1]
-        alone = explainer.explain(**options, response_ids=prefix, steps=4)
+        alone = explainer.explain(
+            **options, response_ids=prefix, method="integrated_gradients", steps=4
+        )
         read = alone.scores.shape[1]
         torch.testing.assert_close(found.scores[target, :read], alone.scores[target])
         torch.testing.assert_close(found.value[target], alone.value[target])
@@ -53,9 +62,13 @@ def test_each_token_of_a_model_that_looks_ahead_is_explained_by_its_prefix(looki
 def test_models_that_look_ahead_do_not_share_a_padded_batch(looking_ahead):
     prompts = ["Ada is", "Bob was born in the"]
     explainer = Explainer(looking_ahead, tiny.tokenizer())
-    together = explainer.explain(prompts, response_ids=[[9, 8], [7, 6, 5]], steps=2)
+    together = explainer.explain(
+        prompts, response_ids=[[9, 8], [7, 6, 5]], method="integrated_gradients", steps=2
+    )
     for prompt, response, found in zip(prompts, ([9, 8], [7, 6, 5]), together, strict=True):
-        alone = explainer.explain(prompt, response_ids=response, steps=2)
+        alone = explainer.explain(
+            prompt, response_ids=response, method="integrated_gradients", steps=2
+        )
         assert torch.equal(found.scores, alone.scores)
 
 
@@ -116,7 +129,7 @@ def test_routing_to_experts_is_noted():
 def test_the_verdict_does_not_depend_on_the_first_prompt():
     explainer = Explainer(bert(is_decoder=False))
     with pytest.raises(UnsupportedModelError, match="looks ahead"):
-        explainer.explain(input_ids=[20], response_ids=[30], steps=1)
+        explainer.explain(input_ids=[20], response_ids=[30], method="integrated_gradients", steps=1)
 
 
 def test_a_gradient_that_is_not_the_derivative():
@@ -187,13 +200,19 @@ def test_weights_made_in_inference_mode():
 @pytest.mark.parametrize("name", ["keys", "g2p"])
 def test_sound_models_pass(name, request):
     model, tokenizer = request.getfixturevalue(name)
-    assert Explainer(model, tokenizer).explain("a", response_ids=[9], movable="all", steps=1)
+    assert Explainer(model, tokenizer).explain(
+        "a", response_ids=[9], movable="all", method="integrated_gradients", steps=1
+    )
 
 
 def test_threads_that_share_a_model_take_turns():
     model = tiny.model("llama").train()
     prompts = [tiny.ids(8, seed=s) for s in (3, 4)]
-    options = {"response_ids": QUESTION["response_ids"], "steps": 24}
+    options = {
+        "response_ids": QUESTION["response_ids"],
+        "method": "integrated_gradients",
+        "steps": 24,
+    }
     expected = [Explainer(model).explain(input_ids=p, **options).scores for p in prompts]
     wrong = []
 

@@ -34,11 +34,13 @@ def test_ids_in_are_ids_out(text):
     model, tokenizer = tiny.model("llama"), tiny.tokenizer()
     ids = tokenizer(text).input_ids
     written = model.generate(torch.tensor([ids]), max_new_tokens=6)[0, len(ids) :].tolist()
-    found = Explainer(model, tokenizer).explain(text, max_new_tokens=6, steps=2)
+    found = Explainer(model, tokenizer).explain(
+        text, max_new_tokens=6, method="integrated_gradients", steps=2
+    )
     assert found.input_ids.tolist() == ids
     assert found.response_ids.tolist() == written
     again = Explainer(model, tokenizer).explain(
-        input_ids=ids, response_ids=torch.tensor([written]), steps=2
+        input_ids=ids, response_ids=torch.tensor([written]), method="integrated_gradients", steps=2
     )
     assert again.input_ids.tolist() == ids
     assert again.response_ids.tolist() == written
@@ -48,7 +50,9 @@ def test_ids_in_are_ids_out(text):
 @pytest.mark.parametrize("text", TEXTS)
 def test_offsets_cut_the_prompt(text):
     model, tokenizer = tiny.model("llama"), tiny.tokenizer()
-    found = Explainer(model, tokenizer).explain(text, response_ids=[9], steps=1)
+    found = Explainer(model, tokenizer).explain(
+        text, response_ids=[9], method="integrated_gradients", steps=1
+    )
     assert found.inputs.text == text
     covered = {i for a, b in found.offsets for i in range(a, b)}
     assert covered == set(range(len(text)))
@@ -81,7 +85,9 @@ def test_bytes_that_are_no_character_stand_alone():
 
 
 def test_without_a_tokenizer_ids_show_themselves():
-    found = Explainer(tiny.model("gpt2")).explain(input_ids=[5, 6], response_ids=[7], steps=1)
+    found = Explainer(tiny.model("gpt2")).explain(
+        input_ids=[5, 6], response_ids=[7], method="integrated_gradients", steps=1
+    )
     assert found.pieces == ("[5]", "[6]")
     assert found.response_pieces == ("[7]",)
 
@@ -89,12 +95,18 @@ def test_without_a_tokenizer_ids_show_themselves():
 @pytest.mark.parametrize("family", ["t5", "bart", "marian"])
 def test_seq2seq_sides(family):
     model, tokenizer = tiny.model(family), tiny.tokenizer(seq2seq=True)
-    found = Explainer(model, tokenizer).explain("the key", max_new_tokens=4, steps=1)
+    found = Explainer(model, tokenizer).explain(
+        "the key", max_new_tokens=4, method="integrated_gradients", steps=1
+    )
     ids = tokenizer("the key").input_ids
     assert found.input_ids.tolist() == ids
     assert found.roles[-1] == "special"  # the encoder's end of text
     whole = Explainer(model, tokenizer).explain(
-        "the key", response_ids=found.response_ids, attribute_to="all", steps=1
+        "the key",
+        response_ids=found.response_ids,
+        attribute_to="all",
+        method="integrated_gradients",
+        steps=1,
     )
     start = model.generation_config.decoder_start_token_id
     assert whole.input_ids.tolist() == [*ids, start, *found.response_ids.tolist()[:-1]]
@@ -125,7 +137,9 @@ def test_every_template_token_stays_and_only_content_moves(template, content):
     model, tokenizer = tiny.model("llama"), chat_tokenizer(template)
     messages = [{"role": "system", "content": "s"}, {"role": "user", "content": content}]
     ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]
-    found = Explainer(model, tokenizer).explain(messages, response_ids=[9], steps=2)
+    found = Explainer(model, tokenizer).explain(
+        messages, response_ids=[9], method="integrated_gradients", steps=2
+    )
     assert found.input_ids.tolist() == ids
     for role, expected in (("system", "s"), ("user", content)):
         owned = [o for o, r in zip(found.offsets, found.roles, strict=True) if r == role]
@@ -147,7 +161,9 @@ def test_text_parts_are_text():
 
 def test_the_embedded_model_chats(keys):
     found = Explainer(*keys).explain(
-        [{"role": "user", "content": "Ada's key is red. Q: What color is Ada's key?"}], steps=4
+        [{"role": "user", "content": "Ada's key is red. Q: What color is Ada's key?"}],
+        method="integrated_gradients",
+        steps=4,
     )
     assert found.response.text.startswith(" Ada's key is red.")
     assert found.roles[0] == "special"
@@ -180,7 +196,10 @@ def test_contents_may_come_in_another_order():
 
 def test_padding_behind_a_given_answer_is_cut():
     found = Explainer(tiny.model("llama")).explain(
-        input_ids=[5, 6], response_ids=[20, 30, tiny.EOS, tiny.PAD, tiny.PAD], steps=1
+        input_ids=[5, 6],
+        response_ids=[20, 30, tiny.EOS, tiny.PAD, tiny.PAD],
+        method="integrated_gradients",
+        steps=1,
     )
     assert found.response_ids.tolist() == [20, 30, tiny.EOS]
 
@@ -190,28 +209,43 @@ def test_a_given_answer_starts_where_a_generated_one_does(family):
     model, tokenizer = tiny.model(family), tiny.tokenizer(seq2seq=True)
     model.generation_config.forced_bos_token_id = 77
     explainer = Explainer(model, tokenizer)
-    written = explainer.explain("the key", max_new_tokens=4, steps=1)
+    written = explainer.explain("the key", max_new_tokens=4, method="integrated_gradients", steps=1)
     assert written.response_ids[0] == 77
-    given = explainer.explain("the key", response=written.response.text[1:], steps=1)
+    given = explainer.explain(
+        "the key", response=written.response.text[1:], method="integrated_gradients", steps=1
+    )
     assert given.response_ids[0] == 77
-    again = explainer.explain("the key", response_ids=written.response_ids, steps=1)
+    again = explainer.explain(
+        "the key", response_ids=written.response_ids, method="integrated_gradients", steps=1
+    )
     torch.testing.assert_close(again.probability, written.probability, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("kind", [list, np.array, torch.tensor, tuple])
 def test_ids_may_come_in_any_container(kind):
     explainer = Explainer(tiny.model("gpt2"))
-    found = explainer.explain(input_ids=kind([5, 6]), response_ids=kind([7]), steps=1)
+    found = explainer.explain(
+        input_ids=kind([5, 6]), response_ids=kind([7]), method="integrated_gradients", steps=1
+    )
     assert found.input_ids.tolist() == [5, 6]
     assert explainer.explain(
-        input_ids=[np.int64(5), np.int64(6)], response_ids=[7], baseline=np.int64(4), steps=1
+        input_ids=[np.int64(5), np.int64(6)],
+        response_ids=[7],
+        baseline=np.int64(4),
+        method="integrated_gradients",
+        steps=1,
     ).scores.shape == (1, 2)
 
 
 def test_an_attached_model_can_be_pickled():
     model = hf_attrib.attach(tiny.model("gpt2"))
     twin = pickle.loads(pickle.dumps(model))
-    options = {"input_ids": [5, 6], "response_ids": [7], "steps": 1}
+    options = {
+        "input_ids": [5, 6],
+        "response_ids": [7],
+        "method": "integrated_gradients",
+        "steps": 1,
+    }
     assert torch.equal(twin.explain(**options).scores, model.explain(**options).scores)
 
 
@@ -261,7 +295,10 @@ BAD = {
     "not a prompt": ({"prompt": 3}, "a prompt is a text"),
     "bytes": ({"prompt": b"a"}, "a prompt is a text or a list of messages; got b'a'"),
     "not prompts": ({"prompt": [1]}, "a prompt is a text"),
-    "steps": ({"prompt": "a", "response": "b", "steps": 10**5}, "rule='midpoint'"),
+    "steps": (
+        {"prompt": "a", "response": "b", "method": "integrated_gradients", "steps": 10**5},
+        "rule='midpoint'",
+    ),
     "too many new": ({"prompt": "a", "max_new_tokens": 300}, "has room for 25"),
     "contrast id": ({"prompt": "a", "response": "b", "contrast": 10**6}, "contrast"),
     "batch": ({"prompt": ["a", "b"], "response": ["c"]}, "2 prompts need a list of 2"),
@@ -274,7 +311,7 @@ BAD = {
     "foreign cache": ({"prompt": "a", "past_key_values": object()}, "past_key_values would make"),
     "typo": ({"prompt": "a", "stepz": 3}, "no argument 'stepz'"),
     "no new token": ({"prompt": "a", "max_new_tokens": 0}, "max_new_tokens is 0"),
-    "steps type": ({"prompt": "a", "steps": "5"}, "steps is '5'"),
+    "steps type": ({"prompt": "a", "method": "integrated_gradients", "steps": "5"}, "steps is '5'"),
     "method class": ({"prompt": "a", "method": IntegratedGradients}, "instance of a method"),
     "target list": ({"prompt": "a", "target": ["logit"]}, "is unknown"),
     "baseline text list": ({"prompt": "a", "response": "b", "baseline": ["x", 3]}, "cannot be"),
@@ -362,7 +399,9 @@ def places(content, path=()):
 def test_damaged_files_load_or_say_so(tmp_path, junk):
     """One value replaced by junk: a readable result or one clear error, and nothing else."""
     explainer = Explainer(tiny.model("llama"), tiny.tokenizer())
-    explainer.explain("the key", max_new_tokens=2, steps=2).save(tmp_path / "good.json")
+    explainer.explain("the key", max_new_tokens=2, method="integrated_gradients", steps=2).save(
+        tmp_path / "good.json"
+    )
     text = (tmp_path / "good.json").read_text()
     refused = 0
     for place in places(json.loads(text)):
@@ -381,7 +420,9 @@ def test_damaged_files_load_or_say_so(tmp_path, junk):
 
 
 def test_links_stay_links_and_devices_stay_devices(tmp_path):
-    found = Explainer(tiny.model("gpt2")).explain(input_ids=[5], response_ids=[7], steps=1)
+    found = Explainer(tiny.model("gpt2")).explain(
+        input_ids=[5], response_ids=[7], method="integrated_gradients", steps=1
+    )
     (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
     found.save(tmp_path / "link.json")
     assert (tmp_path / "link.json").is_symlink()
@@ -391,7 +432,9 @@ def test_links_stay_links_and_devices_stay_devices(tmp_path):
 
 
 def test_saving_is_whole_or_not_at_all(tmp_path):
-    found = Explainer(tiny.model("gpt2")).explain(input_ids=[5], response_ids=[7], steps=1)
+    found = Explainer(tiny.model("gpt2")).explain(
+        input_ids=[5], response_ids=[7], method="integrated_gradients", steps=1
+    )
     path = tmp_path / "r.json"
     found.save(path)
     before = path.read_text()
@@ -457,7 +500,9 @@ def test_a_block_of_padding_longer_than_a_prompt_is_not_taken_for_it(length):
     """LED pads its encoder to whole windows, of 1,024 tokens in the wild."""
     explainer = Explainer(families.build("seq2seq/led"))
     prompt, response = families.ids(length, 1), families.ids(4, 2)
-    found = explainer.explain(input_ids=prompt, response_ids=response, steps=64)
+    found = explainer.explain(
+        input_ids=prompt, response_ids=response, method="integrated_gradients", steps=64
+    )
     assert found.scores.shape == (4, length)
     difference = found.value - found.reference_value
     torch.testing.assert_close(found.scores.sum(-1), difference, rtol=0.02, atol=1e-4)

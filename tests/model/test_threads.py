@@ -19,7 +19,12 @@ from hf_attrib.model import isolated
 
 pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 PROMPT, ANSWER = tiny.ids(9), tiny.ids(6, seed=1)
-QUESTION = {"input_ids": PROMPT, "response_ids": ANSWER, "steps": 8}
+QUESTION = {
+    "input_ids": PROMPT,
+    "response_ids": ANSWER,
+    "method": "integrated_gradients",
+    "steps": 8,
+}
 
 
 @contextmanager
@@ -95,7 +100,9 @@ def test_a_pool_of_threads_explains_and_generates():
     ids = [tokenizer(text, return_tensors="pt").input_ids for text in texts]
 
     def explain(text):
-        return explainer.explain(text, max_new_tokens=4, steps=8).scores
+        return explainer.explain(
+            text, max_new_tokens=4, method="integrated_gradients", steps=8
+        ).scores
 
     def generate(prompt):
         return model.generate(prompt, max_new_tokens=6)
@@ -116,7 +123,9 @@ def test_a_web_server_explains_and_generates():
 
     @app.get("/explain")
     def explain(text: str):
-        return explainer.explain(text, max_new_tokens=3, steps=8).scores.tolist()
+        return explainer.explain(
+            text, max_new_tokens=3, method="integrated_gradients", steps=8
+        ).scores.tolist()
 
     @app.get("/generate")
     def generate(text: str):

@@ -16,7 +16,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),  # of peft
 ]
-QUESTION = {"input_ids": tiny.ids(9), "response_ids": tiny.ids(4, seed=1), "steps": 8}
+QUESTION = {
+    "input_ids": tiny.ids(9),
+    "response_ids": tiny.ids(4, seed=1),
+    "method": "integrated_gradients",
+    "steps": 8,
+}
 HERE, ELSEWHERE = "called back", "another thread"
 
 

@@ -367,10 +367,16 @@ def test_ranks_that_standard_errors_settle_are_counted():
     error = torch.tensor([[0.5, 0.1, 0.1, 0.2], [0.5, 0.1, 0.1, 0.2]])
     result = replace(attribution(scores, list("abcd"), ["e", "f"]), standard_error=error)
     assert result.decided.tolist() == [True, False, False, True]
-    assert "2 of 4 ranks are decided" in " ".join(to_text(result, width=200).split())
-    assert replace(result, standard_error=None).decided is None
+    assert result.top_decided.tolist() == [True, True]
+    assert "2 of 4 ranks are decided, and the strongest input of 2 of 2 rows" in " ".join(
+        to_text(result, width=200).split()
+    )
+    unknown = replace(result, standard_error=None)
+    assert unknown.decided is None
+    assert unknown.top_decided is None
     wide = replace(result, standard_error=error * torch.tensor([20.0, 1, 1, 1]))
     assert wide.decided.tolist() == [False, False, False, False]
+    assert wide.top_decided.tolist() == [False, False]
     # What may not move is exactly 0 and has no rank.
     held = replace(result, scores=scores * torch.tensor([1, 0, 0, 1]), standard_error=error * 0)
     assert held.decided.tolist() == [True, False, False, True]

@@ -32,7 +32,10 @@ ANSWER = " Bob's key is blue."
 def explain():
     explainer = Explainer(*hf_attrib.embedded.load("keys-llama"))
     return lambda prompt=PROMPT, **options: explainer.explain(
-        prompt, response=ANSWER, **({} if "method" in options else {"steps": 4}), **options
+        prompt,
+        response=ANSWER,
+        **({} if "method" in options else {"method": "integrated_gradients", "steps": 4}),
+        **options,
     )
 
 
@@ -212,9 +215,11 @@ def test_two_tokenizers():
     """A byte-level and a SentencePiece model: the same words, of other tokens."""
     prompt, response = "the key's red, 日本 is blue", " the key is red"
     pieces = ["▁the", "▁key", "▁is", "▁red", "▁blue"]
-    a = Explainer(tiny.model("llama"), tiny.tokenizer()).explain(prompt, response=response, steps=1)
+    a = Explainer(tiny.model("llama"), tiny.tokenizer()).explain(
+        prompt, response=response, method="integrated_gradients", steps=1
+    )
     b = Explainer(tiny.model("gpt2", vocab_size=400), unigram(pieces)).explain(
-        prompt, response=response, steps=1
+        prompt, response=response, method="integrated_gradients", steps=1
     )
     found = compare(a, b)
     shared = [found.a.pieces[i].strip() for i, _ in found.columns]
@@ -226,8 +231,10 @@ def test_two_tokenizers():
 def test_a_chat_and_its_plain_text_share_their_words(keys):
     explainer = Explainer(*keys)
     text = "Ada's key is red. Q: What color is Ada's key?"
-    a = explainer.explain(text, response=ANSWER, steps=2)
-    b = explainer.explain([{"role": "user", "content": text}], response=ANSWER, steps=2)
+    a = explainer.explain(text, response=ANSWER, method="integrated_gradients", steps=2)
+    b = explainer.explain(
+        [{"role": "user", "content": text}], response=ANSWER, method="integrated_gradients", steps=2
+    )
     found = compare(a, b)
     shared = [found.a.pieces[i].strip() for i, _ in found.columns]
     assert "".join(shared).endswith("Ada'skeyisred.Q:WhatcolorisAda'skey?")

@@ -47,15 +47,18 @@ def test_the_status_of_a_row(fields, status, converged):
     assert {row["status"] for row in result.to_rows()} == {status}
 
 
-def test_half_precision_converges_only_where_its_rows_are_right():
+@pytest.mark.parametrize(
+    ("method", "finer"), [("loo_shapley", {}), ("integrated_gradients", {"steps": 128})]
+)
+def test_half_precision_converges_only_where_its_rows_are_right(method, finer):
     """Next to the same weights in float32; sums alone would call wrong rows converged."""
     called = 0
     for seed in range(3):
         half = tiny.model("llama", seed=seed).to(torch.bfloat16)
         exact = tiny.model("llama", seed=seed).to(torch.bfloat16).float()
         asked = {"input_ids": tiny.ids(8, seed), "response_ids": tiny.ids(4, 1 + seed)}
-        found = _quietly(half, asked)
-        truth = _quietly(exact, asked | {"steps": 128})
+        asked["method"] = method
+        found, truth = _quietly(half, asked), _quietly(exact, asked | finer)
         change = (truth.value - truth.reference_value).abs()
         off = (found.scores - truth.scores).abs().sum(-1) / change
         called += int(found.converged.sum())
@@ -64,8 +67,22 @@ def test_half_precision_converges_only_where_its_rows_are_right():
     assert called < 12
 
 
-def _quietly(model, asked):
+def test_the_bound_of_the_default_is_about_what_rounding_does():
+    off, bounds = [], []
+    for seed in range(6):
+        half = tiny.model("llama", seed=seed).to(torch.bfloat16)
+        exact = tiny.model("llama", seed=seed).to(torch.bfloat16).float()
+        asked = {"input_ids": tiny.ids(8, seed), "response_ids": tiny.ids(4, 1 + seed)}
+        found, truth = _quietly(half, asked), _quietly(exact, asked)
+        off += (found.scores - truth.scores).abs().sum(-1).tolist()
+        bounds += found.error_bound.tolist()
+        assert truth.error_bound is None
+    beyond = sum(error > bound for error, bound in zip(off, bounds, strict=True))
+    assert beyond <= 2  # of 24: it is an estimate from four rows
+    assert sum(bounds) < 6 * sum(off)
 
+
+def _quietly(model, asked):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return hf_attrib.Explainer(model).explain(**asked)

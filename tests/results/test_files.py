@@ -51,8 +51,14 @@ def test_attributions_of_version_1_load_to_equal_scores(name, tmp_path):
 
 def test_a_saved_answer_of_version_1_is_what_the_model_still_says(explainers):
     old = hf_attrib.load(OLD / "attribution-1.json")
-    again = explainers["g2p-t5"].explain("knight", response_ids=old.response_ids, steps=4)
-    torch.testing.assert_close(again.scores, old.scores)
+    again = explainers["g2p-t5"].explain(
+        "knight", response_ids=old.response_ids, method="integrated_gradients", steps=4
+    )
+    torch.testing.assert_close(again.value, old.value)
+    # The mean embedding is rounded otherwise by other processors, and a rectifier that it brings
+    # over its threshold at a node changes what this node says; the sums stay near.
+    change = float((old.value - old.reference_value).abs().max())
+    torch.testing.assert_close(again.scores, old.scores, rtol=0, atol=2e-3 * change)
 
 
 def test_robustness_of_version_1_loads_to_equal_numbers(tmp_path):
@@ -96,7 +102,9 @@ PROMPTS = {"keys-llama": QUESTION, "g2p-t5": "knight"}
 @pytest.mark.parametrize("name", PROMPTS)
 def test_a_saved_result_can_be_asked_again(name, attribute_to, explainers, tmp_path):
     explainer = explainers[name]
-    first = explainer.explain(PROMPTS[name], steps=4, attribute_to=attribute_to)
+    first = explainer.explain(
+        PROMPTS[name], method="integrated_gradients", steps=4, attribute_to=attribute_to
+    )
     first.save(tmp_path / "r.json")
     saved = Attribution.load(tmp_path / "r.json")
     for part in ("prompt", "start", "response"):
@@ -105,6 +113,7 @@ def test_a_saved_result_can_be_asked_again(name, attribute_to, explainers, tmp_p
     again = explainer.explain(
         input_ids=saved.sequence.prompt.ids,
         response_ids=saved.sequence.response.ids,
+        method="integrated_gradients",
         steps=4,
         attribute_to=attribute_to,
     )
@@ -114,13 +123,14 @@ def test_a_saved_result_can_be_asked_again(name, attribute_to, explainers, tmp_p
 def test_a_saved_chat_can_be_asked_again_with_what_moved_in_it(explainers, tmp_path):
     """Ids alone do not say what the template wrote; the roles that were saved do."""
     explainer = explainers["keys-llama"]
-    first = explainer.explain(CHAT, steps=4)
+    first = explainer.explain(CHAT, method="integrated_gradients", steps=4)
     first.save(tmp_path / "r.json")
     kept = Attribution.load(tmp_path / "r.json").sequence
     again = explainer.explain(
         input_ids=kept.prompt.ids,
         response_ids=kept.response.ids,
         movable=[role not in ("special", "template") for role in kept.prompt.roles],
+        method="integrated_gradients",
         steps=4,
     )
     assert torch.equal(again.scores, first.scores)
@@ -140,14 +150,17 @@ def test_a_saved_attack_can_be_asked_again(explainers, tmp_path):
 
 def test_the_decoders_start_is_known_though_nothing_is_attributed_to_it(explainers, tmp_path):
     explainer = explainers["g2p-t5"]
-    explainer.explain("knight", steps=1).save(tmp_path / "r.json")
+    explainer.explain("knight", method="integrated_gradients", steps=1).save(tmp_path / "r.json")
     start = Attribution.load(tmp_path / "r.json").sequence.start
     assert start.ids.tolist() == [explainer.model.generation_config.decoder_start_token_id]
     assert start.roles == ("special",)
 
 
 def test_results_refuse_the_sequence_of_another(explainers):
-    a, b = (explainers["g2p-t5"].explain(word, steps=1) for word in ("cat", "dog"))
+    a, b = (
+        explainers["g2p-t5"].explain(word, method="integrated_gradients", steps=1)
+        for word in ("cat", "dog")
+    )
     with pytest.raises(ValueError, match="are not those of the sequence"):
         replace(a, sequence=b.sequence)
 

@@ -28,7 +28,7 @@ FIELDS = ("scores", "standard_error", "value", "reference_value", "probability",
 def bob():
     """What the embedded model says of Bob's key, with standard errors as samples would have."""
     model, tokenizer = hf_attrib.embedded.load("keys-llama")
-    found = Explainer(model, tokenizer).explain(TEXT, steps=4)
+    found = Explainer(model, tokenizer).explain(TEXT, method="integrated_gradients", steps=4)
     noise = torch.rand(found.scores.shape, generator=torch.Generator().manual_seed(0))
     return replace(
         found,
@@ -113,7 +113,9 @@ def test_parts_of_the_prompt(bob):
 
 def test_a_chat_keeps_its_template_apart(keys):
     found = Explainer(*keys).explain(
-        [{"role": "user", "content": "Ada's key is red. Q: What color is Ada's key?"}], steps=2
+        [{"role": "user", "content": "Ada's key is red. Q: What color is Ada's key?"}],
+        method="integrated_gradients",
+        steps=2,
     )
     for by in ("word", "sentence", []):
         grouped = found.group(by)
@@ -158,7 +160,9 @@ def test_rows_by_their_text(bob):
 @pytest.mark.parametrize("text", ["埃菲尔 🙂!", "🙂", "日 本"])
 def test_rows_that_are_bytes(text):
     explainer = Explainer(tiny.model("llama"), tiny.tokenizer())
-    found = explainer.explain("the key", response=f"a{text} b", steps=1)
+    found = explainer.explain(
+        "the key", response=f"a{text} b", method="integrated_gradients", steps=1
+    )
     part = found[text]
     assert found.response.text[slice(*found.response.extent(Span(
         part.rows[0].start, part.rows[-1].stop)))].strip() == text  # fmt: skip

@@ -55,9 +55,16 @@ def fingerprint(model) -> list[object]:
     return state
 
 
-def test_default_settings_converge_on_a_real_model(explainer):
+def test_the_default_finds_the_place_in_the_context(explainer):
+    found = explainer.explain(PROMPT, max_new_tokens=3)
+    assert found.converged.all()
+    best = found.scores[0].topk(2).indices.tolist()
+    assert found.pieces.index(" London") in best
+
+
+def test_the_adaptive_rule_converges_on_a_real_model(explainer):
     """From the mean embedding, where the 16 nodes of the other tests are far from enough."""
-    found = explainer.explain(PROMPT, max_new_tokens=2)
+    found = explainer.explain(PROMPT, max_new_tokens=1, method="integrated_gradients")
     assert found.converged.all()
     assert found.bound.median() < 0.2
 

@@ -15,7 +15,7 @@ import typer
 from hf_attrib.attacks import attacks
 from hf_attrib.baselines import NAMES, BaselineLike, check_name
 from hf_attrib.cli.files import STDSTREAM, check_distinct, check_writable
-from hf_attrib.engine import Question, size_of
+from hf_attrib.engine import DEFAULTS, Question, check_default, size_of
 from hf_attrib.errors import InputError
 from hf_attrib.methods import Method, methods
 from hf_attrib.methods import method as method_named
@@ -115,12 +115,13 @@ class QuestionOptions:
     panel: ClassVar[str] = "What to explain"
 
     method: Annotated[
-        str,
+        str | None,
         typer.Option(
+            show_default=DEFAULTS["method"],
             help=f"{', '.join(methods())}; or the name of one of hf-attrib attacks; or with "
-            "fields, as 'smooth_grad(samples=8)'."
+            "fields, as 'smooth_grad(samples=8)'.",
         ),
-    ] = "loo_shapley"
+    ] = None
     target: Annotated[str, typer.Option(help=f"Of each generated token: {', '.join(TARGETS)}.")] = (
         "log_prob"
     )
@@ -170,12 +171,15 @@ class QuestionOptions:
 
     def made_method(self, given: dict[str, Any], seed: int | None) -> Method:
         """Return the method with the fields given; one that samples takes the seed, too."""
-        name, own = parsed(self.method)
+        if self.method is None:
+            check_default(given)
+        method = self.method or DEFAULTS["method"]
+        name, own = parsed(method)
         kind: Any = {**methods(), **attacks()}.get(name)
         known = {f.name for f in fields(kind)} if kind is not None else ()
         if seed is not None and "seed" in known and "seed" not in own:
             given = {**given, "seed": seed}
-        made = method_named(self.method, given)
+        made = method_named(method, given)
         if seed is None or "seed" in known or not made.claims.stochastic:
             return made
         # The seed of a method that holds a stochastic one, unless that is written with its own.

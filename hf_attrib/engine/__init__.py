@@ -9,7 +9,7 @@ from hf_attrib.engine.engine import Engine
 from hf_attrib.engine.estimation import Estimate
 from hf_attrib.engine.memory import Memory, size_of
 from hf_attrib.engine.options import ExplainOptions, RobustnessOptions, check_names, documented_by
-from hf_attrib.engine.question import DEFAULTS, Case, Plan, Question
+from hf_attrib.engine.question import DEFAULTS, Case, Plan, Question, check_default
 from hf_attrib.engine.ready import ReadyBatch
 from hf_attrib.engine.sharing import Sharing
 
@@ -27,6 +27,7 @@ __all__ = [
     "ReadyBatch",
     "RobustnessOptions",
     "Sharing",
+    "check_default",
     "check_names",
     "documented_by",
     "size_of",

@@ -33,7 +33,7 @@ from hf_attrib.text import Grouping, Span, Tokens, TokenSequence, chosen, finest
 from hf_attrib.text.encoding import check_text
 from hf_attrib.text.given import as_ids
 
-__all__ = ["DEFAULTS", "Case", "Plan", "Question"]
+__all__ = ["DEFAULTS", "Case", "Plan", "Question", "check_default"]
 
 #: What a call asks that says nothing.
 DEFAULTS: Mapping[str, Any] = MappingProxyType(
@@ -120,7 +120,7 @@ class Question:
             names = ", ".join(sorted(own))
             raise InputError(f"{names} came next to {given_method!r}; set them when you make it.")
         if "method" not in given:
-            _check_default(own)
+            check_default(own)
         made = method_named(given_method, own) if isinstance(given_method, str) else given_method
         scalar = target_named(asked.pop("target", DEFAULTS["target"]))
         return cls(made, scalar, **asked), rest
@@ -351,8 +351,15 @@ class Plan:
         return replace(self, cases=self.cases[start:stop])
 
 
-def _check_default(own: Mapping[str, Any]) -> None:
-    """Refuse fields of other methods than the one that is taken where none is named."""
+def check_default(own: Mapping[str, Any]) -> None:
+    """Refuse fields of other methods than the one that is taken where none is named.
+
+    Args:
+        own: what came for the method, by name.
+
+    Raises:
+        InputError: it says which methods have such a field.
+    """
     default = DEFAULTS["method"]
     for name in own:
         having = [kind for kind, made in methods().items() if name in argument_names(made)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 from weakref import WeakSet
@@ -14,7 +16,10 @@ from hf_attrib.model.batch import Batch, padded
 from hf_attrib.model.forward import Forward
 from hf_attrib.model.sites import Sites
 
-__all__ = ["check_mask", "survives", "without"]
+__all__ = ["check_mask", "crosses", "of_one_length", "survives", "without"]
+
+#: Names in configs of what a model computes differently at some length of a pass.
+_LENGTH = re.compile("position|window|chunk|block|length|limit|distance|span")
 
 #: Models whose attention mask was seen to act.
 _MASKED: WeakSet[nn.Module] = WeakSet()
@@ -70,6 +75,55 @@ def survives(rows: Batch, kept: Tensor) -> Tensor:
     if encoder.shape[1]:
         found &= (encoder & rows.encoder_mask.bool()).any(1)
     return found
+
+
+def of_one_length(batch: Batch, kept: Tensor, sequence: Tensor) -> list[Tensor]:
+    """Return which rows have as many tokens left as each other, [M] for each such length.
+
+    What a pass computes may depend on how long it is, and on padding where masks are ignored.
+
+    Args:
+        batch: B sequences.
+        kept: which inputs stay, [R, N] bool.
+        sequence: which of the B sequences each row is made of, [R].
+    """
+    rows = batch.rows(sequence)
+    masks = torch.cat([rows.encoder_mask, rows.decoder_mask], 1).bool() & kept
+    sides = masks.split([rows.encoder_ids.shape[1], rows.decoder_ids.shape[1]], 1)
+    lengths = torch.stack([side.sum(1) for side in sides], 1)
+    _, number = lengths.unique(dim=0, return_inverse=True)
+    return [(number == n).nonzero()[:, 0] for n in range(int(number.max()) + 1)]
+
+
+def crosses(config: Mapping[str, Any], rows: Batch, kept: Tensor) -> Tensor:
+    """Return whether a row, cut, is shorter than a length that a config names, [R] bool.
+
+    What passes of the sequence's own lengths compute is looked at before they are explained, and so
+    lengths matter that the first target is not behind of any more.
+
+    Args:
+        config: of the model.
+        rows: R sequences.
+        kept: which of their inputs stay, [R, N] bool.
+    """
+    decoder = kept[:, rows.encoder_ids.shape[1] :] & rows.decoder_mask.bool()
+    before = rows.positions[:, :1] + 1
+    left = decoder.cumsum(1).gather(1, before - 1)
+    named = torch.tensor(sorted(set(_lengths(config))), dtype=torch.int64)
+    found: Tensor = ((left <= named) & (named <= before) & (left < before)).any(1)
+    return found
+
+
+def _lengths(value: Any, key: str = "") -> Iterator[int]:
+    """Yield the whole numbers in a config that are called a length of passes."""
+    if isinstance(value, int) and not isinstance(value, bool) and _LENGTH.search(key):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, one in value.items():
+            yield from _lengths(one, str(name))
+    elif isinstance(value, list | tuple) and len(value) < 1000:
+        for one in value:
+            yield from _lengths(one, key)
 
 
 def check_mask(model: Any, sites: Sites, batch: Batch) -> None:

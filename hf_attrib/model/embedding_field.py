@@ -23,12 +23,13 @@ from hf_attrib.field import (
     Space,
     Targets,
 )
-from hf_attrib.model.ablation import check_mask, survives, without
+from hf_attrib.model.ablation import check_mask, crosses, of_one_length, survives, without
 from hf_attrib.model.batch import Batch
 from hf_attrib.model.devices import device_of
 from hf_attrib.model.forward import Forward, inputs_of, select, unmoving
 from hf_attrib.model.forward_mode import lacks, push
 from hf_attrib.model.sites import Sites, captured, injected, middle_of
+from hf_attrib.model.state import state_restored
 from hf_attrib.targets import TARGETS, Target, likeliest_others
 from hf_attrib.targets import target as target_of
 
@@ -228,7 +229,8 @@ class EmbeddingField(Field):
 
     def survives(self, kept: Tensor, sequence: Tensor) -> Tensor:
         """Return whether each target has something to be predicted from, [R]."""
-        return survives(self.batch.rows(sequence), kept)
+        rows = self.batch.rows(sequence)
+        return survives(rows, kept) & ~crosses(self.model.config.to_dict(), rows, kept)
 
     def evaluate_without(
         self,
@@ -241,6 +243,24 @@ class EmbeddingField(Field):
         """Return F without some inputs, [R, C]."""
         if mode == "attention":
             check_mask(self.model, self.sites, self.batch)
+        if mode != "drop":
+            return self._without(kept, sequence, target, mode, stand_in)
+        found = torch.zeros(target.shape, dtype=torch.float64)
+        for part in of_one_length(self.batch, kept, sequence):
+            with state_restored(self.model):
+                value = self._without(kept[part], sequence[part], target[part], mode, stand_in)
+            found[part] = value.double().cpu()
+        return found
+
+    def _without(
+        self,
+        kept: Tensor,
+        sequence: Tensor,
+        target: Tensor,
+        mode: str,
+        stand_in: int | None,
+    ) -> Tensor:
+        """Return F without some inputs in one pass, [R, C]."""
         rows = without(self.batch, kept, sequence, mode, stand_in)
         forward, every = Forward(self.model, self.sites, rows), torch.arange(len(kept))
         with torch.no_grad():

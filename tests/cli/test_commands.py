@@ -203,6 +203,7 @@ def test_bugs_are_not_hidden(monkeypatch):
 def test_a_flag_that_was_renamed_is_taken_but_not_shown(run):
     assert "--max-points" not in run("explain", "--help")[1]
     asked = ("explain", "Ada's key is red.", "--response", " blue", "--json", "-")
+    asked += ("--method", "integrated_gradients")
     with pytest.warns(
         FutureWarning, match="max_points of integrated_gradients is called max_nodes"
     ):

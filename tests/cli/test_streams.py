@@ -69,7 +69,8 @@ def test_a_terminal_gets_colours_unless_it_declines():
 
 
 def test_an_interrupt_shows_progress_before_and_nothing_after():
-    arguments = ["explain", PROMPT, "--steps", "100000", "--rule", "midpoint"]
+    arguments = ["explain", PROMPT, "--method", "integrated_gradients", "--steps", "100000"]
+    arguments += ["--rule", "midpoint"]
     code, out = in_terminal(arguments, until=b"Explaining")
     assert code == 130
     assert "Traceback" not in out

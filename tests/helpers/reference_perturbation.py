@@ -66,13 +66,14 @@ def shapley(case: Case) -> Tensor:
 
 
 def loo_shapley(case: Case) -> Tensor:
-    """Two thirds of what is lost, a third of the order and its reverse, and the rest by size."""
+    """Two thirds of what is lost, a third of two orders and their reverse, the rest by size."""
     count, every = len(case.x), set(range(len(case.x)))
     order = list(range(count))
+    drawn = torch.randperm(count, generator=generator(0, "sentences", 1)).argsort().tolist()
     steps = torch.zeros(count, dtype=torch.float64)
-    for walk in (order, order[::-1]):
+    for walk in (order, order[::-1], drawn, drawn[::-1]):
         for place, player in enumerate(walk):
-            steps[player] += v(case, set(walk[: place + 1])) / 2 - v(case, set(walk[:place])) / 2
+            steps[player] += v(case, set(walk[: place + 1])) / 4 - v(case, set(walk[:place])) / 4
     lost, weight = occlusion(case), 2 / 3
     while True:
         mixed = weight * lost + (1 - weight) * steps

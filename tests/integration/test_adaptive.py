@@ -258,10 +258,10 @@ def test_the_bound_is_honest_and_not_idle():
 
 @pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 @pytest.mark.parametrize("baseline", ["mean", "zero", "unk"])
-def test_the_embedded_model_converges_by_default(keys, baseline):
+def test_the_embedded_model_converges_where_nothing_is_set(keys, baseline):
     explainer = hf_attrib.Explainer(*keys)
     prompt = "Ada's key is red. Bob's key is blue. Q: What color is Bob's key? A:"
-    found = explainer.explain(prompt, baseline=baseline)
+    found = explainer.explain(prompt, baseline=baseline, method="integrated_gradients")
     small = (found.value - found.reference_value).abs() < found.run.resolution
     assert (found.converged | small).float().mean() > 0.8
     assert {"converged", "below resolution", "row uncertain"} >= set(found.status)
@@ -300,7 +300,7 @@ def test_spans_and_batches_are_integrated_alike(keys):
         ({"max_nodes": 2**70}, "max_nodes is 1180591620717411303424; expected at most"),
         ({"rule": "midpoint"}, "rule goes with steps"),
         (
-            {"method": "integrated_gradients", "steps": 3, "tolerance": 0.1},
+            {"steps": 3, "tolerance": 0.1},
             "tolerance goes without steps",
         ),
     ],

@@ -7,13 +7,12 @@ from helpers.quick import quick
 
 from hf_attrib.errors import InputError
 from hf_attrib.explainer import Explainer
-from hf_attrib.methods import (
-    BaselineAverage,
-    methods,
-)
+from hf_attrib.methods import BaselineAverage, methods
 from hf_attrib.render.phrases import about
 
 PROMPT, RESPONSE = tiny.ids(9), tiny.ids(4, seed=1)
+#: One of each kind of rows: ablated, at path nodes for each target, of walks, of samples.
+TWO_SIDED = ("loo_shapley", "idgi", "guided_ig", "sequential_ig", "agi", "smooth_grad")
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +39,10 @@ def from_the_mean(name):
 
 
 @pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
-@pytest.mark.parametrize("family", ["llama", "t5"])
-@pytest.mark.parametrize("name", list(methods()))
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [(name, "llama") for name in methods()] + [(name, "t5") for name in TWO_SIDED],
+)
 def test_chunks_change_nothing(models, family, name):
     """In float64: rounding decides on the signs of gradients that vanish, by which attacks step."""
     model = models(family, torch.float64)
@@ -171,9 +172,11 @@ def test_other_prompts_are_repeated_or_cut_to_fit(models):
     """A single prompt of one token, repeated, is that token's reference."""
     explainer = Explainer(models("gpt2"), tiny.tokenizer())
     options = {"prompt": "the key is red", "response": " blue"}
+    path = {"method": "integrated_gradients"}
     found = explainer.explain(baseline=["Ada"], **options)
     single = explainer.explain(baseline="token:Ada", **options)
     assert torch.equal(found.scores, single.scores)
     both = explainer.explain(baseline=["Ada", "Bob"], method=BaselineAverage(samples=2), **options)
-    other = explainer.explain(baseline="token:Bob", **options)
+    single = explainer.explain(baseline="token:Ada", **options, **path)
+    other = explainer.explain(baseline="token:Bob", **options, **path)
     torch.testing.assert_close(both.scores, (single.scores + other.scores) / 2)

@@ -186,6 +186,17 @@ def scores_add_up(model, routed):
     assert routed or error <= 0.01, f"the sum is off by {error:.1e} at {steps} nodes"
 
 
+def the_default_adds_up(model):
+    """Sums of the default are exact, its rows those of the estimate, and the future scores 0."""
+    explainer = Explainer(model)
+    found = explainer.explain(**WHOLE)
+    difference = found.value - found.reference_value
+    torch.testing.assert_close(found.scores.sum(-1), difference, rtol=1e-5, atol=1e-6)
+    assert explainer.estimate(**WHOLE).forward_rows == (found.run.forward_rows,) * 2
+    generated = found.scores[:, -(len(RESPONSES[0]) - 1) :]
+    assert all((generated[t, t:] == 0).all() for t in range(len(generated)))
+
+
 def nothing_is_left_behind(model):
     """A call leaves weights, gradients, flags, modes, hooks, configs and random states alone."""
     parameters = list(model.parameters())
@@ -232,7 +243,8 @@ def test_what_is_not_tried_is_on_the_page_with_the_reason(name):
 
 
 @of_this_version
-@pytest.mark.parametrize("name", MATRIX)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in families.ALL if name not in families.NOT_BUILT])
 def test_the_page_says_what_is_found(name):
     assert generator().line(name, families.build(name)) in PAGE, "run python docs/support.py"
 
@@ -248,6 +260,7 @@ def test_the_page_says_what_becomes_of_chats(family):
     assert generator().chat_line(family) in PAGE, "run python docs/support.py"
 
 
+@pytest.mark.slow
 def test_what_the_page_measures_can_fail():
     """Of a length that matters, and of weights that training changes, the line says so."""
     rope = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0}
@@ -286,4 +299,5 @@ def test_family(name):
     order_of_work_changes_nothing(model, 3e-6 if name in NEVER_DOUBLE else 1e-6)
     the_future_scores_zero(model)
     scores_add_up(model, any(n.endswith("experts") for n, _ in model.named_modules()))
+    the_default_adds_up(model)
     nothing_is_left_behind(model)

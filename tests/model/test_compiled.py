@@ -16,6 +16,7 @@ QUESTION = {
 GROUPED = QUESTION | {"groups": [(0, 2), (2, 9)]}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # as torch compiles
 def test_compiled_layers_are_run_as_such():

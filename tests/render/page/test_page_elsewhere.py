@@ -61,7 +61,7 @@ def run(*arguments):
 
 def test_the_command_line_writes_pages(tmp_path, capsys):
     page, saved, shown = (tmp_path / name for name in ("a.html", "a.json", "b.html"))
-    quick = ("--steps", "2", "--max-new-tokens", "2")
+    quick = ("--method", "integrated_gradients", "--steps", "2", "--max-new-tokens", "2")
     assert run("explain", PROMPT, *quick, "--html", page, "--json", saved) == 0
     assert run("show", saved, "--html", shown) == 0
     assert shown.read_text() == page.read_text() == hf_attrib.load(saved).to_html()

@@ -67,6 +67,7 @@ def main() -> None:
     drops: dict[str, Drops] = {}
     for name in options.baselines:
         asked = {"baseline": names.get(name, name), "max_new_tokens": options.new_tokens}
+        asked["method"] = "integrated_gradients"
         results = [explainer.explain(prompt, **asked) for prompt in prompts]
         orders = [by_score(result) for result in results]
         drops[name] = dropped(explainer.model, results, orders, spare)

@@ -146,6 +146,7 @@ def measured(name: str, model: Any, question: dict[str, Any]) -> Iterator[Row]:
     exact = hf_attrib.Explainer(copy.deepcopy(model).double())
     for baseline, target in product(("mean", "zero", tiny.EOS, 5), TARGETS):
         asked = {**question, "baseline": baseline, "target": target}
+        asked["method"] = "integrated_gradients"
         found = ours.explain(**asked)
         power = POWER if baseline == "zero" else 1
         bound = found.error_bound.double()

@@ -31,6 +31,7 @@ def main() -> None:
         "input_ids": subject.prompt_ids,
         "response_ids": subject.response_ids,
         "baseline": subject.baseline,
+        "method": "integrated_gradients",
         "steps": 32,
     }
     plain, scores = timed(subject.model, question)

@@ -35,6 +35,7 @@ def ours(subject: Subject, **rule: Any) -> Callable[[], Tensor]:
         "response_ids": subject.response_ids,
         "baseline": subject.baseline,
         "movable": subject.moves,
+        "method": "integrated_gradients",
         **(rule or {"rule": "gauss_legendre", "steps": NODES}),
     }
 

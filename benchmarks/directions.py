@@ -113,7 +113,7 @@ def explained(
     found: dict[int, dict[str, float]] = {}
     for length, ids in answers.items():
         asked = {"input_ids": subject.prompt_ids, "response_ids": ids, "steps": POINTS}
-        asked["movable"] = "all"
+        asked |= {"movable": "all", "method": "integrated_gradients"}
         found[length] = {}
         for name, more in (("groups", {"groups": groups}), ("tokens", {})):
             run = explainer.explain(**asked, **more).run

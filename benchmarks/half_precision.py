@@ -70,7 +70,9 @@ def real_model() -> Iterator[Case]:
     exact, prompts, _ = subject("gemma", PROMPTS)
     half = copy.deepcopy(exact.model).to(torch.bfloat16)
     for prompt in prompts:
-        truth = exact.explain(prompt, max_new_tokens=NEW_TOKENS, **TRUTH)
+        truth = exact.explain(
+            prompt, max_new_tokens=NEW_TOKENS, method="integrated_gradients", **TRUTH
+        )
         ids = {"input_ids": truth.input_ids, "response_ids": truth.response_ids}
         yield hf_attrib.Explainer(half, exact.tokenizer), ids, truth.scores
 
@@ -80,7 +82,7 @@ def measured(name: str, cases: Iterable[Case]) -> list[dict[str, Any]]:
     found = {rule: {"error": [], "gap": [], "converged": [], "gradients": []} for rule in RULES}
     for explainer, question, truth in cases:
         for rule, fields in RULES.items():
-            result = explainer.explain(**question, **fields)
+            result = explainer.explain(method="integrated_gradients", **question, **fields)
             missed = (result.scores - truth).abs().sum(-1)
             found[rule]["error"] += (missed / truth.abs().sum(-1)).tolist()
             found[rule]["gap"] += result.gap.tolist()

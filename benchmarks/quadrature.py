@@ -144,13 +144,13 @@ def one(
     rules: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, dict[str, list[float]]]:
     """Return the errors, gaps and costs of every rule on the answer to one prompt."""
-    truth = explainer.explain(prompt, **question, **TRUTH)
+    truth = explainer.explain(prompt, method="integrated_gradients", **question, **TRUTH)
     size = truth.scores.double().abs().sum(-1)
     asked = {"baseline": question["baseline"], "response_ids": truth.response_ids}
     found = {}
     for rule, fields in rules.items():
         started = time.process_time()
-        result = explainer.explain(prompt, **asked, **fields)
+        result = explainer.explain(prompt, method="integrated_gradients", **asked, **fields)
         seconds = time.process_time() - started
         missed = (result.scores - truth.scores).double().abs().sum(-1)
         found[rule] = {

@@ -146,7 +146,13 @@ def test_dry_run_on_the_command_line(capsys):
         return ended.value.code, *capsys.readouterr()
 
     code, out, _ = called(
-        "--dry-run", "--max-new-tokens", "4", "--max-memory", "1GiB", "--method", "idgi"
+        "--dry-run",
+        "--max-new-tokens",
+        "4",
+        "--max-memory",
+        "1GiB",
+        "--method",
+        "integrated_gradients",
     )
     assert code == 0
     assert re.search(r"targets +4 at most", out)

@@ -187,7 +187,10 @@ def table(found: Evaluation, split: str) -> str:
             for row in (rows[name][operator] for operator in found.run.operators)
         ]
         kinds = found.forward_rows, found.backward_rows
-        run = [f"{float(kind[:, m].double().mean()):.0f}" for kind in kinds]
+        run = [
+            "not counted" if name in PEERS else f"{float(kind[:, m].double().mean()):.0f}"
+            for kind in kinds
+        ]
         lines.append(f"| {name} | {' | '.join(cells + run)} |")
     random = found.random_means().nanmean(0)[:, 0].tolist()
     lines.append(f"| random order | {random[0]:.2f} | {random[1]:.2f} | | |")

@@ -214,7 +214,20 @@ def which_page() -> str:
     return WHICH.format(**tables)
 
 
+def readme() -> str:
+    """Return the README with the rows of the held-out table that most people ask for."""
+    lines = (RESULTS / "faithfulness-held-out.md").read_text(encoding="utf-8").splitlines()
+    about, rows = lines[0], [line for line in lines if line.startswith("|")]
+    asked = ("loo_shapley", "occlusion (drop)", "integrated_gradients", "captum", "inseq", "random")
+    kept = [row for row in rows[2:] if row.startswith(tuple(f"| {name} " for name in asked))]
+    table = "\n".join([about, "", *rows[:2], *kept])
+    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    start, _, rest = text.partition("<!-- held-out -->")
+    return f"{start}<!-- held-out -->\n{table}\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
+
+
 PAGES = {
+    "../README.md": readme,
     "attacks.md": attacks_page,
     "methods.md": methods_page,
     "metrics.md": metrics_page,

@@ -179,10 +179,10 @@ class LooShapley(Perturbation, name="loo_shapley"):
             whole = value[-1]
             alone = value[[2**count - 1 - 2**player for player in range(count)]]
         else:
-            gains = added(self._orders(sentence), value[:-count]).flatten(0, 1)
+            gains = added(self._orders(sentence), value[:-count])
             whole, alone = value[count], value[-count:]  # the top of the first staircase
             drawn = int(_units(sentence).max()) > 1  # of two units there are no other orders
-            shapley = Solution(gains.mean(0), value[0], _error(gains) * drawn)
+            shapley = Solution(gains.mean((0, 1)), value[0], _error(gains) * drawn)
         left = alone.clone()
         if cut.any():
             left[cut] = (alone[cut] + dropped) / 2
@@ -204,14 +204,15 @@ def _one_less(count: int) -> Tensor:
 
 
 def _error(gains: Tensor) -> Tensor:
-    """Return the standard error of the mean of gains [S, n, T], [n, T].
+    """Return the standard error of the mean of gains [P, 2, n, T] along staircases, [n, T].
 
-    So few staircases tell little of one player, and two may agree on it by chance; so half of what
-    all players together tell is added, in squares. That covers what many staircases come to about
-    as often as a normal error would.
+    Of a single pair the two are taken for drawn one by one. So few tell little of one player, and
+    may agree on it by chance; so half of what all players together tell is added, in squares. That
+    covers what many staircases come to about as often as a normal error would.
     """
-    own = gains.var(0)
-    return ((own + own.mean(0) / 4) / len(gains)).sqrt()
+    drawn = gains.mean(1) if len(gains) > 1 else gains[0]
+    own = drawn.var(0)
+    return ((own + own.mean(0) / 4) / len(drawn)).sqrt()
 
 
 def _joined(shapley: Solution, lost: Tensor, whole: Tensor) -> Solution:

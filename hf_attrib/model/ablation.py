@@ -142,9 +142,11 @@ def check_mask(model: Any, sites: Sites, batch: Batch) -> None:
     one = torch.zeros(1, dtype=torch.int64)
     every = torch.arange(batch.targets.shape[1])[None]
     said = []
-    # All that may move but its last input, as something has to be left.
     some = ~batch.movable[:1]
-    some[0, batch.movable[0].nonzero()[-1]] = True
+    if not bool(survives(batch.rows(one), some)):
+        some[0, batch.movable[0].nonzero()[-1]] = True  # as something has to be left
+        if bool(some.all()):
+            return  # and nothing else is there to take away
     for kept in (torch.ones_like(some), some):
         rows = without(batch, kept, one, "attention", None)
         forward = Forward(model, sites, rows)

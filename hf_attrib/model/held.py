@@ -96,7 +96,8 @@ def _inside(
         kind = type(value)
         if kind.__setitem__ in _WRITES[0] and kind.__delitem__ in _WRITES[1]:
             yield Held(module, path, value)
-            inside = ((f"{path}[{key!r:.80}]", one) for key, one in dict.copy(value).items())
+            pairs = enumerate(dict.copy(value).items())
+            inside = ((f"{path}[{_key(key, place)}]", one) for place, (key, one) in pairs)
     elif isinstance(value, MethodType):
         inside = ((path, value.__self__),)
     elif (names := _attributes(value)) is not None:
@@ -108,9 +109,19 @@ def _inside(
         yield from _inside(module, name, one, depth - 1, seen)
 
 
+def _key(key: Any, place: int) -> str:
+    """Return what a key is called; what another would write may be long, slow or an error."""
+    if isinstance(key, str):
+        return repr(key[:80])
+    return repr(key) if type(key) in (int, float, bool) else f"{type(key).__name__} {place}"
+
+
 def _attributes(value: Any) -> dict[str, Any] | None:
     """Return the attributes of an object that may be a model's memory."""
-    names = getattr(value, "__dict__", None)
+    try:
+        names = getattr(value, "__dict__", None)
+    except Exception:  # a proxy of something that is not there now, which no model can hold on to
+        return None
     apart = type(value).__module__.partition(".")[0] in _MACHINERY
     return names if type(names) is dict and not apart else None
 

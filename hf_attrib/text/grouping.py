@@ -122,6 +122,9 @@ def by_turn(tokens: Tokens) -> tuple[Span, ...]:
     )
 
 
+#: Words that are so many times fewer than groups may be are no words.
+_COARSER = 8
+
 #: What tokens can be grouped by without naming parts: each rule partitions them.
 RULES: Mapping[str, Callable[[Tokens], tuple[Span, ...]]] = {
     "token": Tokens.singles,
@@ -160,6 +163,8 @@ def partition(tokens: Tokens, by: Grouping) -> tuple[Span, ...]:
 def finest(tokens: Tokens, moves: Sequence[bool], most: int) -> tuple[Span, ...]:
     """Return tokens, else words, else parts of sentences: the finest that are few enough.
 
+    What has hardly any words is cut into even runs of tokens.
+
     A part is a whole sentence where that is short; a long one is cut between words, and where
     there are too many sentences, neighbours are joined. Tokens of different roles stay apart.
 
@@ -171,7 +176,12 @@ def finest(tokens: Tokens, moves: Sequence[bool], most: int) -> tuple[Span, ...]
     for rule in ("token", "word"):
         groups = RULES[rule](tokens)
         if _moving(groups, moves) <= most:
-            return groups
+            break
+    # Letters in a row, as of a genome, are one word, which would say nothing of its parts.
+    if rule == "word" and _moving(groups, moves) < most / _COARSER:
+        groups = RULES["token"](tokens)
+    if _moving(groups, moves) <= most:
+        return groups
     length = -(-len(groups) // most)
     while True:
         parts = _parts(tokens, groups, length)

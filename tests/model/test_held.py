@@ -245,3 +245,23 @@ def test_what_one_pass_of_several_does_not_repeat_is_not_the_models_own():
         module()
         module.requests = 8
     assert (module.mode, module.requests, len(passes)) == ("sparse", 8, 2)
+
+
+def test_what_cannot_be_looked_at_is_left_alone():
+    """A proxy of nothing raises whatever it is asked, and so may the name of a key."""
+
+    class Nowhere:
+        @property
+        def __dict__(self):
+            raise RuntimeError("bound to nothing")
+
+    class Nameless:
+        def __repr__(self):
+            raise ZeroDivisionError
+
+    model = tiny.model("llama")
+    model.proxy, model.table = Nowhere(), {Nameless(): [1], "x" * 10**6: [2]}
+    found = Explainer(model).explain(
+        input_ids=tiny.ids(5), response_ids=tiny.ids(2, seed=1), method="saliency"
+    )
+    assert bool(found.scores.any())

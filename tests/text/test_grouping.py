@@ -275,6 +275,13 @@ def test_the_finest_groups_keep_roles_apart_and_count_what_moves():
     ]
 
 
+def test_a_long_word_is_cut_into_runs_of_its_tokens():
+    tokens = tokens_of(*["A", "C", "GT"] * 80)
+    spans = finest(tokens, [True] * len(tokens), 128)
+    assert_partition(spans, len(tokens))
+    assert {span.stop - span.start for span in spans} == {2}
+
+
 def test_the_finest_groups_of_a_long_text_take_no_time_and_are_of_like_length():
     tokens = tokens_of(*["a ", "word ", "or ", "two. "] * 5_000)
     spans = finest(tokens, [True] * len(tokens), 128)

@@ -104,10 +104,7 @@ they are without any options: 50 steps, their own baseline.
 *once*: the highest score is on the word that was planted. *twice*: the same fact is said again
 somewhere, and the highest score is on either copy; *both words*: the two highest scores are on both
 copies. *both facts*: of scores for sentences, both copies are the two highest among the facts.
-
-## What it costs
-
-{costs}"""
+"""
 
 
 def yes(flag: bool) -> str:
@@ -207,7 +204,6 @@ def which_page() -> str:
         for key, name in {
             "held_out": "faithfulness-held-out",
             "development": "faithfulness-development",
-            "costs": "faithfulness-costs",
             "planted": "planted",
         }.items()
     }

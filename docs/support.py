@@ -1,7 +1,7 @@
 """Write docs/support.md: build a tiny model of every family, explain it, and say what happened.
 
 That takes some minutes. The tests check the page against the families that transformers knows,
-and, with ``-m slow``, each of its lines against what is found anew.
+and, with ``-m slow``, a third of its lines against what is found anew.
 """
 
 import copy

@@ -245,12 +245,12 @@ class EmbeddingField(Field):
             check_mask(self.model, self.sites, self.batch)
         if mode != "drop":
             return self._without(kept, sequence, target, mode, stand_in)
-        found = torch.zeros(target.shape, dtype=torch.float64)
-        for part in of_one_length(self.batch, kept, sequence):
+        values, parts = [], of_one_length(self.batch, kept, sequence)
+        for part in parts:
             with state_restored(self.model):
-                value = self._without(kept[part], sequence[part], target[part], mode, stand_in)
-            found[part] = value.double().cpu()
-        return found
+                own = kept[part], sequence[part], target[part]
+                values.append(self._without(*own, mode, stand_in))
+        return torch.cat(values)[torch.cat(parts).argsort()]
 
     def _without(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -243,29 +244,17 @@ class EmbeddingField(Field):
         """Return F without some inputs, [R, C]."""
         if mode == "attention":
             check_mask(self.model, self.sites, self.batch)
-        if mode != "drop":
-            return self._without(kept, sequence, target, mode, stand_in)
-        values, parts = [], of_one_length(self.batch, kept, sequence)
+        drops = mode == "drop"  # the only mode in which rows have lengths of their own
+        parts = of_one_length(self.batch, kept, sequence) if drops else [torch.arange(len(kept))]
+        values = []
         for part in parts:
-            with state_restored(self.model):
-                own = kept[part], sequence[part], target[part]
-                values.append(self._without(*own, mode, stand_in))
+            rows = without(self.batch, kept[part], sequence[part], mode, stand_in)
+            forward, every = Forward(self.model, self.sites, rows), torch.arange(len(part))
+            own, asked = sequence[part], target[part]
+            with torch.no_grad(), state_restored(self.model) if drops else nullcontext():
+                length = int(forward.reach(every, asked).max())
+                values.append(self._value(*forward.logits(every, asked, length), own, asked))
         return torch.cat(values)[torch.cat(parts).argsort()]
-
-    def _without(
-        self,
-        kept: Tensor,
-        sequence: Tensor,
-        target: Tensor,
-        mode: str,
-        stand_in: int | None,
-    ) -> Tensor:
-        """Return F without some inputs in one pass, [R, C]."""
-        rows = without(self.batch, kept, sequence, mode, stand_in)
-        forward, every = Forward(self.model, self.sites, rows), torch.arange(len(kept))
-        with torch.no_grad():
-            length = int(forward.reach(every, target).max())
-            return self._value(*forward.logits(every, target, length), sequence, target)
 
     def linearise(self, points: Tensor, sequence: Tensor, target: Tensor) -> Linearisation:
         """Return F at injected embeddings and its pullback."""

@@ -20,7 +20,7 @@ from hf_attrib.integration import generator
 __all__ = ["Game", "Solution", "distinct", "players", "readable"]
 
 #: Rows that tell what rounding does, and the precision from which on it is worth them.
-_ROUNDINGS, _COARSE = 4, 1e-4
+_ROUNDINGS, _COARSE = 8, 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,8 +192,10 @@ class Game:
         """
         if not self.rounding_rows:
             return None
-        shape = (self.rounding_rows, *self.x.shape)
+        # Input by input, and for all sequences, so that it depends on no padding behind them.
+        shape = self.x.shape[2], self.rounding_rows, self.x.shape[3]
         noise = 2 * torch.rand(shape, generator=generator(0, "rounding")) - 1
+        noise = noise.transpose(0, 1)[:, None, None]  # [K, 1, 1, N, D]
         points = self.x * (1 + self.field.precision * noise.to(self.x))
         return self.field.value(points).double().cpu().std(0)
 

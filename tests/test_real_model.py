@@ -56,15 +56,19 @@ def fingerprint(model) -> list[object]:
 
 
 def test_the_default_finds_the_place_in_the_context(explainer):
-    found = explainer.explain(PROMPT, max_new_tokens=3)
+    """What asks for an answer, the last colon above all, counts for more than any fact."""
+    found = explainer.explain(PROMPT, max_new_tokens=1)
     assert found.converged.all()
-    best = found.scores[0].topk(2).indices.tolist()
-    assert found.pieces.index(" London") in best
+    context = found.pieces[: found.pieces.index("Question")]
+    scores = found.scores[0, : len(context)]
+    assert context[int(scores.argmax())] == " London"
+    assert scores.max() > 3 * scores.topk(2).values[1]
 
 
 def test_the_adaptive_rule_converges_on_a_real_model(explainer):
     """From the mean embedding, where the 16 nodes of the other tests are far from enough."""
-    found = explainer.explain(PROMPT, max_new_tokens=1, method="integrated_gradients")
+    prompt = "Ada was born in London. The city of Ada is"
+    found = explainer.explain(prompt, max_new_tokens=1, method="integrated_gradients")
     assert found.converged.all()
     assert found.bound.median() < 0.2
 

@@ -10,7 +10,6 @@ from weakref import ref
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 __all__ = ["Meter"]
 
@@ -41,7 +40,7 @@ class Meter(TorchDispatchMode):
         """Run an operation and count what it made."""
         found = func(*args, **(kwargs or {}))
         self._forget_ended()
-        given = {storage._cdata for storage in _storages((args, kwargs))}
+        given = {storage._cdata for storage in _storages((*args, *(kwargs or {}).values()))}
         for storage in _storages(found):
             if storage._cdata not in given and storage._cdata not in self._live:
                 self._count(storage)
@@ -66,7 +65,11 @@ class Meter(TorchDispatchMode):
 
 
 def _storages(found: Any) -> list[torch.UntypedStorage]:
-    tensors = (leaf for leaf in tree_leaves(found) if isinstance(leaf, Tensor))
-    # Tensors on the device "meta" have a shape and no memory.
-    kept = (t for t in tensors if t.layout is torch.strided and not t.is_meta)
-    return [t.untyped_storage() for t in kept]
+    """Return the storages of what an operation takes or returns: tensors, and lists of them."""
+    if isinstance(found, Tensor):
+        # Tensors on the device "meta" have a shape and no memory.
+        held = found.layout is torch.strided and not found.is_meta
+        return [found.untyped_storage()] if held else []
+    if isinstance(found, (tuple, list)):
+        return [storage for part in found for storage in _storages(part)]
+    return []

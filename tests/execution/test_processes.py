@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from helpers import processes_worker
 
 import hf_attrib
@@ -39,14 +40,23 @@ def run(command, **options):
     return process.returncode, output, errors
 
 
-@pytest.fixture(scope="module", params=[pytest.param(2, marks=pytest.mark.slow), 3])
-def found(request, tmp_path_factory):
-    """What came out of each case in each process."""
-    folder = tmp_path_factory.mktemp("processes")
-    command = [sys.executable, "-m", processes_worker.__name__, str(request.param), str(folder)]
-    code, _, errors = run(command)
-    assert code == 0, errors
-    return [json.loads((folder / f"{i}.json").read_text()) for i in range(request.param)]
+#: As few as share unevenly.
+_COUNT = 3
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """What came out of each case in each process, for all workers of one run of the tests."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    files = [folder / f"{i}.json" for i in range(_COUNT)]
+    with FileLock(folder / "processes.lock"):
+        if not all(map(Path.exists, files)):
+            code, _, errors = run(
+                [sys.executable, "-m", processes_worker.__name__, str(_COUNT), str(folder)]
+            )
+            assert code == 0, errors
+    return [json.loads(file.read_text()) for file in files]
 
 
 @pytest.fixture(scope="module")

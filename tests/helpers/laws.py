@@ -59,6 +59,11 @@ def make(name: str) -> Method:
     return replace(default(name), **FINE.get(name, fine))
 
 
+def rough(name: str) -> Method:
+    """A method as :func:`make` has it, but with walks that are no finer than by default."""
+    return replace(default(name), **FINE.get(name, {}))
+
+
 def scores(made: Method, problem: Problem, function: Callable[[Tensor], Tensor] | None = None):
     field = replace(problem, function=function or problem.function).field()
     return made(field, problem.x, problem.baseline).scores

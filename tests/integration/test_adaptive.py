@@ -14,7 +14,7 @@ from hf_attrib.field import FunctionField
 from hf_attrib.integration import Budget, graded, integrate, straight
 from hf_attrib.methods import IntegratedGradients
 
-SEEDS = range(25)
+SEEDS = range(12)
 
 
 def along(function, positions=1, targets=1, budget=None, row_budget=8, path=None):
@@ -257,7 +257,7 @@ def test_the_bound_is_honest_and_not_idle():
 
 
 @pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
-@pytest.mark.parametrize("baseline", ["mean", "zero", "unk"])
+@pytest.mark.parametrize("baseline", ["mean", "unk"])
 def test_the_embedded_model_converges_where_nothing_is_set(keys, baseline):
     explainer = hf_attrib.Explainer(*keys)
     prompt = "Ada's key is red. Bob's key is blue. Q: What color is Bob's key? A:"

@@ -5,7 +5,7 @@ from dataclasses import fields
 import pytest
 import torch
 from helpers.counterexamples import COUNTEREXAMPLES, OWN_COUNTEREXAMPLES
-from helpers.laws import COARSE, ERRORS, LAWS, NAMES, RELEASED, default, make, scores
+from helpers.laws import COARSE, ERRORS, LAWS, NAMES, RELEASED, default, make, rough, scores
 from helpers.problems import PROBLEMS, ignores_second, linear, smooth
 from helpers.reference import REFERENCES as PLAIN
 from helpers.reference import Case
@@ -14,12 +14,19 @@ from helpers.reference_perturbation import PERTURBATION
 
 from hf_attrib.attacks import attacks
 from hf_attrib.methods import AXIOMS, methods
+from hf_attrib.methods.adversarial.base import AdversarialMethod
 
 ALL = list(methods())
 REFERENCES = PLAIN | ADVERSARIAL | PERTURBATION
 LINEAR, SMOOTH, IGNORING = PROBLEMS[0], PROBLEMS[2], PROBLEMS[3]
 assert (LINEAR.function, SMOOTH.function, IGNORING.function) == (linear, smooth, ignores_second)
-WITH_ALL_PROBLEMS = [(name, problem) for name in ALL for problem in PROBLEMS]
+#: Methods of attacks differ in their walks alone, and these on what is not linear.
+WITH_ALL_PROBLEMS = [
+    (name, problem)
+    for name in ALL
+    for problem in PROBLEMS
+    if problem is SMOOTH or not isinstance(default(name), AdversarialMethod)
+]
 #: Walks have tests of their own; here each attack shows on one problem that its name keeps laws.
 WITH_PROBLEMS = [*WITH_ALL_PROBLEMS, *((name, SMOOTH) for name in attacks())]
 
@@ -102,7 +109,7 @@ def test_an_ignored_input_scores_zero(name):
     assert LAWS["dummy"](make(name), IGNORING) == 0
 
 
-@pytest.mark.parametrize("name", claiming("implementation_invariance"))
+@pytest.mark.parametrize("name", [n for n in claiming("implementation_invariance") if n in ALL])
 def test_networks_that_compute_the_same_have_the_same_scores(name):
     assert LAWS["implementation_invariance"](make(name), SMOOTH) < 1e-8
 
@@ -133,14 +140,14 @@ def test_the_only_input_that_differs_scores_the_difference(name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_unsigned_methods_are_never_negative_and_signed_ones_are(name):
-    made = make(name)
+    made = rough(name)
     negative = any(bool((scores(made, problem) < 0).any()) for problem in PROBLEMS)
     assert negative == made.claims.signed
 
 
 @pytest.mark.parametrize("name", [*NAMES, *RELEASED])
 def test_scores_depend_on_a_seed_where_they_say_so(name):
-    made = make(name)
+    made = rough(name)
     held = {f.name for part in (made, getattr(made, "update", made)) for f in fields(part)}
     seeded = made.reseeded(1) if "seed" in held else made
     assert torch.equal(scores(made, SMOOTH), scores(made, SMOOTH))
@@ -149,10 +156,10 @@ def test_scores_depend_on_a_seed_where_they_say_so(name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_row_budget_changes_nothing(name):
-    made = make(name)
+    made = rough(name)
     problem = SMOOTH
     whole = made(problem.field(row_budget=1000), problem.x, problem.baseline).scores
-    for budget in (1, 3, 7):
+    for budget in (1, 3):
         chunked = made(problem.field(row_budget=budget), problem.x, problem.baseline).scores
         torch.testing.assert_close(chunked, whole, rtol=1e-12, atol=1e-14)
 
@@ -162,7 +169,7 @@ def test_a_method_is_the_same_for_shared_and_own_points(name):
     """Methods never count axes from the left: points with a T axis give the same scores."""
     problem = LINEAR
     targets = 2
-    made = make(name)
+    made = rough(name)
     field = problem.field()
     own = made(
         field,

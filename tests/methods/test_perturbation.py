@@ -506,9 +506,17 @@ def test_nothing_that_differs_is_a_game_without_players():
 PROMPTS, ANSWERS = ["the key is red", "Ada was born in the key"], [" blue", " in the"]
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("family", ["llama", "t5"])
-@pytest.mark.parametrize("name", PLAYING)
+@pytest.mark.parametrize(
+    ("name", "family", "mode"),
+    [(name, "llama", mode) for name in PLAYING for mode in ("embed", "drop")]
+    + [
+        (name, family, mode)
+        for name in ("occlusion", "loo_shapley")
+        for family in ("llama", "t5")
+        for mode in ("token", "attention")
+    ]
+    + [(name, "t5", mode) for name in ("occlusion", "loo_shapley") for mode in ("embed", "drop")],
+)
 def test_every_mode_on_models_alone_and_in_batches(name, family, mode):
     model = tiny.model(family, dtype=torch.float64)
     explainer = Explainer(model, tiny.tokenizer(family == "t5"))

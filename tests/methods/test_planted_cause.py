@@ -31,20 +31,20 @@ def found_and_asked(explainer, per_size, **options):
 
 
 def test_the_default_finds_the_planted_cause(keys):
-    found, asked = found_and_asked(Explainer(*keys), 12)
-    assert asked >= 57
+    found, asked = found_and_asked(Explainer(*keys), 6)
+    assert asked >= 28
     assert found == asked
 
 
 def test_integrated_gradients_find_the_planted_cause(keys):
-    found, asked = found_and_asked(Explainer(*keys), 4, method="integrated_gradients")
-    assert asked >= 18
-    assert found >= 0.95 * asked
+    found, asked = found_and_asked(Explainer(*keys), 2, method="integrated_gradients")
+    assert asked >= 9
+    assert found == asked
 
 
 def test_the_check_can_fail(keys):
     """Saliency does not find it as often: the model tells good methods from weaker ones."""
-    found, asked = found_and_asked(Explainer(*keys), 12, method="saliency")
+    found, asked = found_and_asked(Explainer(*keys), 6, method="saliency")
     assert found < 0.95 * asked
 
 

@@ -215,7 +215,7 @@ def test_padding_that_crosses_the_length_is_noticed():
 
 
 @pytest.mark.parametrize("hook", [average, neighbour, in_pairs])
-@pytest.mark.parametrize("lengths", [(15, 9), (17, 8), (18, 9), (30, 5), (31, 4)])
+@pytest.mark.parametrize("lengths", [(15, 9), (18, 9), (31, 4)])
 def test_attention_that_looks_ahead_in_long_passes_only(hook, lengths):
     model = hooked(hook)
     with pytest.raises(UnsupportedModelError, match=r"longer pass .*use_cache = False"):
@@ -227,8 +227,8 @@ def test_attention_that_looks_ahead_in_long_passes_only(hook, lengths):
     assert not explained(model, 12, 4).notes
 
 
-@pytest.mark.parametrize("size", [2, 3, 4, 5, 6, 7])
-@pytest.mark.parametrize("lengths", [(20 + 30, 6), (20 + 42, 8), (20 + 60, 5)])
+@pytest.mark.parametrize("size", [2, 3, 5, 7])
+@pytest.mark.parametrize("lengths", [(20 + 30, 6), (20 + 42, 8)])
 def test_blocks_of_any_size_that_end_where_the_prompt_does(size, lengths):
     model = hooked(in_blocks(size))
     model.generation_config.use_cache = False
@@ -345,7 +345,7 @@ def test_half_precision_rounds_without_being_taken_for_another_function():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("factor", [1.2, 1.5, 4.0])
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_half_precision_does_not_hide_another_function(dtype, factor, seed):
     """However few of the targets it moves by more than rounding does."""
     rope = LONGROPE | {"long_factor": [factor] * 4}

@@ -147,7 +147,7 @@ def test_values_know_their_place():
         read_tally(Value({"counts": [["a"]]}), 2)
 
 
-@pytest.mark.parametrize("load", ["hf_attrib.results", "hf_attrib", "pickle"])
+@pytest.mark.parametrize("load", ["hf_attrib.results", "pickle"])
 def test_a_result_looks_the_same_wherever_it_comes_from(tmp_path, load):
     """In a fresh process, from a file or a pickle, with nothing else of the package imported."""
     result, file = paris(), tmp_path / "r"

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from scipy.stats import qmc
 from torch import Tensor
 
 from hf_attrib.hyperparameters import at_least, hyperparameter
@@ -67,6 +66,8 @@ class Sobol(Perturbation, name="sobol"):
         """Return the points, and each with each player changed; or all subsets."""
         if 2**count <= self.samples * (count + 1):
             return all_subsets(count)
+        from scipy.stats import qmc  # takes a while, and is needed here only
+
         engine = qmc.Sobol(count, rng=derived(self.seed, "sobol"))
         throws = engine.random_base2((self.samples - 1).bit_length())[: self.samples]
         points = torch.from_numpy(throws >= 0.5)

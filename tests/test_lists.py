@@ -125,8 +125,12 @@ class Own(Exception):
         super().__setattr__(name, value)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, Own])
-@pytest.mark.parametrize("call", ["explain", "robustness", "estimate"])
+@pytest.mark.parametrize(
+    ("error", "call"),
+    [(error, "explain") for error in (KeyboardInterrupt, SystemExit, RuntimeError, ValueError, Own)]
+    + [(KeyboardInterrupt, call) for call in ("robustness", "estimate")]
+    + [(ValueError, call) for call in ("robustness", "estimate")],
+)
 @pytest.mark.parametrize("on_error", ["raise", "return"])
 def test_what_is_done_outlives_any_error(monkeypatch, error, call, on_error):
     explainer = Counted(tiny.model("llama"), tiny.tokenizer(), batch_size=1)

@@ -16,7 +16,7 @@ from hf_attrib.model.batch import Batch, padded
 from hf_attrib.model.forward import Forward
 from hf_attrib.model.sites import Sites
 
-__all__ = ["check_mask", "crosses", "of_one_length", "survives", "without"]
+__all__ = ["between_lengths", "check_mask", "crosses", "of_one_length", "survives", "without"]
 
 #: Names in configs of what a model computes differently at some length of a pass.
 _LENGTH = re.compile("position|window|chunk|block|length|limit|distance|span")
@@ -109,9 +109,31 @@ def crosses(config: Mapping[str, Any], rows: Batch, kept: Tensor) -> Tensor:
     decoder = kept[:, rows.encoder_ids.shape[1] :] & rows.decoder_mask.bool()
     before = rows.positions[:, :1] + 1
     left = decoder.cumsum(1).gather(1, before - 1)
-    named = torch.tensor(sorted(set(_lengths(config))), dtype=torch.int64)
+    named = _named(config)
     found: Tensor = ((left <= named) & (named <= before) & (left < before)).any(1)
     return found
+
+
+def between_lengths(config: Mapping[str, Any], rows: Batch, target: Tensor) -> list[Tensor]:
+    """Return which targets may share a pass, [R, C] bool for each pass that rows take.
+
+    Those of a row share one whose prefixes have no length between them that a config names.
+
+    Args:
+        config: of the model.
+        rows: R sequences.
+        target: which of their targets are asked for, [R, C].
+    """
+    reach = rows.positions.gather(1, target) + 1
+    last = torch.where(rows.valid.gather(1, target), reach, 0).amax(1, keepdim=True)
+    reach = torch.where(rows.valid.gather(1, target), reach, last)  # padding goes with any
+    place = torch.bucketize(reach, _named(config))
+    return [place == number for number in place.unique()]
+
+
+def _named(config: Mapping[str, Any]) -> Tensor:
+    """Return the lengths of passes that a config names, in order."""
+    return torch.tensor(sorted(set(_lengths(config))), dtype=torch.int64)
 
 
 def _lengths(value: Any, key: str = "") -> Iterator[int]:

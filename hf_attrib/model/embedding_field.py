@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,7 +23,14 @@ from hf_attrib.field import (
     Space,
     Targets,
 )
-from hf_attrib.model.ablation import check_mask, crosses, of_one_length, survives, without
+from hf_attrib.model.ablation import (
+    between_lengths,
+    check_mask,
+    crosses,
+    of_one_length,
+    survives,
+    without,
+)
 from hf_attrib.model.batch import Batch
 from hf_attrib.model.devices import device_of
 from hf_attrib.model.forward import Forward, inputs_of, select, unmoving
@@ -241,20 +247,40 @@ class EmbeddingField(Field):
         mode: str,
         stand_in: int | None,
     ) -> Tensor:
-        """Return F without some inputs, [R, C]."""
+        """Return F without some inputs, [R, C].
+
+        A row that is cut takes a pass more for each length that the config names and that lies
+        between two of its targets. Such passes count as one row, since they are that rare.
+        """
+        if mode == "drop":  # the only mode in which rows have lengths of their own
+            return self._evaluate_cut(kept, sequence, target)
         if mode == "attention":
             check_mask(self.model, self.sites, self.batch)
-        drops = mode == "drop"  # the only mode in which rows have lengths of their own
-        parts = of_one_length(self.batch, kept, sequence) if drops else [torch.arange(len(kept))]
-        values = []
-        for part in parts:
-            rows = without(self.batch, kept[part], sequence[part], mode, stand_in)
-            forward, every = Forward(self.model, self.sites, rows), torch.arange(len(part))
-            own, asked = sequence[part], target[part]
-            with torch.no_grad(), state_restored(self.model) if drops else nullcontext():
-                length = int(forward.reach(every, asked).max())
-                values.append(self._value(*forward.logits(every, asked, length), own, asked))
-        return torch.cat(values)[torch.cat(parts).argsort()]
+        rows = without(self.batch, kept, sequence, mode, stand_in)
+        forward, every = Forward(self.model, self.sites, rows), torch.arange(len(kept))
+        length = int(forward.reach(every, target).max())
+        with torch.no_grad():
+            return self._value(*forward.logits(every, target, length), sequence, target)
+
+    def _evaluate_cut(self, kept: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
+        """Return F of rows of the inputs that stay, [R, C], those of one length at once."""
+        config, values = self.model.config.to_dict(), torch.zeros(0)
+        for part in of_one_length(self.batch, kept, sequence):
+            rows = without(self.batch, kept[part], sequence[part], "drop", None)
+            forward, asked = Forward(self.model, self.sites, rows), target[part]
+            for together in between_lengths(config, rows, asked):
+                own = together.any(1).nonzero()[:, 0]
+                # What is not asked in this pass stands for what is, and its value is left out.
+                stand = together[own].long().argmax(1, keepdim=True)
+                here = torch.where(together[own], asked[own], asked[own].gather(1, stand))
+                with torch.no_grad(), state_restored(self.model):
+                    length = int(forward.reach(own, here).max())
+                    logits = forward.logits(own, here, length)
+                    found = self._value(*logits, sequence[part][own], here)
+                values = values if len(values) else found.new_zeros(target.shape)
+                row, column = together[own].nonzero(as_tuple=True)
+                values[part[own][row], column] = found[row, column]
+        return values
 
     def linearise(self, points: Tensor, sequence: Tensor, target: Tensor) -> Linearisation:
         """Return F at injected embeddings and its pullback."""

@@ -17,10 +17,24 @@ from hf_attrib.model.devices import offloads
 from hf_attrib.model.state import Snapshot
 from hf_attrib.model.weights import Weights, modules_of
 
-__all__ = ["Watch"]
+__all__ = ["Watch", "two_models", "weights_of"]
 
 #: Looking takes one part in so many of the time at most.
 _SELDOM = 100
+
+
+def weights_of(model: Any) -> Any:
+    """Return what tells whether weights were written to, or ``None`` where they come and go."""
+    # What is loaded for each pass is another tensor after it.
+    return None if offloads(model) else Weights(modules_of(model))
+
+
+def two_models(model: Any) -> UnsupportedModelError:
+    """Return the error that says that weights were written to while a model was explained."""
+    return UnsupportedModelError(
+        f"the weights of {type(model).__name__} changed while it was explained, so that its scores "
+        "would mix two models; train and explain in turns, or explain a copy."
+    )
 
 
 class Watch:
@@ -34,7 +48,7 @@ class Watch:
 
     def __init__(self, model: Any, moved: Callable[[], float]) -> None:
         self._model, self._moved = model, moved
-        self._state, self._weights = Snapshot(model), self._written()
+        self._state, self._weights = Snapshot(model), weights_of(model)
         self._next = 0.0
 
     def look(self) -> None:
@@ -62,18 +76,11 @@ class Watch:
 
     def same_weights(self) -> bool:
         """Tell whether nobody was seen to write to the weights."""
-        return self._weights is None or self._weights.same(self._written())
+        return self._weights is None or self._weights.same(weights_of(self._model))
 
     def refusal(self) -> UnsupportedModelError:
         """Return the error that says that weights were written to."""
-        return UnsupportedModelError(
-            f"the weights of {type(self._model).__name__} changed while it was explained, so that "
-            "its scores would mix two models; train and explain in turns, or explain a copy."
-        )
-
-    def _written(self) -> Any:
-        # What is loaded for each pass is another tensor after it.
-        return None if offloads(self._model) else Weights(modules_of(self._model))
+        return two_models(self._model)
 
     def _compare(self) -> None:
         changes = [change for change in self._state.changes() if not change.own]

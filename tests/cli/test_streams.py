@@ -56,14 +56,10 @@ def test_a_full_disk_behind_standard_output():
 COLOUR = re.compile(r"\x1b\[[0-9;]*[34]8;[25];")
 
 
-def test_a_terminal_gets_colours_unless_it_declines():
+def test_a_terminal_gets_colours():
     code, out = in_terminal(["explain", PROMPT, *QUICK])
     assert code == 0
     assert COLOUR.search(out)
-    code, out = in_terminal(["explain", PROMPT, *QUICK], environment={"NO_COLOR": "1"})
-    assert code == 0
-    assert not COLOUR.search(out)
-    assert "⁺" in out
 
 
 def test_an_interrupt_shows_progress_before_and_nothing_after():

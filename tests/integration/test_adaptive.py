@@ -257,11 +257,10 @@ def test_the_bound_is_honest_and_not_idle():
 
 
 @pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
-@pytest.mark.parametrize("baseline", ["mean", "unk"])
-def test_the_embedded_model_converges_where_nothing_is_set(keys, baseline):
+def test_the_embedded_model_converges_where_nothing_is_set(keys):
     explainer = hf_attrib.Explainer(*keys)
     prompt = "Ada's key is red. Bob's key is blue. Q: What color is Bob's key? A:"
-    found = explainer.explain(prompt, baseline=baseline, method="integrated_gradients")
+    found = explainer.explain(prompt, method="integrated_gradients")
     small = (found.value - found.reference_value).abs() < found.run.resolution
     assert (found.converged | small).float().mean() > 0.8
     assert {"converged", "below resolution", "row uncertain"} >= set(found.status)
@@ -269,7 +268,6 @@ def test_the_embedded_model_converges_where_nothing_is_set(keys, baseline):
     fine = explainer.explain(
         prompt,
         response_ids=found.response_ids,
-        baseline=baseline,
         method="integrated_gradients",
         tolerance=2e-3,
         max_nodes=4000,

@@ -52,9 +52,8 @@ def test_chunks_change_nothing(models, family, name):
     assert torch.equal(torch.get_rng_state(), state)
     size = float(whole.scores.abs().max())
     assert size > 0
-    for batch_size in (1, 3):
-        found = explain(model, name, batch_size=batch_size)
-        torch.testing.assert_close(found.scores, whole.scores, rtol=1e-9, atol=1e-9 * size)
+    found = explain(model, name, batch_size=3)
+    torch.testing.assert_close(found.scores, whole.scores, rtol=1e-9, atol=1e-9 * size)
 
 
 @pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")

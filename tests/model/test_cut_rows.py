@@ -88,6 +88,22 @@ def test_a_cut_row_is_explained_by_passes_over_its_own_prefixes():
     )
 
 
+@pytest.mark.parametrize("size", [LIMIT - 1, LIMIT, LIMIT + 1, LIMIT + 2])
+def test_a_cut_row_whose_targets_lie_on_both_sides_of_a_limit(size):
+    """It is shorter than the prompt, which may lie on one side with all of its targets."""
+    model, prompt = long_rope(), tiny.ids(size)
+    model.generation_config.use_cache = False  # or generate computes something else
+    asked = {"input_ids": prompt, "response_ids": ANSWER, "movable": "all"}
+    batched, single = (
+        Explainer(model, batch_size=rows).explain(**asked, method="occlusion(mode=drop)")
+        for rows in (64, 1)
+    )
+    own = log_prob(model, prompt, ANSWER)
+    lost = [own - log_prob(model, prompt[:i] + prompt[i + 1 :], ANSWER) for i in range(size)]
+    for found in (batched, single):
+        torch.testing.assert_close(found.scores.T, torch.stack(lost), rtol=1e-4, atol=1e-5)
+
+
 def test_what_a_row_leaves_behind_is_gone_before_the_next():
     """A model that switches for good in a short pass, as BigBird's attention does."""
     model = tiny.model("llama")

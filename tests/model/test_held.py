@@ -159,10 +159,57 @@ def test_what_cannot_be_put_back_is_refused(memory, prompt, response):
     )
     explainer = Explainer(model)
     for length in (prompt, prompt, 6):  # afterwards, it computes the same for another reason
-        with pytest.raises(UnsupportedModelError, match=r"same \d+ tokens after .* remembers"):
+        with pytest.raises(UnsupportedModelError, match=r"over the same \d+ tokens.* remembers"):
             explainer.explain(
                 input_ids=tiny.ids(length), response_ids=tiny.ids(response, seed=1), **QUICK
             )
+
+
+def test_a_refusal_lasts_as_long_as_its_cause():
+    """A hook that a long pass has switched goes on switched; without it, the model is mended."""
+    model, seen = tiny.model("llama", num_hidden_layers=1), []
+    handle = model.model.norm.register_forward_hook(
+        lambda module, args, output: output * (1 + longest(seen, output))
+    )
+    explainer = Explainer(model)
+    asked = {"input_ids": tiny.ids(30), "response_ids": tiny.ids(3, seed=1), **QUICK}
+    for _ in range(2):
+        with pytest.raises(UnsupportedModelError, match="remembers its passes where"):
+            explainer.explain(**asked)
+    handle.remove()
+    plain = Explainer(tiny.model("llama", num_hidden_layers=1)).explain(**asked)
+    torch.testing.assert_close(explainer.explain(**asked).scores, plain.scores)
+
+
+def test_what_changes_by_itself_is_not_taken_for_a_memory():
+    """Once it is left alone, it is explained: noise that stops, and a thread that trains."""
+    model, on = tiny.model("llama", num_hidden_layers=1), []
+    model.model.norm.register_forward_hook(
+        lambda module, args, output: output + (len(on) and output.shape[1] > 3) * torch.randn(1)
+    )
+    explainer = Explainer(model)
+    asked = {"input_ids": tiny.ids(30), "response_ids": tiny.ids(3, seed=1), **QUICK}
+    explainer.explain(**asked | {"input_ids": tiny.ids(8)})
+    on.append(1)
+    with pytest.raises(UnsupportedModelError, match=r"else (each time|when the same tokens)"):
+        explainer.explain(**asked)
+    on.clear()
+    explainer.explain(**asked)
+
+    trained = []
+
+    def train(module, args, output):
+        if output.shape[1] > 35 and not trained:
+            trained.append(module.weight.data_ptr())
+            with torch.no_grad():
+                module.weight.mul_(1.5)
+
+    handle = model.model.norm.register_forward_hook(train)
+    longer = asked | {"input_ids": tiny.ids(40)}
+    with pytest.raises(UnsupportedModelError, match=r"weights of .* changed"):
+        explainer.explain(**longer)
+    handle.remove()
+    explainer.explain(**longer)
 
 
 class Adapted(nn.Module):

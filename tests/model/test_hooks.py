@@ -69,7 +69,7 @@ def tensors(found):
 @pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")  # of transformers
 @pytest.mark.parametrize("state", [checkpointed, noisy, watched])
 def test_the_scores_are_those_of_the_model_without(state, method):
-    for family in FAMILIES[::4] if method != "integrated_gradients" else FAMILIES:
+    for family in FAMILIES if method == "loo_shapley" else ("llama", "t5"):
         options = QUESTION | {"method": quick(method)}
         wanted = Explainer(tiny.model(family)).explain(**options)
         found = Explainer(state(tiny.model(family))).explain(**options)

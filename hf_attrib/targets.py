@@ -144,7 +144,10 @@ def _custom(function: Score) -> Target:
                 f"{tuple(chosen.shape)}, one number for each row."
             )
         if logits.requires_grad and not value.requires_grad:
-            raise InputError(f"target {name} cannot be differentiated by the logits.")
+            raise InputError(
+                f"target {name} cannot be differentiated by the logits; take a method that needs "
+                "no gradient, such as loo_shapley."
+            )
         for row in (slice(0, 1), slice(len(flat) - 1, len(flat))):
             alone = function(flat[row].detach().clone(), chosen[row].clone())
             among = value[row].detach()

@@ -81,7 +81,9 @@ class Answering:
             answered = self._answered(requests, question, generation, sharing)
             plan = self.engine.plan(question, answered)
             if plan.cases:
-                self.engine.check_model(plan.cases[0].sequence)  # what is no prompt's fault
+                self.engine.check_model(
+                    plan.cases[0].sequence, question
+                )  # what is no prompt's fault
             with self._blamed(requests, plan, work, sharing, done):
                 for result in work(plan, sharing):
                     done.append(result)

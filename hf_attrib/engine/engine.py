@@ -15,7 +15,7 @@ from hf_attrib.engine.memory import Memory
 from hf_attrib.engine.question import Plan, Question
 from hf_attrib.engine.ready import ReadyBatch, agreed
 from hf_attrib.engine.record import attributions
-from hf_attrib.errors import InputError, MemoryLimitError
+from hf_attrib.errors import InputError, MemoryLimitError, UnsupportedModelError
 from hf_attrib.execution import ALONE, Meter, Processes, Progress, RowRunner
 from hf_attrib.field import Field, Groups, SpanField, Table
 from hf_attrib.model import (
@@ -137,7 +137,7 @@ class Engine:
             UnsupportedModelError: the model cannot be explained faithfully.
             MemoryLimitError: one sequence alone takes too much memory.
         """
-        verdict, tables = self.check_model(plan.cases[0].sequence), self._tables()
+        verdict, tables = self.check_model(plan.cases[0].sequence, plan.question), self._tables()
         # Where each token takes a pass of its own, sequences have nothing to share.
         together, done = 1 if verdict.stepwise else TOGETHER, 0
         while done < len(plan.cases):
@@ -206,7 +206,9 @@ class Engine:
         watch = self.learnt.prefixes.watch(self.model, partial(make, alone), own)
         seen = agreed(own, bare, processes, plan)
         spent += int(bare.forward_rows[0])
-        departure, rows = self._departure(sequences, batch, seen, verdict, processes)
+        departure, rows = self._departure(
+            sequences, batch, seen, verdict, processes, question.demand.differentiates
+        )
         if departure is not None:
             if len(cases) > 1:
                 return None
@@ -241,6 +243,7 @@ class Engine:
         seen: Observation,
         verdict: Verdict,
         processes: Processes,
+        differentiates: bool,
     ) -> tuple[Departure | None, int]:
         """Tell where a batch departs from passes over prefixes, and count the rows it took.
 
@@ -250,7 +253,9 @@ class Engine:
         check = self.learnt.prefixes
         longest = max(range(len(sequences)), key=lambda b: len(sequences[b].inputs))
         x = seen.x[longest, 0, batch.places(longest).to(seen.x.device)]
-        found = check.differentiate(self.model, sequences[longest], x, verdict.stepwise)
+        found = None
+        if differentiates:
+            found = check.differentiate(self.model, sequences[longest], x, verdict.stepwise)
         if verdict.stepwise:
             return None, 0
         found = found or check.look(self.model, sequences, batch, seen)
@@ -291,7 +296,7 @@ class Engine:
             # As many words as tokens, at most.
             singles = [(t, t + 1) for t in range(len(sequence.response))]
             question = replace(question, spans=singles)
-        verdict = self.check_model(sequence)
+        verdict = self.check_model(sequence, question)
         plan, tables = self.plan(question, [sequence]), self._tables()
         with state_restored(self.model):
             ready = self._ready(plan, verdict, tables, ALONE, divisible=False)
@@ -303,19 +308,21 @@ class Engine:
         _, most = question.method.cost_at(field, x, reference, field.targets)
         least, _ = question.method.cost_at(field, x, reference, 1 if at_most else field.targets)
         passes, before = field.target_table.passes, meter.peak.total()
-        linear = question.demand.linear
-        return estimated(
-            Measurement(field, x, spent, passes, linear, need, before), least, most, at_most
+        demand = question.demand
+        measured = Measurement(
+            field, x, spent, passes, demand.linear, demand.differentiates, need, before
         )
+        return estimated(measured, least, most, at_most)
 
     def _tables(self) -> tuple[Table, ...]:
         return tables_of(sites_of(self.model))
 
-    def check_model(self, sequence: TokenSequence) -> Verdict:
+    def check_model(self, sequence: TokenSequence, question: Question) -> Verdict:
         """Check the model; remember the verdict as long as its modules stay the same.
 
         Args:
             sequence: one that it will run.
+            question: what is asked, which may do without gradients.
 
         Raises:
             UnsupportedModelError: the model cannot be explained faithfully.
@@ -332,4 +339,6 @@ class Engine:
             learnt.state = state
             learnt.memory.forget()
             self.unsaid += verdict.notes  # the work goes on, whatever filters make of them
+        if question.demand.differentiates and learnt.verdict.no_gradient is not None:
+            raise UnsupportedModelError(learnt.verdict.no_gradient)
         return learnt.verdict

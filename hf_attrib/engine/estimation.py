@@ -82,6 +82,7 @@ class Measurement:
         spent: forward rows that it took to see what the model does with them.
         passes: forward rows that F of all targets takes.
         linear: whether derivatives along directions would do for gradients.
+        differentiates: whether there are gradients.
         need: what rows take.
         before: bytes that a reference takes, before rows are run.
     """
@@ -91,6 +92,7 @@ class Measurement:
     spent: int
     passes: int
     linear: bool
+    differentiates: bool
     need: Need
     before: int
 
@@ -216,6 +218,10 @@ def _seconds_of_a_row(measured: Measurement, count: int) -> tuple[float, float]:
         nonlocal forward, backward
         some = query.at(torch.zeros_like(rows)).part(torch.arange(len(rows)), block)
         started = time.perf_counter()
+        if not measured.differentiates:
+            value = field.evaluate(some.points, some.sequence, some.target)
+            forward += _done(value) - started
+            return (value,)
         linear = field.linearise(some.points, some.sequence, some.target)
         between = _done(linear.value)
         forward += between - started

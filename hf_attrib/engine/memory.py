@@ -14,7 +14,13 @@ import psutil
 import torch
 from torch import Tensor
 
-from hf_attrib.engine.probe import Taken, bytes_along, bytes_backward, heaviest_row_along
+from hf_attrib.engine.probe import (
+    Taken,
+    bytes_along,
+    bytes_backward,
+    bytes_forward,
+    heaviest_row_along,
+)
 from hf_attrib.errors import InputError, MemoryLimitError
 from hf_attrib.execution import RowRunner
 from hf_attrib.execution.rows import default_rows
@@ -37,11 +43,13 @@ class Demand:
         kind: what is explained.
         whole: how many gradients of all targets are held whole.
         linear: whether derivatives along directions would do for gradients.
+        differentiates: whether there are gradients.
     """
 
     kind: Hashable
     whole: int
     linear: bool
+    differentiates: bool
 
 
 @dataclass(frozen=True)
@@ -143,6 +151,9 @@ class Memory:
         sizes = (x.shape[-2], moving, field.targets)  # what comes before may be run once for all
         about = (x.device, *(round(_FINENESS * math.log2(n)) for n in sizes))
         whole = demand.whole > 0
+        if not demand.differentiates:
+            key = (demand.kind, "forward", *about)
+            return Need(self._remembered(key, sizes, lambda: bytes_forward(field, x), 1), 0)
         row = self._remembered(
             (demand.kind, whole, *about), sizes, lambda: bytes_backward(field, x, whole), 1
         )

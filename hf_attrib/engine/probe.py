@@ -13,7 +13,14 @@ from hf_attrib.execution import Meter, RowRunner
 from hf_attrib.field import Contraction, Field, Groups, Query, dot
 from hf_attrib.field.directions import cheaper, follow, uncompiled
 
-__all__ = ["Taken", "bytes_along", "bytes_backward", "heaviest_row", "heaviest_row_along"]
+__all__ = [
+    "Taken",
+    "bytes_along",
+    "bytes_backward",
+    "bytes_forward",
+    "heaviest_row",
+    "heaviest_row_along",
+]
 
 #: Bytes on each device.
 Taken: TypeAlias = Mapping[torch.device, float]
@@ -57,6 +64,24 @@ def heaviest_row_along(field: Field, x: Tensor) -> Query | None:
     b = (effort * valid).amax(1).mul(along).argmax()[None]
     tables = (table[b] for table in (sequence, every, valid, valid))
     return Query(lambda rows: (x[b[rows], 0], x[b[rows], 0]), *tables)
+
+
+def bytes_forward(field: Field, x: Tensor) -> Taken:
+    """Return the bytes that one row takes on each device without any gradient.
+
+    Args:
+        field: F.
+        x: embeddings, [B, 1, N, D].
+    """
+    query, meter = heaviest_row(field, x), Meter()
+    batch = query.at(torch.tensor([0]))
+
+    def compute(_: Tensor) -> tuple[Tensor, ...]:
+        with uncompiled(), meter:
+            return (field.evaluate(batch.points, batch.sequence, batch.target),)
+
+    (kept,) = RowRunner(1).map(1, compute)
+    return _total(meter, 2 * x[:1].nbytes, kept)
 
 
 def bytes_backward(field: Field, x: Tensor, whole: bool) -> Taken:

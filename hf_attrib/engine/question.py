@@ -136,7 +136,8 @@ class Question:
         """What of the question decides over the memory of a row."""
         kind = self.target.name, self.contrast is None, self.spans is None
         claims = self.method.claims
-        return Demand(kind, claims.whole_gradients, claims.groups == "joined")
+        joined = claims.groups == "joined"
+        return Demand(kind, claims.whole_gradients, joined, claims.differentiates)
 
     def recorded(self) -> dict[str, Any]:
         """Return what a result keeps of the question, by the names that it has there."""

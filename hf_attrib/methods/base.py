@@ -74,6 +74,11 @@ class Claims:
     groups: str = "summed"
     whole_gradients: int = 0
 
+    @property
+    def differentiates(self) -> bool:
+        """Whether the method may take a gradient; those that play groups take values alone."""
+        return self.groups != "players"
+
     def keeps(self, axiom: str) -> str:
         """Say whether a law is kept: "yes", "in the mean", "no", or "n/a".
 

@@ -49,12 +49,14 @@ class Verdict:
         sites: its embedding modules; without the head if the gradient may not be split there.
         stepwise: whether each generated token takes a pass of its own.
         notes: what a reader of results must know.
+        no_gradient: why there is no gradient that is the derivative; ``None`` if there is one.
         read: how many tokens the decoder has read.
     """
 
     sites: Sites
     stepwise: bool
     notes: tuple[str, ...]
+    no_gradient: str | None
     read: int
 
 
@@ -108,26 +110,49 @@ def _verdict(field: AnyField, probe: TokenSequence) -> Verdict:
     model, sites, batch = field.model, field.sites, field.batch
     observed = _first_run(field, probe)
     _check_replay(field, observed.x, observed.value)
-    gradient = gradient_of(field, observed.x)
+    gradient, no_gradient = _gradient(field, observed.x)
     change = _change_by_later_tokens(field, gradient, observed.value)
     if change > 0:
         by = f"later tokens change the logits of earlier ones, by {change:.2g}"
         check_generation(model, sites, probe, f"{name_of(field)} looks ahead ({by})")
         field = StepwiseField(model, sites, batch, field.target)
         observed = field.observe()
-        gradient = gradient_of(field, observed.x)
-    check_slope(field, observed.x, gradient)
-    check_weak_slope(field, observed.x, gradient)
-    verify(model, field, observed.x, gradient)
-    plain = type(field)(model, replace(sites, head=None), batch, field.target)
-    alike = torch.allclose(gradient, gradient_of(plain, observed.x), rtol=1e-2, atol=1e-6)
+        gradient, no_gradient = _gradient(field, observed.x)
+    if gradient is not None:
+        try:
+            sites = _differentiated(field, observed.x, gradient)
+        except UnsupportedModelError as error:
+            no_gradient = str(error)
     notes = (_looking_ahead(field), _routing(field), _second_path(field, observed))
     return Verdict(
-        sites=sites if alike else plain.sites,
+        sites=sites,
         stepwise=change > 0,
         notes=tuple(note for note in notes if note is not None),
+        no_gradient=no_gradient,
         read=batch.decoder_ids.shape[1],
     )
+
+
+def _gradient(field: AnyField, x: Tensor) -> tuple[Tensor | None, str | None]:
+    """Return the gradient, or why there is none: only those hear of it who ask for gradients."""
+    try:
+        return gradient_of(field, x), None
+    except UnsupportedModelError as error:
+        return None, str(error)
+
+
+def _differentiated(field: AnyField, x: Tensor, gradient: Tensor) -> Sites:
+    """Return the embedding modules; without the head if the gradient may not be split there.
+
+    Raises:
+        UnsupportedModelError: the gradient is not the derivative.
+    """
+    check_slope(field, x, gradient)
+    check_weak_slope(field, x, gradient)
+    verify(field.model, field, x, gradient)
+    plain = type(field)(field.model, replace(field.sites, head=None), field.batch, field.target)
+    alike = torch.allclose(gradient, gradient_of(plain, x), rtol=1e-2, atol=1e-6)
+    return field.sites if alike else plain.sites
 
 
 def _refuse_quantised(model: Any) -> None:
@@ -171,6 +196,11 @@ def _first_run(field: AnyField, probe: TokenSequence) -> Observation:
 
 def _check_replay(field: AnyField, x: Tensor, value: Tensor) -> None:
     """Demand that injecting the model's own embeddings changes nothing."""
+    if not bool(value.isfinite().all()):
+        raise UnsupportedModelError(
+            f"the logits of {name_of(field)} are not finite; a quantised or half-precision model "
+            "may need to be loaded in float32 or bfloat16."
+        )
     error = (field.value(x[None])[0] - value).abs().max()
     if not error <= _REPLAY * (1 + value.abs().max()):
         raise UnsupportedModelError(
@@ -179,16 +209,17 @@ def _check_replay(field: AnyField, x: Tensor, value: Tensor) -> None:
         )
 
 
-def _change_by_later_tokens(field: AnyField, gradient: Tensor, value: Tensor) -> float:
+def _change_by_later_tokens(field: AnyField, gradient: Tensor | None, value: Tensor) -> float:
     """Return how much tokens that follow a target move it; 0 if they do not."""
     batch = field.batch
-    last = batch.encoder_ids.shape[1] + batch.positions[0]
-    ahead = max(float(g[p + 1 :].abs().sum()) for g, p in zip(gradient, last, strict=True))
     alone = EmbeddingField(field.model, field.sites, batch.step(0), field.target).observe().value
     # Half of the digits: other shapes make 1e-6 in float32, and the weakest look ahead met 4e-4.
-    if _difference(alone[:, 0], value[:, 0]) <= torch.finfo(field.model.dtype).eps ** 0.5:
-        return ahead
-    return float((alone[0, 0] - value[0, 0]).abs())
+    if _difference(alone[:, 0], value[:, 0]) > torch.finfo(field.model.dtype).eps ** 0.5:
+        return float((alone[0, 0] - value[0, 0]).abs())
+    if gradient is None:
+        return 0
+    last = batch.encoder_ids.shape[1] + batch.positions[0]
+    return max(float(g[p + 1 :].abs().sum()) for g, p in zip(gradient, last, strict=True))
 
 
 def _looking_ahead(field: AnyField) -> str | None:

@@ -279,6 +279,8 @@ def test_overflow_on_the_path_is_said():
     assert not found.converged.any()
 
 
-def test_overflow_everywhere_is_refused():
+@pytest.mark.parametrize(("factor", "method"), [(1e4, "saliency"), (1e6, "loo_shapley")])
+def test_overflow_everywhere_is_refused(factor, method):
+    """Of gradients, which leave the range first, and of logits."""
     with pytest.raises(UnsupportedModelError, match=r"not finite; .* float32 or bfloat16"):
-        overflowing(1e4).explain(input_ids=tiny.ids(8), response_ids=[7])
+        overflowing(factor).explain(input_ids=tiny.ids(8), response_ids=[7], method=method)

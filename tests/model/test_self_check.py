@@ -8,7 +8,7 @@ import torch
 from helpers import tiny
 from helpers.looking_ahead import bert
 
-from hf_attrib import AttributionWarning, Explainer, UnsupportedModelError
+from hf_attrib import AttributionWarning, Explainer, InputError, UnsupportedModelError
 
 QUESTION = {
     "input_ids": tiny.ids(7, seed=1),
@@ -145,6 +145,30 @@ def test_no_gradient_at_all():
     model = tiny.model("llama")
     model.model.layers[0].register_forward_hook(lambda module, args, output: output.detach())
     refused(model, "no gradient reaches")
+
+
+def test_methods_that_take_no_gradient_need_none():
+    """Neither of the model nor of the target, and they find what the model does."""
+    model = tiny.model("llama")
+    model.model.layers[0].register_forward_hook(lambda module, args, output: output.detach())
+    explainer, prompt = Explainer(model), tiny.ids(7)
+
+    def whether_likeliest(logits, ids):
+        return (logits.argmax(-1) == ids).float()
+
+    with torch.no_grad():
+        best = int(model(torch.tensor([prompt])).logits[0, -1].argmax())
+        left = [prompt[:i] + prompt[i + 1 :] for i in range(1, 7)]
+        after = model(torch.tensor(left)).logits[:, -1].argmax(-1)
+    asked = {"input_ids": prompt, "response_ids": [best], "target": whether_likeliest}
+    found = explainer.explain(**asked, method="occlusion(mode=drop)", movable="all")
+    assert found.scores[0, 1:].tolist() == (after != best).float().tolist()
+    assert explainer.explain(**asked).run.method == "loo_shapley"
+    assert explainer.estimate(**asked).backward_rows == (0, 0)
+    with pytest.raises(UnsupportedModelError, match="no gradient reaches"):
+        explainer.explain(**asked, method="saliency")
+    with pytest.raises(InputError, match="cannot be differentiated by the logits; .* loo_shapley"):
+        Explainer(tiny.model("llama")).explain(**asked, method="saliency")
 
 
 def test_quantised_layers_are_named():

@@ -318,7 +318,7 @@ class Transcriber:
                 f"generation ran past the {positions(self.model)} positions of "
                 f"{type(self.model).__name__}; allow fewer new tokens."
             ) from error
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OSError) as error:  # code that is nowhere, as well
             hint = _hooks_on(self.model) if isinstance(error, TypeError) else ""
             raise InputError(f"generate refuses: {error}{hint}") from error
         except AttributeError as error:

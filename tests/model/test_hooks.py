@@ -116,10 +116,13 @@ def test_a_hook_that_returns_something_else_is_refused_in_words(place, given):
     assert "." not in str(error.value).rstrip(".").replace(name, "")
 
 
-def test_hooks_are_no_excuse_for_arguments():
+@pytest.mark.parametrize(
+    "arguments", [{"num_beams": 2, "num_beam_groups": 3}, {"custom_generate": "nowhere"}], ids=str
+)
+def test_hooks_are_no_excuse_for_arguments(arguments):
     model = watched(tiny.model("llama"))
     with pytest.raises(InputError, match="generate refuses") as error:
-        Explainer(model).explain(input_ids=[5, 6], num_beams=2, num_beam_groups=3)
+        Explainer(model).explain(input_ids=[5, 6], **arguments)
     assert "hook" not in str(error.value)
 
 

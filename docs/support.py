@@ -30,7 +30,8 @@ from hf_attrib import Attribution, Explainer, InputError, UnsupportedModelError 
 REASONS = {
     "generate\\(\\) feeds it something else": "later tokens change the logits of earlier ones, "
     "and `generate` adds inputs of its own, so what generates cannot be explained",
-    "is not its derivative": "some of its steps run without gradients; methods that take none explain it",
+    "is not its derivative": "some of its steps run without gradients; methods that take none "
+    "explain it",
     "embeddings of .* are": "its embedding module returns another shape than tokens × width",
     "forward pass .* fails": "its forward pass does not run on token ids and positions alone",
 }

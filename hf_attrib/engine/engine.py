@@ -206,9 +206,8 @@ class Engine:
         watch = self.learnt.prefixes.watch(self.model, partial(make, alone), own)
         seen = agreed(own, bare, processes, plan)
         spent += int(bare.forward_rows[0])
-        departure, rows = self._departure(
-            sequences, batch, seen, verdict, processes, question.demand.differentiates
-        )
+        gradients = question.demand.differentiates
+        departure, rows = self._departure(sequences, batch, seen, verdict, processes, gradients)
         if departure is not None:
             if len(cases) > 1:
                 return None
@@ -226,7 +225,7 @@ class Engine:
             self.model, sites, batch, question.target, runner, self.progress,
             space=space, groups=groups, spent=spent, known=seen.value,
         )  # fmt: skip
-        by_token.reuse_prefix(seen)
+        by_token.reuse_prefix(seen, starts=not gradients)
         field: Field = by_token
         if question.spans is not None:
             members = batch.members([case.targets for case in cases])

@@ -6,10 +6,11 @@ what :mod:`hf_attrib.field` asks; this folder knows text, but no method and no r
 
 from hf_attrib.model.batch import Batch, collate
 from hf_attrib.model.devices import device_of
-from hf_attrib.model.embedding_field import EmbeddingField, Observation
+from hf_attrib.model.embedding_field import EmbeddingField
 from hf_attrib.model.generation import Transcriber
 from hf_attrib.model.isolation import isolated
 from hf_attrib.model.loading import DTYPES, check_device, load_model
+from hf_attrib.model.observation import Observation
 from hf_attrib.model.prefix_check import Departure, PrefixCheck
 from hf_attrib.model.self_check import Verdict, check_generation, check_generative, check_model
 from hf_attrib.model.sites import sites_of, vocabulary

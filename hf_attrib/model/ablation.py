@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakSet
 
 import torch
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from hf_attrib.errors import InputError, UnsupportedModelError
 from hf_attrib.model.batch import Batch, padded
-from hf_attrib.model.forward import Forward
+from hf_attrib.model.forward import Forward, Starts
 from hf_attrib.model.sites import Sites
 
-__all__ = ["between_lengths", "check_mask", "crosses", "of_one_length", "survives", "without"]
+__all__ = ["check_mask", "crosses", "cut", "survives", "without"]
 
 #: Names in configs of what a model computes differently at some length of a pass.
 _LENGTH = re.compile("position|window|chunk|block|length|limit|distance|span")
@@ -77,7 +77,62 @@ def survives(rows: Batch, kept: Tensor) -> Tensor:
     return found
 
 
-def of_one_length(batch: Batch, kept: Tensor, sequence: Tensor) -> list[Tensor]:
+class Pass(NamedTuple):
+    """A pass over rows of one length, from which tokens were cut out.
+
+    Args:
+        forward: what runs it.
+        own: its rows, by their number there, [M].
+        rows: the same, by their number among all rows, [M].
+        target: which targets it is asked for, [M, C].
+        wanted: which of these are no stand-ins, [M, C] bool.
+    """
+
+    forward: Forward
+    own: Tensor
+    rows: Tensor
+    target: Tensor
+    wanted: Tensor
+
+
+def cut(
+    model: Any,
+    sites: Sites,
+    batch: Batch,
+    kept: Tensor,
+    sequence: Tensor,
+    target: Tensor,
+    starts: Starts | None,
+) -> Iterator[Pass]:
+    """Yield the passes over rows of the inputs that stay.
+
+    Args:
+        model: the model.
+        sites: its embedding modules.
+        batch: B sequences.
+        kept: which inputs stay, [R, N] bool.
+        sequence: which of the B sequences each row is made of, [R].
+        target: which targets are asked for, [R, C].
+        starts: beginnings of the sequences that need not be run again, if any.
+    """
+    config = model.config.to_dict()
+    for part in _of_one_length(batch, kept, sequence):
+        rows = without(batch, kept[part], sequence[part], "drop", None)
+        forward, asked = Forward(model, sites, rows), target[part]
+        begun = [(forward, torch.arange(len(part)))]
+        if starts is not None:
+            begun = starts.of_cut(forward, kept[part], sequence[part])
+        for together in _between_lengths(config, rows, asked):
+            for one, some in begun:
+                own = some[together[some].any(1)]
+                if len(own):
+                    # What is not asked in this pass stands for what is.
+                    stand = asked[own].gather(1, together[own].long().argmax(1, keepdim=True))
+                    here = torch.where(together[own], asked[own], stand)
+                    yield Pass(one, own, part[own], here, together[own])
+
+
+def _of_one_length(batch: Batch, kept: Tensor, sequence: Tensor) -> list[Tensor]:
     """Return which rows have as many tokens left as each other, [M] for each such length.
 
     What a pass computes may depend on how long it is, and on padding where masks are ignored.
@@ -114,7 +169,7 @@ def crosses(config: Mapping[str, Any], rows: Batch, kept: Tensor) -> Tensor:
     return found
 
 
-def between_lengths(config: Mapping[str, Any], rows: Batch, target: Tensor) -> list[Tensor]:
+def _between_lengths(config: Mapping[str, Any], rows: Batch, target: Tensor) -> list[Tensor]:
     """Return which targets may share a pass, [R, C] bool for each pass that rows take.
 
     Those of a row share one whose prefixes have no length between them that a config names.

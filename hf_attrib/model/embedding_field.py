@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,27 +23,23 @@ from hf_attrib.field import (
     Space,
     Targets,
 )
-from hf_attrib.model.ablation import (
-    between_lengths,
-    check_mask,
-    crosses,
-    of_one_length,
-    survives,
-    without,
-)
+from hf_attrib.model.ablation import check_mask, crosses, cut, survives, without
 from hf_attrib.model.batch import Batch
 from hf_attrib.model.devices import device_of
-from hf_attrib.model.forward import Forward, inputs_of, select, unmoving
+from hf_attrib.model.forward import Forward, Starts, inputs_of, select, unmoving
 from hf_attrib.model.forward_mode import lacks, push
+from hf_attrib.model.observation import Kept, Observation
 from hf_attrib.model.sites import Sites, captured, injected, middle_of
 from hf_attrib.model.state import state_restored
 from hf_attrib.targets import TARGETS, Target, likeliest_others
 from hf_attrib.targets import target as target_of
 
-__all__ = ["EmbeddingField", "Kept", "Observation"]
+__all__ = ["EmbeddingField"]
 
 #: A prefix of this share of the positions is worth keeping.
 _LONG = 1 / 3
+#: Beginnings of the inputs as they are that are kept, and how many tokens longer each is at least.
+_STARTS, _LONGER = 4, 40
 #: A pass along a direction costs about as much as so many pullbacks: benchmarks/directions.py.
 _DIRECTION = 3.0
 #: By as much does each position add to it, in embedding widths: plain attention is quadratic.
@@ -106,6 +102,7 @@ class EmbeddingField(Field):
         self.batch = batch
         self.target = target
         self.forward = Forward(model, sites, batch)
+        self._starts: Starts | None = None
 
     def observe(self, places: Tensor | None = None) -> Observation:
         """Run the batch as it is.
@@ -126,46 +123,51 @@ class EmbeddingField(Field):
         """Return all logits of targets [B, P] at x [B, 1, N, D], [B, P, V]."""
 
         def compute(rows: Tensor) -> tuple[Tensor, ...]:
-            target = places[rows]
-            length = int(self.forward.reach(rows, target).max())
-            points = self.forward.split(x[rows.to(x.device), 0], length)
-            with torch.no_grad(), injected(self.sites, points):
-                logits, index = self.forward.logits(rows, target, length)
-            return (_chosen(logits, index),)
+            return (_chosen(*self._run(self.forward, x, rows, places[rows])),)
 
         self.forward_rows += 1
         return self.runner.map(self.sequences, compute)[0]
 
-    def reuse_prefix(self, seen: Observation) -> None:
+    def reuse_prefix(self, seen: Observation, starts: bool = False) -> None:
         """Run what comes before every position that moves only once, if that is proven exact.
 
         Args:
             seen: what :meth:`observe` returned, which the model must still give.
+            starts: whether rows are often the inputs as they are up to some token.
         """
         decoder = self.movable[:, self.batch.encoder_ids.shape[1] :]
-        length = unmoving(decoder, self.batch.positions[self.batch.valid])
-        if length < _LONG * decoder.shape[1]:
-            return
+        ends = self.batch.positions[self.batch.valid]
+        length, end = unmoving(decoder, ends), int(ends.min())
+        if length >= _LONG * decoder.shape[1]:
+            self.forward = self._begun(length, seen) or self.forward
+        count = min(_STARTS, (end - length) // _LONGER) if starts else 0
+        lengths = [length + (end - length) * n // (count + 1) for n in range(1, count + 1)]
+        begun: list[Forward] = [self.forward]
+        for length in lengths:
+            if (forward := self._begun(length, seen)) is None:
+                return
+            begun.append(forward)
+        if lengths:
+            self._starts = Starts(begun, seen.x[:, 0])
+
+    def _begun(self, length: int, seen: Observation) -> Forward | None:
+        """Return what runs rows behind so many tokens, if that is proven exact."""
+        forward = copy(self.forward)
+        forward.prefix = None
         try:
-            self.forward.reuse(length)
-            exact = self.forward.prefix is not None and self._same(seen)
+            forward.reuse(length)
+            return forward if forward.prefix is not None and self._same(forward, seen) else None
         except ProcessError:  # another process has ended the call
             raise
         except Exception:  # a cache of its own, or no memory for it: rows run whole, and slower
-            exact = False
-        if not exact:
-            self.forward.prefix = None
+            return None
 
-    def _same(self, seen: Observation) -> bool:
+    def _same(self, forward: Forward, seen: Observation) -> bool:
         """Tell whether a prefix leaves the log-probabilities; some models go on wrongly."""
 
         def compute(rows: Tensor) -> tuple[Tensor, ...]:
             target = torch.arange(self.targets).expand(len(rows), -1)
-            length = int(self.forward.reach(rows, target).max())
-            points = self.forward.split(seen.x[rows.to(seen.x.device), 0], length)
-            with torch.no_grad(), injected(self.sites, points):
-                logits, index = self.forward.logits(rows, target, length)
-            return (self._ranked(logits, index, rows)[0],)
+            return (self._ranked(*self._run(forward, seen.x, rows, target), rows)[0],)
 
         self.forward_rows += 2  # the prefix and the proof
         (found,) = self.runner.map(self.sequences, compute)
@@ -187,15 +189,21 @@ class EmbeddingField(Field):
 
         def compute(rows: Tensor) -> tuple[Tensor, ...]:
             target = torch.arange(self.targets).expand(len(rows), -1)
-            length = int(self.forward.reach(rows, target).max())
-            points = self.forward.split(x[rows.to(x.device), 0], length)
-            with torch.no_grad(), injected(self.sites, points):
-                logits, index = self.forward.logits(rows, target, length)
+            logits, index = self._run(self.forward, x, rows, target)
             own = self.batch.targets[rows].to(logits.device)
             return (likeliest_others(select(logits, index), own, count).cpu(),)
 
         self.forward_rows += 1
         return self.runner.map(self.sequences, compute)[0]
+
+    def _run(
+        self, forward: Forward, x: Tensor, rows: Tensor, target: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return logits of targets [R, C] of sequences [R] at x [B, 1, N, D], and their places."""
+        length = int(forward.reach(rows, target).max())
+        points = forward.split(x[rows.to(x.device), 0], length)
+        with torch.no_grad(), injected(self.sites, points):
+            return forward.logits(rows, target, length)
 
     def rounded(self, points: Tensor) -> Tensor:
         """Return points as the model sees them, in its own precision."""
@@ -230,9 +238,18 @@ class EmbeddingField(Field):
 
     def evaluate(self, points: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
         """Return F at injected embeddings, [R, C]."""
-        length = int(self.forward.reach(sequence, target).max())
-        with torch.no_grad(), injected(self.sites, self.forward.split(points, length)):
-            return self._value(*self.forward.logits(sequence, target, length), sequence, target)
+        every = torch.arange(len(points))
+        parts = [(self.forward, every)]
+        if self._starts is not None:
+            parts = self._starts.of(points, sequence)
+        values = []
+        for forward, rows in parts:
+            own, asked = sequence[rows], target[rows]
+            length = int(forward.reach(own, asked).max())
+            here = forward.split(points[rows.to(points.device)], length)
+            with torch.no_grad(), injected(self.sites, here):
+                values.append(self._value(*forward.logits(own, asked, length), own, asked))
+        return torch.cat(values)[torch.cat([rows for _, rows in parts]).argsort()]
 
     def survives(self, kept: Tensor, sequence: Tensor) -> Tensor:
         """Return whether each target has something to be predicted from, [R]."""
@@ -263,23 +280,16 @@ class EmbeddingField(Field):
             return self._value(*forward.logits(every, target, length), sequence, target)
 
     def _evaluate_cut(self, kept: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
-        """Return F of rows of the inputs that stay, [R, C], those of one length at once."""
-        config, values = self.model.config.to_dict(), torch.zeros(0)
-        for part in of_one_length(self.batch, kept, sequence):
-            rows = without(self.batch, kept[part], sequence[part], "drop", None)
-            forward, asked = Forward(self.model, self.sites, rows), target[part]
-            for together in between_lengths(config, rows, asked):
-                own = together.any(1).nonzero()[:, 0]
-                # What is not asked in this pass stands for what is, and its value is left out.
-                stand = together[own].long().argmax(1, keepdim=True)
-                here = torch.where(together[own], asked[own], asked[own].gather(1, stand))
-                with torch.no_grad(), state_restored(self.model):
-                    length = int(forward.reach(own, here).max())
-                    logits = forward.logits(own, here, length)
-                    found = self._value(*logits, sequence[part][own], here)
-                values = values if len(values) else found.new_zeros(target.shape)
-                row, column = together[own].nonzero(as_tuple=True)
-                values[part[own][row], column] = found[row, column]
+        """Return F of rows of the inputs that stay, [R, C]."""
+        values = torch.zeros(0)
+        whole = self.model, self.sites, self.batch
+        for forward, own, rows, asked, wanted in cut(*whole, kept, sequence, target, self._starts):
+            with torch.no_grad(), state_restored(self.model):
+                length = int(forward.reach(own, asked).max())
+                found = self._value(*forward.logits(own, asked, length), sequence[rows], asked)
+            values = values if len(values) else found.new_zeros(target.shape)
+            row, column = wanted.nonzero(as_tuple=True)
+            values[rows[row], column] = found[row, column]
         return values
 
     def linearise(self, points: Tensor, sequence: Tensor, target: Tensor) -> Linearisation:
@@ -345,54 +355,3 @@ def _chosen(logits: Tensor, index: Tensor) -> Tensor:
 def _precise(dtype: torch.dtype) -> torch.dtype:
     """Return the type to compute in: float64 for float64, float32 for the rest."""
     return torch.promote_types(dtype, torch.float32)
-
-
-@dataclass(frozen=True, eq=False)
-class Kept:
-    """All logits of some targets.
-
-    Args:
-        places: which targets, [B, P].
-        logits: theirs, float32 or better, [B, P, V].
-    """
-
-    places: Tensor
-    logits: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Observation:
-    """What a model does with a batch left as it is.
-
-    Args:
-        x: embeddings at the hooked modules, [B, 1, N, D], float32 or better.
-        value: F(x), [B, T].
-        log_prob: of each generated token, [B, T].
-        shortfall: by how much its logit misses the largest, [B, T]; of tokens, also where the rest
-            is of spans.
-        kept: all logits of those targets that were asked for.
-    """
-
-    x: Tensor
-    value: Tensor
-    log_prob: Tensor
-    shortfall: Tensor
-    kept: Kept | None = None
-
-    @property
-    def probability(self) -> Tensor:
-        """Probability of each generated token, [B, T]."""
-        return self.log_prob.exp().clamp_max(1)  # which rounding may exceed
-
-    def of_spans(self, members: Tensor) -> Observation:
-        """Return the same of sums of targets, value and log-probability [B, S].
-
-        Args:
-            members: which targets each span adds up, [B, S, T] bool, on the CPU.
-        """
-        weights = members.to(self.value)
-        value, log_prob = (
-            torch.einsum("bt,bst->bs", by_token, weights)
-            for by_token in (self.value, self.log_prob)
-        )
-        return Observation(self.x, value, log_prob, self.shortfall)

@@ -1,15 +1,16 @@
 """A forward pass of a transformers model over rows of a batch, with its embeddings replaced.
 
-The beginning of a prompt that never moves is run once; its keys and values serve every row.
+The beginning of a prompt that never moves is run once; its keys and values serve every row. So do
+those of longer beginnings, for rows that begin as the prompt does and differ later.
 """
 
 from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from hf_attrib.model.devices import device_of
 from hf_attrib.model.hooks import hooked
 from hf_attrib.model.sites import Sites
 
-__all__ = ["Forward", "Prefix", "inputs_of", "run_once", "select", "unmoving"]
+__all__ = ["Forward", "Prefix", "Starts", "inputs_of", "run_once", "select", "unmoving"]
 
 
 class Forward:
@@ -179,10 +180,12 @@ class Prefix:
     Args:
         length: how many positions.
         cache: what a model returned for them.
+        owner: which of the B sequences each of other sequences begins as, if these are others.
     """
 
     length: int
     cache: DynamicCache
+    owner: Tensor | None = None
 
     @classmethod
     def of(cls, model: Any, sequences: Iterable[dict[str, Any]]) -> Prefix | None:
@@ -206,11 +209,53 @@ class Prefix:
 
     def rows(self, sequence: Tensor) -> DynamicCache:
         """Return a copy for rows of these sequences, [R], that a forward pass may add to."""
+        sequence = sequence if self.owner is None else self.owner[sequence]
         cache = copy.copy(self.cache)
         cache.layers = [copy.copy(layer) for layer in self.cache.layers]
         for layer in cache.layers:
             layer.keys, layer.values = layer.keys[sequence], layer.values[sequence]
         return cache
+
+
+class Starts:
+    """Beginnings of sequences as they are, each run once for all rows that have it.
+
+    Args:
+        forwards: of these sequences, with prefixes of growing length; the first is for any row.
+        x: their inputs, [B, N, D].
+    """
+
+    def __init__(self, forwards: Sequence[Forward], x: Tensor) -> None:
+        self._forwards, self._x = forwards, x
+        self._lengths = torch.tensor([forward.skipped for forward in forwards[1:]])
+
+    def of(self, points: Tensor, sequence: Tensor) -> list[tuple[Forward, Tensor]]:
+        """Return what runs rows of points [R, N, D], and which rows, [M] on the CPU."""
+        same = (points == self._x[sequence.to(self._x.device)]).all(-1)
+        return [(self._forwards[n], rows) for n, rows in self._by_length(same)]
+
+    def of_cut(self, forward: Forward, kept: Tensor, owner: Tensor) -> list[tuple[Forward, Tensor]]:
+        """Return what runs rows from which tokens were cut out, and which rows, [M].
+
+        Args:
+            forward: of these rows.
+            kept: which inputs stay, [R, N] bool.
+            owner: which sequence each row is made of, [R].
+        """
+        batch, parts = forward.batch, []
+        behind = torch.where(batch.valid, batch.positions, kept.shape[1]).amin(1, keepdim=True)
+        same = kept & (torch.arange(kept.shape[1]) < behind)  # what a target is predicted at, runs
+        for n, rows in self._by_length(same):
+            own, prefix = copy.copy(forward), self._forwards[n].prefix
+            own.prefix = None if prefix is None else replace(prefix, owner=owner)
+            parts.append((own, rows))
+        return parts
+
+    def _by_length(self, same: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Yield which beginning rows have that are the same at some inputs, [R, N] bool."""
+        place = torch.bucketize(same.long().cumprod(1).sum(1).cpu(), self._lengths, right=True)
+        for n in place.unique().tolist():
+            yield n, (place == n).nonzero()[:, 0]
 
 
 def unmoving(movable: Tensor, positions: Tensor) -> int:

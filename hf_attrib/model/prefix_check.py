@@ -19,7 +19,8 @@ from hf_attrib.errors import UnsupportedModelError
 from hf_attrib.execution import RowRunner
 from hf_attrib.model.batch import Batch, alone
 from hf_attrib.model.derivative import check_derivative, gradient_of
-from hf_attrib.model.embedding_field import EmbeddingField, Observation
+from hf_attrib.model.embedding_field import EmbeddingField
+from hf_attrib.model.observation import Observation
 from hf_attrib.model.replay import Replay
 from hf_attrib.model.sites import Sites
 from hf_attrib.model.state import state_restored

@@ -25,8 +25,9 @@ from hf_attrib.model.derivative import (
     name_of,
 )
 from hf_attrib.model.devices import device_of
-from hf_attrib.model.embedding_field import EmbeddingField, Observation
+from hf_attrib.model.embedding_field import EmbeddingField
 from hf_attrib.model.forward_mode import verify
+from hf_attrib.model.observation import Observation
 from hf_attrib.model.replay import Replay
 from hf_attrib.model.sites import Sites, vocabulary
 from hf_attrib.model.state import state_restored

@@ -27,7 +27,8 @@ from hf_attrib.field import (
 )
 from hf_attrib.model.ablation import survives
 from hf_attrib.model.batch import Batch
-from hf_attrib.model.embedding_field import EmbeddingField, Observation
+from hf_attrib.model.embedding_field import EmbeddingField
+from hf_attrib.model.observation import Observation
 from hf_attrib.model.sites import Sites
 from hf_attrib.model.state import state_restored
 from hf_attrib.targets import Target
@@ -171,7 +172,7 @@ class StepwiseField(Field):
 
         return Linearisation(_placed([linear.value for linear, *_ in parts], target), pullback)
 
-    def reuse_prefix(self, seen: Observation) -> None:
+    def reuse_prefix(self, seen: Observation, starts: bool = False) -> None:
         """Keep nothing: a prefix that looks ahead is another one for each step."""
 
     def pushforward(self, points: Tensor, sequence: Tensor, target: Tensor) -> Pushforward:

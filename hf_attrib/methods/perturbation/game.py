@@ -173,12 +173,15 @@ class Game:
         found = [torch.zeros(0, self.field.targets, dtype=torch.float64)]
         if not len(keep):
             return found[0]
+        # Rows that begin alike run together, so that what they begin with need not run again.
+        order = keep.long().cumprod(1).sum(1).argsort(stable=True)
+        keep, sequence = keep[order], sequence[order]
         for part in torch.arange(len(keep)).split(self.field.runner.window):
             value = ablated_rows(self.field, keep[part], sequence[part], self.mode, ends)
             found.append(value.double().cpu())
             self.field.progress(self._done + int(part[-1]) + 1, self._done + len(keep))
         self._done += len(keep)
-        return torch.cat(found)
+        return torch.cat(found)[order.argsort()]
 
     @property
     def rounding_rows(self) -> int:

@@ -1,0 +1,61 @@
+"""What a model does with a batch that is left as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Kept", "Observation"]
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """All logits of some targets.
+
+    Args:
+        places: which targets, [B, P].
+        logits: theirs, float32 or better, [B, P, V].
+    """
+
+    places: Tensor
+    logits: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """What a model does with a batch left as it is.
+
+    Args:
+        x: embeddings at the hooked modules, [B, 1, N, D], float32 or better.
+        value: F(x), [B, T].
+        log_prob: of each generated token, [B, T].
+        shortfall: by how much its logit misses the largest, [B, T]; of tokens, also where the rest
+            is of spans.
+        kept: all logits of those targets that were asked for.
+    """
+
+    x: Tensor
+    value: Tensor
+    log_prob: Tensor
+    shortfall: Tensor
+    kept: Kept | None = None
+
+    @property
+    def probability(self) -> Tensor:
+        """Probability of each generated token, [B, T]."""
+        return self.log_prob.exp().clamp_max(1)  # which rounding may exceed
+
+    def of_spans(self, members: Tensor) -> Observation:
+        """Return the same of sums of targets, value and log-probability [B, S].
+
+        Args:
+            members: which targets each span adds up, [B, S, T] bool, on the CPU.
+        """
+        weights = members.to(self.value)
+        value, log_prob = (
+            torch.einsum("bt,bst->bs", by_token, weights)
+            for by_token in (self.value, self.log_prob)
+        )
+        return Observation(self.x, value, log_prob, self.shortfall)

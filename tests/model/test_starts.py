@@ -1,0 +1,80 @@
+"""Rows that begin as the prompt does are run behind its keys and values, and say the same."""
+
+import pytest
+import torch
+from helpers import tiny
+
+from hf_attrib import Explainer
+from hf_attrib.model import embedding_field
+
+pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
+PROMPT, RESPONSE = tiny.ids(19), tiny.ids(3, seed=1)
+#: Windows of 8 are shorter than most beginnings; mamba keeps states and T5 has an encoder.
+FAMILIES = ("llama", "gpt2", "gemma3_text", "mistral", "opt", "falcon", "mamba", "t5")
+
+
+@pytest.fixture
+def starts(monkeypatch):
+    """Say how many beginnings are kept, of prompts as short as these."""
+    monkeypatch.setattr(embedding_field, "_LONGER", 4)
+    return lambda count: monkeypatch.setattr(embedding_field, "_STARTS", count)
+
+
+def both(starts, explain):
+    starts(0)
+    whole = explain()
+    starts(4)
+    return whole, explain()
+
+
+def assert_same(found, whole):
+    size = float(whole.scores.abs().max())
+    torch.testing.assert_close(found.scores, whole.scores, rtol=1e-9, atol=1e-9 * size)
+
+
+@pytest.mark.parametrize("method", ["loo_shapley", "occlusion(mode=drop)", "rise(samples=20)"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_scores_are_those_of_whole_rows(family, method, starts):
+    model = tiny.model(family, dtype=torch.float64)
+    asked = {"input_ids": PROMPT, "response_ids": RESPONSE, "method": method, "movable": "all"}
+    whole, found = both(starts, lambda: Explainer(model).explain(**asked))
+    assert_same(found, whole)
+    kept = family not in ("mamba", "t5")
+    assert (found.run.forward_rows > whole.run.forward_rows) == kept  # those that prove it
+    assert Explainer(model).estimate(**asked).forward_rows == (found.run.forward_rows,) * 2
+
+
+@pytest.mark.parametrize("method", ["loo_shapley", "shapley(samples=4, mode=drop)"])
+def test_of_prompts_of_other_lengths_and_groups_that_end_the_prompt(method, starts):
+    """All that a target is predicted from, behind the beginning, may be cut out."""
+    model, tokenizer = tiny.model("llama", dtype=torch.float64), tiny.tokenizer()
+    prompts = ["the key is red in the blue key", "Ada was born in the red key, and Bob was not"]
+    answers = [" blue", " in the"]
+    options = {"method": method, "groups": [(1, 4), (4, 9)], "attribute_to": "all"}
+    whole, found = both(
+        starts, lambda: Explainer(model, tokenizer).explain(prompts, response=answers, **options)
+    )
+    for one, other in zip(found, whole, strict=True):
+        assert_same(one, other)
+
+
+def test_fewer_tokens_are_run(starts):
+    model, run = tiny.model("llama"), []
+    model.register_forward_pre_hook(
+        lambda module, args, kwargs: run.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    asked = {"input_ids": tiny.ids(60), "response_ids": RESPONSE, "method": "occlusion"}
+    explainer, counts = Explainer(model), []
+    for count in (4, 0, 4):  # the first time, the model is checked as well
+        starts(count)
+        run.clear()
+        explainer.explain(**asked)
+        counts.append(sum(run))
+    assert counts[2] < 0.75 * counts[1]
+
+
+def test_what_gradients_are_taken_of_keeps_no_beginnings(starts):
+    model = tiny.model("llama")
+    asked = {"input_ids": PROMPT, "response_ids": RESPONSE, "method": "saliency"}
+    whole, found = both(starts, lambda: Explainer(model).explain(**asked))
+    assert found.run.forward_rows == whole.run.forward_rows

@@ -1,4 +1,4 @@
-"""Tests run offline, on one thread, and start from a fixed seed."""
+"""Tests run offline, on one thread, and start from a fixed seed, those of random text too."""
 
 import os
 
@@ -8,11 +8,17 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 import pytest
 import torch
 from helpers.looking_ahead import looking_ahead as made_looking_ahead
+from hypothesis import settings
 
 import hf_attrib
 
 #: Not looked through for doctests, as modules of the same name would be taken for one.
 collect_ignore_glob = ["*conftest.py"]
+
+
+# The same examples in every run, however slow the machine.
+settings.register_profile("tests", derandomize=True, deadline=None, database=None)
+settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True)

@@ -27,11 +27,6 @@ from hf_attrib.text.grouping import RULES, sentences, words
 pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 
 
-def examples(count):
-    """The same examples in every run, however slow the machine."""
-    return settings(max_examples=count, derandomize=True, deadline=None, database=None)
-
-
 FRAGMENTS = (
     "</s>", "<s>", "<pad>", "<unk>", "<|endoftext|>", "<0x0A>", "▁", "Ġ", "##", "[MASK]",
     "\x1b[2J", "\x1b]8;;https://evil.example\x1b\\", "\x9b31m", "\x07", "\x00", "\x7f", "\r\n",
@@ -108,7 +103,7 @@ def test_any_prompt_and_response(name, tmp_path):
     explainer = Explainer(*hf_attrib.embedded.load(name))
     before, done = state(explainer.model, explainer.tokenizer), []
 
-    @examples(18)
+    @settings(max_examples=25)
     @given(prompt=TEXT, response=SHORT)
     def holds(prompt, response):
         result = explained(explainer, prompt, response=response)
@@ -128,7 +123,7 @@ def test_any_prompt(name, tmp_path):
     explainer = Explainer(*hf_attrib.embedded.load(name))
     before = state(explainer.model, explainer.tokenizer)
 
-    @examples(10)
+    @settings(max_examples=10)
     @given(prompt=TEXT)
     def holds(prompt):
         result = explained(explainer, prompt, max_new_tokens=2, attribute_to="all")
@@ -143,7 +138,7 @@ def test_any_conversation(keys, tmp_path):
     explainer = Explainer(*keys)
     before, done = state(*keys), []
 
-    @examples(15)
+    @settings(max_examples=15)
     @given(contents=st.lists(TEXT, min_size=1, max_size=3))
     def holds(contents):
         roles = ("user", "assistant", "user")
@@ -162,7 +157,7 @@ def test_any_conversation(keys, tmp_path):
 def test_what_no_tokenizer_can_read_is_refused(name):
     explainer = Explainer(*hf_attrib.embedded.load(name))
 
-    @examples(25)
+    @settings(max_examples=25)
     @given(broken=BROKEN)
     def holds(broken):
         for options in ({"prompt": broken}, {"prompt": "Ada", "response": broken}):
@@ -200,7 +195,7 @@ def test_empty_text_is_refused(keys):
             explainer.explain(prompt, response=response, method="integrated_gradients", steps=2)
 
 
-@examples(150)
+@settings(max_examples=150)
 @given(text=TEXT)
 def test_segments_of_any_text(text):
     for segment in (words, sentences):
@@ -214,7 +209,7 @@ def test_segments_of_any_text(text):
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_groups_of_any_text(name):
-    @examples(60)
+    @settings(max_examples=60)
     @given(text=TEXT)
     def holds(text):
         try:
@@ -241,7 +236,7 @@ def any_tokens(draw):
     return Tokens(torch.arange(count), tuple(names), tuple(roles), tuple(offsets), text)
 
 
-@examples(150)
+@settings(max_examples=150)
 @given(tokens=any_tokens(), data=st.data())
 def test_groups_of_any_tokens(tokens, data):
     edges = st.integers(-1, len(tokens) + 1)
@@ -278,7 +273,7 @@ RUNS = st.fixed_dictionaries(
 )
 
 
-@examples(60)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_scores_and_names(data, tmp_path_factory):
     pieces = data.draw(st.lists(TEXT, min_size=1, max_size=5))
@@ -301,7 +296,7 @@ def test_the_tiny_models_take_any_text_too(tmp_path):
     """Byte-level tokens: every character is split, and nothing is unknown."""
     explainer = Explainer(tiny.model("llama"), tiny.tokenizer())
 
-    @examples(8)
+    @settings(max_examples=8)
     @given(prompt=TEXT, response=SHORT)
     def holds(prompt, response):
         result = explained(explainer, prompt, response=response)

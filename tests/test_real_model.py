@@ -129,8 +129,8 @@ def test_the_model_is_left_as_it_was(real):
 def test_bfloat16_says_the_same(answer):
     model, tokenizer = gemma(torch.bfloat16)
     result = Explainer(model, tokenizer).explain(
-        PROMPT, response_ids=answer.response_ids, **QUESTION
+        PROMPT, response_ids=answer.response_ids[:1], **QUESTION
     )
     assert result.run.dtype == "bfloat16"
     assert torch.isfinite(result.scores).all()
-    assert (torch.cosine_similarity(result.scores, answer.scores) > 0.99).all()
+    assert (torch.cosine_similarity(result.scores, answer.scores[:1]) > 0.99).all()

@@ -130,7 +130,7 @@ def order_of_work_changes_nothing(explainer, tolerance):
 
 def disagreement(explainer):
     """The largest relative difference between scores that should be the same."""
-    found = other_ways(explainer.model)
+    found = other_ways(explainer)
     pairs = [(found[0], other) for other in found[1:]]
     texts = [" ".join(f"w{i}" for i in prompt) for prompt in PROMPTS]
     options = {
@@ -146,19 +146,24 @@ def disagreement(explainer):
     return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
 
 
-def other_ways(model):
+def other_ways(explainer):
     """Scores with a prefix that is run once, where a model allows it, by pullbacks, all at once;
     by directions of the inputs, where a model has them; and row by row, each of them whole."""
+    model = explainer.model
     movable = [False] * 7 + [True] * (6 + model.config.is_encoder_decoder)
+    row_by_row = Explainer(model, batch_size=1)
     options = WHOLE | {"movable": movable, "method": "integrated_gradients", "steps": 3}
-    ways = (64, math.inf, Prefix.of), (64, 0.0, Prefix.of), (1, math.inf, lambda *_: None)
     found = []
-    for size, cost, prefix in ways:
+    for one, cost, prefix in (
+        (explainer, math.inf, Prefix.of),
+        (explainer, 0.0, Prefix.of),
+        (row_by_row, math.inf, lambda *_: None),
+    ):
         with (
             mock.patch("hf_attrib.model.embedding_field._DIRECTION", cost),
             mock.patch.object(Prefix, "of", prefix),
         ):
-            found.append(Explainer(model, batch_size=size).explain(**options).scores)
+            found.append(one.explain(**options).scores)
     return found
 
 
@@ -295,7 +300,7 @@ def test_family(name):
             Explainer(model).explain(**WHOLE, method="integrated_gradients", steps=1)
         return
     injection_is_exact(model, StepwiseField if name in STEPWISE else EmbeddingField)
-    explainer = Explainer(model, families.tokenizer())
+    explainer = Explainer(model, families.tokenizer(), batch_size=64)
     explained_is_generated(explainer, cached=name not in STEPWISE + families.OTHER_WITH_CACHE)
     order_of_work_changes_nothing(explainer, 3e-6 if name in NEVER_DOUBLE else 1e-6)
     the_future_scores_zero(explainer)

@@ -215,8 +215,7 @@ class Engine:
             return self._ready(plan, by_step, tables, processes, divisible, spent + rows)
         spent, seen = spent + rows, replace(seen, kept=None)
         runner.share(processes)
-        dtype, token = self.model.dtype, plan.stand_in
-        space = space_of(dtype, tables, batch, plan.baseline, seen.x, token)
+        space = space_of(self.model.dtype, tables, batch, plan.baseline, seen.x, plan.stand_in)
         parts = ([case.groups for case in cases], [case.sentences for case in cases])
         owners, sentences = map(batch.owners, parts)
         joined = Groups(owners, batch.movable, sentences)
@@ -225,7 +224,8 @@ class Engine:
             self.model, sites, batch, question.target, runner, self.progress,
             space=space, groups=groups, spent=spent, known=seen.value,
         )  # fmt: skip
-        by_token.reuse_prefix(seen, starts=not gradients)
+        # What is kept counts as no row, so that a bound for rows would not hold.
+        by_token.reuse_prefix(seen, starts=not gradients and self.memory.max_memory is None)
         field: Field = by_token
         if question.spans is not None:
             members = batch.members([case.targets for case in cases])

@@ -81,9 +81,8 @@ class Answering:
             answered = self._answered(requests, question, generation, sharing)
             plan = self.engine.plan(question, answered)
             if plan.cases:
-                self.engine.check_model(
-                    plan.cases[0].sequence, question
-                )  # what is no prompt's fault
+                # What is no prompt's fault is said of none.
+                self.engine.check_model(plan.cases[0].sequence, question)
             with self._blamed(requests, plan, work, sharing, done):
                 for result in work(plan, sharing):
                     done.append(result)

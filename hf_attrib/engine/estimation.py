@@ -131,6 +131,8 @@ def estimated(measured: Measurement, least: Cost, most: Cost, at_most: bool) -> 
     # Nodes of a fixed rule come all at once; those that a method decides on come in rounds.
     at_once = min(field.runner.limit, largest.forward, max(usual, least.gradients))
     ways = [_seconds_of_a_row(measured, count) for count in (min(at_once, usual), 1)]
+    if not measured.differentiates:  # rows that begin as the inputs do may take less
+        ways.append(_seconds_of_a_row(measured, min(at_once, usual), begun=True))
     at_once = min(at_once, field.runner.limit)  # memory may have ended
     quick, slow = ([end(way) for way in zip(*ways, strict=True)] for end in (min, max))
     reads = field.target_table.reach[0].double()
@@ -208,9 +210,18 @@ def _shorter(reads: Tensor, blocks: Sequence[Tensor], at_most: bool) -> tuple[fl
     return sum(spans) / len(spans), back / len(reads)
 
 
-def _seconds_of_a_row(measured: Measurement, count: int) -> tuple[float, float]:
-    """Return the seconds that a row takes forward and in one pullback, of so many together."""
-    field, query = measured.field, heaviest_row(measured.field, measured.x)
+def _seconds_of_a_row(
+    measured: Measurement, count: int, begun: bool = False
+) -> tuple[float, float]:
+    """Return the seconds that a row takes forward and in one pullback.
+
+    Args:
+        measured: a field and its inputs.
+        count: so many rows together.
+        begun: whether rows begin as the inputs do, behind what the field keeps of these.
+    """
+    x = measured.x if begun or measured.differentiates else -measured.x
+    field, query = measured.field, heaviest_row(measured.field, x)
     (block,) = [b for b in field.blocks(query) if query.needed[:, b].any()]
     forward, backward = 0.0, 0.0
 

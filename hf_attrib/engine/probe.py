@@ -73,7 +73,8 @@ def bytes_forward(field: Field, x: Tensor) -> Taken:
         field: F.
         x: embeddings, [B, 1, N, D].
     """
-    query, meter = heaviest_row(field, x), Meter()
+    # Begun otherwise than the inputs are, no row is run behind what was kept of these.
+    query, meter = heaviest_row(field, -x), Meter()
     batch = query.at(torch.tensor([0]))
 
     def compute(_: Tensor) -> tuple[Tensor, ...]:

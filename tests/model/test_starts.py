@@ -73,6 +73,28 @@ def test_fewer_tokens_are_run(starts):
     assert counts[2] < 0.75 * counts[1]
 
 
+def test_memory_and_time_are_measured_on_whole_rows(starts):
+    """Beside the inputs as they are, of which little runs again."""
+    model, run = tiny.model("llama"), []
+    model.register_forward_pre_hook(
+        lambda module, args, kwargs: run.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    starts(4)
+    asked = {"input_ids": tiny.ids(60), "response_ids": RESPONSE, "method": "occlusion"}
+    explainer = Explainer(model)
+    explainer.explain(**asked)
+    run.clear()
+    explainer.estimate(**asked)
+    whole, alone = 60 + len(RESPONSE) - 1, [shape for shape in run if shape[0] > 1]
+    assert {length for _, length in alone} == {whole, min(length for _, length in alone)}
+    assert min(length for _, length in alone) < whole / 2
+    peaks = []
+    for count in (0, 4):
+        starts(count)
+        peaks.append(Explainer(model).estimate(**asked).peak_memory)
+    assert peaks[1] >= peaks[0]
+
+
 def test_what_gradients_are_taken_of_keeps_no_beginnings(starts):
     model = tiny.model("llama")
     asked = {"input_ids": PROMPT, "response_ids": RESPONSE, "method": "saliency"}

@@ -7,6 +7,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import pytest
 import torch
+from helpers import tiny
 from helpers.looking_ahead import looking_ahead as made_looking_ahead
 from hypothesis import settings
 
@@ -25,6 +26,12 @@ settings.load_profile("tests")
 def _one_thread_and_seed():
     torch.set_num_threads(1)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _shared_models_of_a_file():
+    yield
+    tiny.forget_shared()
 
 
 @pytest.fixture(scope="session")

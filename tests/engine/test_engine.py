@@ -41,7 +41,7 @@ def close(a, b, relative=1e-6):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_injected_embeddings_reproduce_the_log_probabilities(family):
-    model = tiny.model(family)
+    model = tiny.shared(family)
     sequence = tiny.sequence(model, input_ids=PROMPT, response_ids=RESPONSE)
     moves = torch.ones(len(sequence.inputs), dtype=torch.bool)
     batch = collate([sequence], [moves], None, 0)
@@ -74,7 +74,7 @@ def plain_log_probs(model):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_scores_sum_to_the_difference(family, attribute_to):
     found = explain(
-        tiny.model(family),
+        tiny.shared(family),
         attribute_to=attribute_to,
         method="integrated_gradients",
         steps=256,
@@ -92,7 +92,7 @@ def test_scores_sum_to_the_difference(family, attribute_to):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_chunks_change_nothing(family):
-    model = tiny.model(family)
+    model = tiny.shared(family)
     whole = explain(model, batch_size=64, attribute_to="all").scores
     for size in (1, 5):
         close(explain(model, batch_size=size, attribute_to="all").scores, whole)
@@ -100,7 +100,7 @@ def test_chunks_change_nothing(family):
 
 def test_a_sure_token_has_probability_one():
     """The logit less the log of the sum may round to more than 0."""
-    model = tiny.model("gpt2", seed=1)
+    model = tiny.shared("gpt2", seed=1)
     model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight * 100)
     logits = model(torch.tensor([PROMPT])).logits[0, -1]
     found = explain(
@@ -110,7 +110,7 @@ def test_a_sure_token_has_probability_one():
 
 
 def test_autocast_of_the_caller_changes_nothing():
-    model = tiny.model("llama")
+    model = tiny.shared("llama")
     expected = explain(model)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = explain(model)
@@ -120,7 +120,7 @@ def test_autocast_of_the_caller_changes_nothing():
 
 def test_answers_of_any_lengths_share_a_batch():
     """A chunk may hold nothing but padding, whatever a method keeps of gradients."""
-    explainer = Explainer(tiny.model("llama"), tiny.tokenizer(), batch_size=1)
+    explainer = Explainer(tiny.shared("llama"), tiny.tokenizer(), batch_size=1)
     texts, responses = [" the in", " abc"], [[300, 20, 30], [301, 40, 50, 60, 70]]
     options = {"method": "guided_ig", "steps": 4}
     together = explainer.explain(texts, response_ids=responses, **options)
@@ -131,7 +131,7 @@ def test_answers_of_any_lengths_share_a_batch():
 @pytest.mark.parametrize("family", FAMILIES)
 def test_batched_equals_single(family):
     exact = family not in ROUTED  # whose experts take float32 alone
-    model = tiny.model(family, dtype=torch.float64 if exact else torch.float32)
+    model = tiny.shared(family, dtype=torch.float64 if exact else torch.float32)
     prompts = [tiny.ids(n, seed=n) for n in (3, 9, 6)]
     responses = [tiny.ids(n, seed=10 + n) for n in (4, 1, 2)]
     tokenizer = tiny.tokenizer(model.config.is_encoder_decoder)
@@ -154,7 +154,7 @@ def test_batched_equals_single(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_future_tokens_score_exactly_zero(family):
-    found = explain(tiny.model(family), attribute_to="all", movable="all")
+    found = explain(tiny.shared(family), attribute_to="all", movable="all")
     generated = len(RESPONSE) - 1
     prefix = found.scores[:, -generated:]
     for target in range(len(RESPONSE)):
@@ -164,7 +164,7 @@ def test_future_tokens_score_exactly_zero(family):
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "t5"])
 def test_sharing_the_forward_gives_what_each_prefix_alone_gives(family):
-    model = tiny.model(family)
+    model = tiny.shared(family)
     together = explain(model, attribute_to="all", movable="all")
     for target in range(len(RESPONSE)):
         alone = explain(
@@ -180,14 +180,14 @@ def test_sharing_the_forward_gives_what_each_prefix_alone_gives(family):
 def test_forward_rows_do_not_grow_with_the_response(nodes):
     for response in (RESPONSE[:1], RESPONSE):
         found = explain(
-            tiny.model("llama"), method="integrated_gradients", steps=nodes, response_ids=response
+            tiny.shared("llama"), method="integrated_gradients", steps=nodes, response_ids=response
         )
         assert found.forward_rows == nodes + 2  # the nodes, f(x) and f(x')
         assert found.backward_rows == nodes * len(response)
 
 
 def test_rows_are_those_the_model_ran():
-    model = tiny.model("llama")
+    model = tiny.shared("llama")
     explainer = Explainer(model)
     explainer.explain(
         input_ids=PROMPT, response_ids=RESPONSE, method="integrated_gradients", steps=4
@@ -215,7 +215,7 @@ COUNTED = [
 @pytest.mark.parametrize("name", COUNTED)
 def test_rows_are_those_the_method_claims(name):
     fixed = {"steps": 64} if name == "integrated_gradients" else {}
-    found = Explainer(tiny.model("llama")).explain(
+    found = Explainer(tiny.shared("llama")).explain(
         input_ids=PROMPT, response_ids=RESPONSE, method=name, **fixed
     )
     made = methods()[name](**fixed)
@@ -232,13 +232,13 @@ def test_rows_are_those_the_method_claims(name):
 @pytest.mark.parametrize("family", ["llama", "gpt2", "t5", "bart"])
 def test_only_movable_tokens_score(family):
     flags = [i in (2, 5) for i in range(len(PROMPT))]
-    found = explain(tiny.model(family), movable=flags)
+    found = explain(tiny.shared(family), movable=flags)
     assert (found.scores != 0).any(0).tolist() == flags
 
 
 @pytest.mark.parametrize("target", list(TARGETS))
 def test_targets_are_what_their_names_say(target):
-    model = tiny.model("llama")
+    model = tiny.shared("llama")
     found = explain(model, target=target, method="integrated_gradients", steps=64)
     with torch.no_grad():
         logits = model(torch.tensor([PROMPT + RESPONSE[:-1]])).logits[0, -len(RESPONSE) :]
@@ -271,7 +271,7 @@ def test_a_token_that_the_model_is_sure_of_keeps_its_digits():
 
 
 def test_a_function_can_be_the_target():
-    model = tiny.model("llama")
+    model = tiny.shared("llama")
 
     def twice(logits, ids):
         return 2 * logits.gather(1, ids[:, None])[:, 0]
@@ -289,11 +289,11 @@ def test_a_target_that_is_no_number_somewhere_is_not_blamed_on_precision():
         return (logits.gather(1, ids[:, None])[:, 0] - 0.01).log()
 
     with pytest.warns(AttributionWarning, match="the model or the target gives NaN"):
-        explain(tiny.model("llama"), target=nothing_below, method="integrated_gradients", steps=8)
+        explain(tiny.shared("llama"), target=nothing_below, method="integrated_gradients", steps=8)
 
 
 def test_a_target_may_write_into_what_it_is_given():
-    model = tiny.model("llama")
+    model = tiny.shared("llama")
     found = explain(model, target=lambda logits, ids: logits.mul_(2)[:, 5])
     plain = explain(model, target=lambda logits, ids: 2 * logits[:, 5])
     assert torch.equal(found.scores, plain.scores)
@@ -312,23 +312,23 @@ def test_a_target_may_write_into_what_it_is_given():
 )
 def test_functions_that_are_no_targets_are_refused(function, message):
     with pytest.raises(InputError, match=message):
-        explain(tiny.model("gpt2"), target=function)
+        explain(tiny.shared("gpt2"), target=function)
 
 
 def test_a_flag_is_no_contrast():
     with pytest.raises(InputError, match="contrast must be a non-empty list of token ids"):
-        explain(tiny.model("gpt2"), contrast=True)
+        explain(tiny.shared("gpt2"), contrast=True)
 
 
 def test_entropy_has_no_contrast():
     with pytest.raises(InputError, match="entropy is the same for every token"):
-        explain(tiny.model("gpt2"), target="entropy", contrast=17)
+        explain(tiny.shared("gpt2"), target="entropy", contrast=17)
 
 
 @pytest.mark.parametrize("target", ["log_prob", "entropy"])
 @pytest.mark.parametrize("family", ["llama", "gpt2", "t5"])
 def test_a_span_is_the_sum_of_its_tokens_at_one_backward_pass(family, target):
-    model = tiny.model(family)
+    model = tiny.shared(family)
     every = explain(model, method="integrated_gradients", steps=16, target=target)
     found = explain(
         model, method="integrated_gradients", steps=16, target=target, spans=[(1, 3), (3, 4)]
@@ -348,13 +348,13 @@ def test_a_span_is_the_sum_of_its_tokens_at_one_backward_pass(family, target):
 
 def test_no_spans_are_no_spans():
     with pytest.raises(InputError, match="spans are empty"):
-        explain(tiny.model("gpt2"), spans=[])
+        explain(tiny.shared("gpt2"), spans=[])
 
 
 @pytest.mark.parametrize("name", ["guided_ig", "sequential_ig"])
 def test_spans_have_walks_of_their_own(name):
     """Methods that give each target its own points, and those without gradients."""
-    model = tiny.model("llama")
+    model = tiny.shared("llama")
     options = {"input_ids": PROMPT, "response_ids": RESPONSE, "method": name}
     options |= {"steps": 20} if name == "guided_ig" else {}
     found = Explainer(model, batch_size=3).explain(spans=[(0, 2), (3, 4)], **options)
@@ -364,7 +364,7 @@ def test_spans_have_walks_of_their_own(name):
 
 @pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 def test_spans_of_a_batch_are_those_of_single_calls():
-    explainer = Explainer(tiny.model("llama"), tiny.tokenizer())
+    explainer = Explainer(tiny.shared("llama"), tiny.tokenizer())
     prompts, responses = ["the key is red", "Ada"], [" blue in the key", " is"]
     for spans in ("word", "response"):
         together = explainer.explain(
@@ -380,7 +380,7 @@ def test_spans_of_a_batch_are_those_of_single_calls():
 
 
 def test_a_contrast_is_the_difference_of_logits():
-    model = tiny.model("llama")
+    model = tiny.shared("llama")
     found = explain(model, contrast=17, method="integrated_gradients", steps=64)
     with torch.no_grad():
         logits = model(torch.tensor([PROMPT + RESPONSE[:-1]])).logits[0, -len(RESPONSE) :]
@@ -391,7 +391,7 @@ def test_a_contrast_is_the_difference_of_logits():
 
 
 def test_contrast_scores_are_the_difference_of_two_explanations():
-    model = tiny.model("llama")
+    model = tiny.shared("llama")
     other = tiny.ids(1, seed=9)
     both = explain(model, contrast=other, response_ids=RESPONSE[:1], target="logit")
     one = explain(model, response_ids=RESPONSE[:1], target="logit")
@@ -401,7 +401,7 @@ def test_contrast_scores_are_the_difference_of_two_explanations():
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "t5"])
 def test_baselines(family):
-    model = tiny.model(family)
+    model = tiny.shared(family)
     sites = sites_of(model)
     table = next(iter(sites.modules.values())).weight.detach()
     by_id = explain(model, baseline=7)
@@ -422,7 +422,7 @@ def test_baselines(family):
 
 def test_scaled_embeddings_are_taken_at_the_hook():
     """Gemma multiplies by sqrt(D) inside the module: rows of the table are no baseline there."""
-    model = tiny.model("gemma3_text")
+    model = tiny.shared("gemma3_text")
     row = model.get_input_embeddings().weight[7].detach()
     by_id = explain(model, baseline=7)
     assert not torch.allclose(by_id.scores, explain(model, baseline=row).scores)
@@ -432,15 +432,15 @@ def test_scaled_embeddings_are_taken_at_the_hook():
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "t5"])
 def test_low_precision_models_follow_the_float32_ones(family):
-    fine = explain(tiny.model(family)).scores.flatten()
-    coarse = explain(tiny.model(family, dtype=torch.bfloat16)).scores
+    fine = explain(tiny.shared(family)).scores.flatten()
+    coarse = explain(tiny.shared(family, dtype=torch.bfloat16)).scores
     assert coarse.dtype == torch.float32
     assert float(torch.cosine_similarity(fine, coarse.flatten(), dim=0)) > 0.98
 
 
 def test_double_precision_models_are_explained_in_double():
     found = explain(
-        tiny.model("gpt2", dtype=torch.float64), method="integrated_gradients", steps=64
+        tiny.shared("gpt2", dtype=torch.float64), method="integrated_gradients", steps=64
     )
     assert found.scores.dtype == torch.float64
     assert float(found.gap.max()) < 1e-9
@@ -449,7 +449,7 @@ def test_double_precision_models_are_explained_in_double():
 @pytest.mark.parametrize("method", ["input_x_gradient", "saliency"])
 @pytest.mark.parametrize("family", ["llama", "t5"])
 def test_methods_of_one_point(family, method):
-    model = tiny.model(family)
+    model = tiny.shared(family)
     found = Explainer(model).explain(input_ids=PROMPT, response_ids=RESPONSE, method=method)
     assert found.scores.shape == (len(RESPONSE), len(PROMPT))
     assert found.backward_rows == len(RESPONSE)
@@ -458,7 +458,7 @@ def test_methods_of_one_point(family, method):
 
 
 def test_an_unconverged_result_warns_and_says_so():
-    model = tiny.model("llama")
+    model = tiny.shared("llama")
     with pytest.warns(AttributionWarning, match="have not converged"):
         found = explain(
             model, baseline="zero", method="integrated_gradients", rule="trapezoid", steps=2
@@ -467,7 +467,7 @@ def test_an_unconverged_result_warns_and_says_so():
 
 
 def test_resized_models_that_share_one_embedding_module():
-    model = tiny.model("bart")
+    model = tiny.shared("bart")
     model.resize_token_embeddings(tiny.VOCABULARY + 8)
     found = explain(model, attribute_to="all", method="integrated_gradients", steps=128)
     assert float(found.gap.max()) < 0.02
@@ -475,7 +475,7 @@ def test_resized_models_that_share_one_embedding_module():
 
 
 def test_parameters_are_frozen_and_only_needed_logits_are_computed():
-    model = tiny.model("llama")
+    model = tiny.shared("llama")
     explainer = Explainer(model)
     explainer.explain(
         input_ids=PROMPT, response_ids=RESPONSE, method="integrated_gradients", steps=1
@@ -541,7 +541,7 @@ def test_positions_are_those_of_generate():
 
 def test_low_precision_logits_are_normalised_in_float32():
     """A log-softmax in bfloat16 has steps of 1/32 near -8; float32 sums probabilities to 1."""
-    model = tiny.model("llama", dtype=torch.bfloat16)
+    model = tiny.shared("llama", dtype=torch.bfloat16)
     with torch.no_grad():
         logits = model(torch.tensor([PROMPT])).logits[0, -1]
     found = explain(model, response_ids=[7], method="integrated_gradients", steps=1)
@@ -550,7 +550,7 @@ def test_low_precision_logits_are_normalised_in_float32():
 
 
 def test_the_reference_is_rounded_to_what_the_model_sees():
-    model = tiny.model("llama", dtype=torch.bfloat16)
+    model = tiny.shared("llama", dtype=torch.bfloat16)
     baseline = torch.full((32,), 0.1)  # not a bfloat16 number
     fine = explain(model, baseline=baseline, method="integrated_gradients", steps=4)
     rounded = explain(
@@ -560,7 +560,7 @@ def test_the_reference_is_rounded_to_what_the_model_sees():
 
 
 def test_a_tiny_difference_is_measured_against_the_resolution():
-    model = tiny.model("llama")
+    model = tiny.shared("llama")
     ids = torch.tensor(PROMPT)
     table = model.get_input_embeddings().weight.detach()
     nearly = table[ids] * (1 + 1e-6)
@@ -570,6 +570,6 @@ def test_a_tiny_difference_is_measured_against_the_resolution():
 
 
 def test_long_prompts_and_responses_together_are_limited():
-    model = tiny.model("gpt2")
+    model = tiny.shared("gpt2")
     with pytest.raises(InputError, match="reads at most 256 tokens, but would read 299"):
         explain(model, input_ids=[5] * 200, response_ids=[6] * 100)

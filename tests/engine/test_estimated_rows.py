@@ -25,7 +25,7 @@ def every(name):
 )
 def test_rows_are_within_the_estimate(family, name):
     options = every(name) if name != "fixed" else {"method": "integrated_gradients", "steps": 9}
-    explainer = Explainer(tiny.model(family))
+    explainer = Explainer(tiny.shared(family))
     for more in ({"spans": "response"}, {"attribute_to": "all"}):
         assert_within(explainer, **GIVEN, **more, **options, exact=name not in VARIABLE)
 
@@ -64,7 +64,7 @@ def assert_within(explainer, exact=False, **options):
 @pytest.mark.parametrize("family", ["llama", "bart"])
 def test_rows_of_the_adaptive_rule_are_within_the_estimate(family):
     """From the quickest to the longest: loose and strict, graded, long answers cut in blocks."""
-    explainer = Explainer(tiny.model(family))
+    explainer = Explainer(tiny.shared(family))
     long = {"input_ids": PROMPT, "response_ids": tiny.ids(32)}
     path = {"method": "integrated_gradients"}
     for options in (
@@ -83,7 +83,7 @@ def test_rows_of_the_adaptive_rule_are_within_the_estimate(family):
 
 @pytest.mark.parametrize("family", ["gpt2", "t5"])
 def test_rows_along_directions_are_within_the_estimate(family):
-    explainer = Explainer(tiny.model(family))
+    explainer = Explainer(tiny.shared(family))
     groups = {"groups": [(0, 5), (5, 9)], "response_ids": tiny.ids(12), "input_ids": PROMPT}
     path = {"method": "integrated_gradients"}
     estimate = assert_within(explainer, **groups, **path, steps=3, exact=True)
@@ -104,7 +104,7 @@ def test_rows_of_models_that_look_ahead_are_within_the_estimate(request, name):
 
 def test_a_method_that_does_not_say_its_cost(monkeypatch):
     monkeypatch.delattr(hf_attrib.methods.methods()["saliency"], "cost")
-    explainer = Explainer(tiny.model("llama"))
+    explainer = Explainer(tiny.shared("llama"))
     assert explainer.explain(**GIVEN, method="saliency").run.forward_rows == 2
     with pytest.raises(InputError, match="saliency does not say how many rows it runs"):
         explainer.estimate(**GIVEN, method="saliency")
@@ -128,7 +128,7 @@ def test_a_method_that_does_not_say_its_cost(monkeypatch):
 def test_without_a_response_the_longest_is_assumed_and_nothing_generated(
     monkeypatch, family, options
 ):
-    model, tokenizer = tiny.model(family), tiny.tokenizer(family == "t5")
+    model, tokenizer = tiny.shared(family), tiny.tokenizer(family == "t5")
     model.generation_config.eos_token_id = None  # so that it writes as much as it may
     options = {"prompt": "the key", "method": "saliency"} | options
     written = Explainer(model, tokenizer).explain(**options)
@@ -152,7 +152,7 @@ def test_without_a_response_the_longest_is_assumed_and_nothing_generated(
 )
 def test_an_answer_may_stop_at_once(options):
     """Whatever the length that generation takes in the end, rows are within the estimate."""
-    model, tokenizer = tiny.model("gpt2"), tiny.tokenizer()
+    model, tokenizer = tiny.shared("gpt2"), tiny.tokenizer()
     model.generation_config.eos_token_id = None
     explainer = Explainer(model, tokenizer)
     estimate = explainer.estimate("the key is red", **options, max_new_tokens=40)
@@ -179,7 +179,7 @@ def test_an_answer_may_stop_at_once(options):
     ],
 )
 def test_no_room_for_an_answer(prompt, options, message):
-    explainer = Explainer(tiny.model("gpt2"), tiny.tokenizer())
+    explainer = Explainer(tiny.shared("gpt2"), tiny.tokenizer())
     with pytest.raises(InputError, match=message) as raised:
         explainer.estimate(prompt, **options)
     assert "-" not in str(raised.value)

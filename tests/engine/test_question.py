@@ -23,7 +23,7 @@ PROMPT = "the key is red"
 @pytest.fixture
 def counted():
     """An explainer of a tiny model, and how often the model was run."""
-    model, passes = tiny.model("llama"), []
+    model, passes = tiny.shared("llama"), []
     model.register_forward_pre_hook(lambda *_: passes.append(1))
     return Explainer(model, tiny.tokenizer()), passes
 
@@ -115,7 +115,7 @@ def test_type_checkers_see_a_misspelt_argument(tmp_path):
 
 
 def test_editors_see_every_argument():
-    model = attach(tiny.model("llama"), tiny.tokenizer())
+    model = attach(tiny.shared("llama"), tiny.tokenizer())
     own = set(ExplainOptions.__annotations__) - set(MethodOptions.__annotations__)
     own -= set(GenerateOptions.__annotations__)
     for call in (Explainer.explain, model.explain, model.estimate):

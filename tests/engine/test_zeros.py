@@ -26,7 +26,7 @@ BASED = [
 
 @pytest.fixture(scope="module")
 def explainer():
-    return Explainer(tiny.model("llama"), tiny.tokenizer())
+    return Explainer(tiny.shared("llama"), tiny.tokenizer())
 
 
 @pytest.mark.parametrize("method", ["saliency", "input_x_gradient", "integrated_gradients"])
@@ -51,7 +51,7 @@ def test_what_to_do_for_a_group_that_cannot_move_is_what_was_done(explainer):
 
 
 def test_a_token_against_itself_is_no_silent_zero():
-    found = Explainer(tiny.model("gpt2")).explain(
+    found = Explainer(tiny.shared("gpt2")).explain(
         input_ids=[5, 6], response_ids=[20, 30], contrast=20, method="saliency"
     )
     assert "1 of 2 tokens are contrasted with themselves" in found.notes[0]
@@ -89,7 +89,7 @@ def test_a_group_that_is_its_baseline_is_no_silent_zero(explainer, baseline):
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3_text", "t5", "bart"])
 def test_zeros_of_what_moves_are_always_told(family):
     """Every input that may move and scores nothing at all is counted in the note."""
-    model = tiny.model(family)
+    model = tiny.shared(family)
     explainer = Explainer(model, tiny.tokenizer(seq2seq=model.config.is_encoder_decoder))
     prompts = ["zzq", "q", "zqzqzq"]
     results = explainer.explain(
@@ -128,8 +128,8 @@ def test_a_group_behind_all_that_is_explained_is_no_silent_zero(explainer):
 def test_a_token_with_a_name_that_is_a_word_is_content(role, word):
     """Named as people do it, tokenizer.eos_token = "\\n", and in the model's configs."""
     prompt = f"a{word}b{word}"
-    plain = Explainer(tiny.model("llama"), tiny.tokenizer()).explain(prompt, **QUICK)
-    model, tokenizer = tiny.model("llama"), tiny.tokenizer()
+    plain = Explainer(tiny.shared("llama"), tiny.tokenizer()).explain(prompt, **QUICK)
+    model, tokenizer = tiny.shared("llama"), tiny.tokenizer()
     spelt = tokenizer(word, add_special_tokens=False).input_ids
     setattr(tokenizer, f"{role}_token", tokenizer.convert_ids_to_tokens(spelt)[0])
     if role in ("eos", "bos", "pad"):
@@ -143,5 +143,5 @@ def test_a_token_with_a_name_that_is_a_word_is_content(role, word):
 
 def test_what_no_text_holds_stays_special():
     """A tokenizer writes <bos> by itself, and reads its name as that token."""
-    found = Explainer(tiny.model("llama"), tiny.tokenizer()).explain("<eos>a<bos>", **QUICK)
+    found = Explainer(tiny.shared("llama"), tiny.tokenizer()).explain("<eos>a<bos>", **QUICK)
     assert found.roles == ("special", "special", "prompt", "special")

@@ -119,6 +119,26 @@ def model(name: str, seed: int = 0, dtype: torch.dtype = torch.float32, **config
     return made.to(dtype).eval()
 
 
+_SHARED: dict[str, Any] = {}
+
+
+def shared(name: str, seed: int = 0, dtype: torch.dtype = torch.float32, **config: Any) -> Any:
+    """Return what :func:`model` does, and the same again within a file of tests.
+
+    Its self-check then runs once, which takes longer than most explanations of so small a model.
+    No test may change it.
+    """
+    key = repr((name, seed, dtype, sorted(config.items())))
+    if key not in _SHARED:
+        _SHARED[key] = model(name, seed, dtype, **config)
+    return _SHARED[key]
+
+
+def forget_shared() -> None:
+    """Have the next file of tests make its own models."""
+    _SHARED.clear()
+
+
 def ids(length: int, seed: int = 0) -> list[int]:
     """Return random token ids without special tokens."""
     generator = torch.Generator().manual_seed(seed)

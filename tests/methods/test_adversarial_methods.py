@@ -242,7 +242,7 @@ SINGLE = [name for name in QUICK if name != "big"]
 def test_released_variants_on_models(family, name):
     """Twice the same, in any chunks and batches, as many rows as told, and marked as no sums."""
     made = replace(QUICK[name], variant="released")
-    model, asked = tiny.model(family), GIVEN | {"method": made}
+    model, asked = tiny.shared(family), GIVEN | {"method": made}
     explainer = Explainer(model)
     first, again = explainer.explain(**asked), explainer.explain(**asked)
     assert torch.equal(first.scores, again.scores)
@@ -264,7 +264,7 @@ def test_released_variants_on_models(family, name):
 @pytest.mark.parametrize("name", SINGLE)
 def test_single_walks_cost_what_the_estimate_says(name):
     made = replace(QUICK[name], objective="per_token", rule="simpson")
-    explainer, asked = Explainer(tiny.model("llama")), GIVEN | {"method": made}
+    explainer, asked = Explainer(tiny.shared("llama")), GIVEN | {"method": made}
     expected, found = explainer.estimate(**asked), explainer.explain(**asked)
     for kind in ("forward_rows", "backward_rows", "directional_rows"):
         least, most = getattr(expected, kind)
@@ -277,7 +277,7 @@ def test_single_walks_cost_what_the_estimate_says(name):
 def test_sums_are_certified_or_flagged(family, name):
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        found = Explainer(tiny.model(family)).explain(**GIVEN, method=QUICK[name])
+        found = Explainer(tiny.shared(family)).explain(**GIVEN, method=QUICK[name])
     assert bool((found.gap <= 0.02).all()) or any(t.category is AttributionWarning for t in told)
     assert float(found.gap.median()) <= 0.02
 
@@ -307,7 +307,7 @@ _BEHIND = "the token is not the likeliest at its place; its boundary is where it
     "made", [*QUICK.values(), Fundamental("bim(steps=2)", objective="runner_up")], ids=str
 )
 def test_spans_and_batches(made):
-    explainer = Explainer(tiny.model("llama"), tiny.tokenizer())
+    explainer = Explainer(tiny.shared("llama"), tiny.tokenizer())
     prompts, responses = ["the key is red", "Ada"], [" blue key", " in"]
     options = {"method": made, "spans": "response"}
     together = explainer.explain(prompts, response=responses, **options)
@@ -351,7 +351,7 @@ def test_more_rivals_than_tokens_are_refused():
 
 
 def test_attacks_take_the_reference_that_wrappers_draw():
-    explainer = Explainer(tiny.model("gpt2"), tiny.tokenizer())
+    explainer = Explainer(tiny.shared("gpt2"), tiny.tokenizer())
     inner = Fundamental("mig(points=2, steps=2, eps=0.5)", rule="simpson")
     found = explainer.explain("the key", response=" is", method=BaselineAverage(inner, samples=3))
     moves = [role == "prompt" for role in found.roles]
@@ -360,7 +360,7 @@ def test_attacks_take_the_reference_that_wrappers_draw():
 
 @pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 def test_means_over_noise_keep_reservations_and_sizes():
-    explainer = Explainer(tiny.model("gpt2"), tiny.tokenizer())
+    explainer = Explainer(tiny.shared("gpt2"), tiny.tokenizer())
     question = {"prompt": "the key", "response": " is", "target": "margin"}
     alone = explainer.explain(**question, method=BIG(steps=2))
     assert "not the likeliest" in alone.run.notes[-1]
@@ -384,7 +384,7 @@ def test_steps_have_their_length_where_squares_of_gradients_vanish():
 
 def test_estimates_know_that_a_smallest_change_may_be_none():
     """A token that does not lead has nothing to lose; nothing is integrated then."""
-    explainer = Explainer(tiny.model("gpt2"), tiny.tokenizer())
+    explainer = Explainer(tiny.shared("gpt2"), tiny.tokenizer())
     for rule in ("adaptive", "simpson"):
         question = {"prompt": "the key", "response": " is", "method": Fundamental("cw", rule=rule)}
         found, cost = explainer.explain(**question), explainer.estimate(**question)
@@ -399,7 +399,7 @@ def test_estimates_know_that_a_smallest_change_may_be_none():
 
 @pytest.mark.parametrize("name", ["bim", "mfaba", "agi", "la"])
 def test_what_moves_nothing_says_so(name):
-    explainer = Explainer(tiny.model("llama"), tiny.tokenizer())
+    explainer = Explainer(tiny.shared("llama"), tiny.tokenizer())
     found = explainer.explain("the key is", response=" red", method=name, eps=1e-30)
     assert not found.scores.any()
     assert "1 of 1 targets: the attack moved nothing, so that nothing is attributed." in found.notes
@@ -409,14 +409,14 @@ def test_what_moves_nothing_says_so(name):
 @pytest.mark.parametrize("name", ["big", "bsm"])
 def test_boundaries_are_found_where_logits_are_of_another_type(name):
     """Mamba's are in float32, whatever its embeddings are in."""
-    explainer = Explainer(tiny.model("mamba", dtype=torch.float64), tiny.tokenizer())
+    explainer = Explainer(tiny.shared("mamba", dtype=torch.float64), tiny.tokenizer())
     found = explainer.explain("the key is", response=" red", method=name)
     assert found.scores.any()
 
 
 @pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 def test_sizes_beyond_all_numbers_are_saved(tmp_path):
-    explainer = Explainer(tiny.model("llama", dtype=torch.float16), tiny.tokenizer())
+    explainer = Explainer(tiny.shared("llama", dtype=torch.float16), tiny.tokenizer())
     found = explainer.explain("Ada 's red key", max_new_tokens=3, method="cw", rate=9e5)
     assert math.inf in found.run.sizes["eps"]
     found.save(tmp_path / "r.json")
@@ -426,7 +426,7 @@ def test_sizes_beyond_all_numbers_are_saved(tmp_path):
 @pytest.mark.filterwarnings("ignore:.*have not converged")
 def test_a_radius_is_felt_by_tokens_however_they_are_joined():
     """The same J is attacked, so the same radius does."""
-    explainer = Explainer(tiny.model("llama"), tiny.tokenizer())
+    explainer = Explainer(tiny.shared("llama"), tiny.tokenizer())
     question = {"prompt": "the key is red", "method": Fundamental("fgsm", rule="simpson")}
     question["response"] = " blue in the key was born in the house"
     alone = explainer.explain(**question).run.sizes["eps"]

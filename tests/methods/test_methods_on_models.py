@@ -22,7 +22,7 @@ def models():
 
     def get(family, dtype=torch.float32):
         if (family, dtype) not in made:
-            made[family, dtype] = tiny.model(family, dtype=dtype)
+            made[family, dtype] = tiny.shared(family, dtype=dtype)
         return made[family, dtype]
 
     return get

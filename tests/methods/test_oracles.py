@@ -63,7 +63,7 @@ def case(name: str):
         output = model.generate(**prompt, max_new_tokens=8)[0].tolist()
         read = 1 if model.config.is_encoder_decoder else prompt["input_ids"].shape[1]
         return model, prompt["input_ids"][0].tolist(), output[read:]
-    return tiny.model(name), tiny.ids(14), tiny.ids(5, seed=1)
+    return tiny.shared(name), tiny.ids(14), tiny.ids(5, seed=1)
 
 
 def captum_causal(model, prompt, response, attribute_to) -> Tensor:
@@ -146,7 +146,7 @@ def spoken(name: str):
     if name in embedded.names():
         texts = ("knight", "N AY1 T") if name == "g2p-t5" else (TEXT, " Bob's key is blue")
         return *loaded(name), *texts
-    return tiny.model(name), tiny.tokenizer(name in tiny.SEQ2SEQ), TEXT, " the key is blue"
+    return tiny.shared(name), tiny.tokenizer(name in tiny.SEQ2SEQ), TEXT, " the key is blue"
 
 
 @pytest.mark.filterwarnings("ignore:.*encoding_length:UserWarning")

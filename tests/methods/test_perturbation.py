@@ -291,7 +291,7 @@ def test_of_an_additive_game_context_cite_leaves_out_what_is_small():
 
 
 def test_context_cite_penalises_each_token_of_a_span():
-    model = tiny.model("gpt2", dtype=torch.float64)
+    model = tiny.shared("gpt2", dtype=torch.float64)
     options = {"input_ids": tiny.ids(6), "response_ids": tiny.ids(4, seed=1), "spans": "response"}
     explainer = Explainer(model)
     found = explainer.explain(**options, method=ContextCite(penalty=0.02))
@@ -518,7 +518,7 @@ PROMPTS, ANSWERS = ["the key is red", "Ada was born in the key"], [" blue", " in
     + [(name, "t5", mode) for name in ("occlusion", "loo_shapley") for mode in ("embed", "drop")],
 )
 def test_every_mode_on_models_alone_and_in_batches(name, family, mode):
-    model = tiny.model(family, dtype=torch.float64)
+    model = tiny.shared(family, dtype=torch.float64)
     explainer = Explainer(model, tiny.tokenizer(family == "t5"))
     method = methods()[name](mode=mode)
     options = {"method": method, "groups": "word"}
@@ -542,7 +542,7 @@ def test_every_mode_on_models_alone_and_in_batches(name, family, mode):
 @pytest.mark.parametrize("family", ["llama", "t5"])
 def test_loo_shapley_leaves_tokens_out_by_both_ways(family):
     """Where prompt and reference are known, a result is the mean that its parts come to."""
-    model = tiny.model(family, dtype=torch.float64)
+    model = tiny.shared(family, dtype=torch.float64)
     explainer = Explainer(model, tiny.tokenizer(family == "t5"))
     ids = {"input_ids": tiny.ids(7), "response_ids": tiny.ids(3, seed=1), "movable": "all"}
     found = explainer.explain(**ids, groups=[(0, 3), (3, 5), (5, 7)], method="loo_shapley")
@@ -577,7 +577,7 @@ def opened(model, **asked):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_occlusion_is_what_f_loses_and_f_itself_is_not_run_again(mode):
-    model = tiny.model("llama", dtype=torch.float64)
+    model = tiny.shared("llama", dtype=torch.float64)
     with isolated(model):
         field = opened(model, method=Occlusion(mode=mode))
         before = int(field.forward_rows)
@@ -603,7 +603,7 @@ def test_models_that_look_ahead_play_step_by_step(name):
 
 
 def test_a_result_names_what_took_the_place_of_inputs_and_nothing_else():
-    explainer = Explainer(tiny.model("llama"), tiny.tokenizer())
+    explainer = Explainer(tiny.shared("llama"), tiny.tokenizer())
 
     def named(**asked):
         return explainer.explain("Ada was", response=" is", **asked).run.baseline
@@ -619,7 +619,7 @@ def test_a_result_names_what_took_the_place_of_inputs_and_nothing_else():
 
 @pytest.mark.parametrize("mode", ["token", "attention", "drop"])
 def test_inputs_that_another_method_moved_are_not_taken_away_as_tokens(mode):
-    explainer = Explainer(tiny.model("llama"), tiny.tokenizer())
+    explainer = Explainer(tiny.shared("llama"), tiny.tokenizer())
     held = Occlusion(mode=mode)
     with pytest.raises(InputError, match=f"mode {mode!r} takes tokens away, and these inputs"):
         explainer.explain("Ada", response=" is", method=NoiseAverage(held, samples=2))
@@ -630,7 +630,7 @@ def test_inputs_that_another_method_moved_are_not_taken_away_as_tokens(mode):
 
 
 def test_staircases_over_noisy_inputs_and_references_still_sum():
-    explainer = Explainer(tiny.model("llama", dtype=torch.float64), tiny.tokenizer())
+    explainer = Explainer(tiny.shared("llama", dtype=torch.float64), tiny.tokenizer())
     for averaged in (NoiseAverage, BaselineAverage):
         method = averaged(Shapley(samples=4), samples=3)
         found = explainer.explain("the key is", response=" red", method=method)
@@ -643,7 +643,7 @@ def test_staircases_over_noisy_inputs_and_references_still_sum():
 @pytest.mark.parametrize("name", [n for n in PLAYING if methods()[n]().claims.identity])
 def test_sums_are_exact_where_targets_read_less_than_others(name, family):
     """Generated tokens play, too, and each target reads those before it alone."""
-    model = tiny.model(family, dtype=torch.float64)
+    model = tiny.shared(family, dtype=torch.float64)
     explainer = Explainer(model, tiny.tokenizer(family == "t5"))
     found = explainer.explain(
         "Ada was born in the key", response=" in the key is red", method=name, attribute_to="all"

@@ -69,7 +69,7 @@ def test_lime_is_the_limit_of_captums_with_the_same_kernel():
 
 
 def test_occlusion_of_a_model_is_feature_ablation_of_its_ids():
-    model = tiny.model("llama", dtype=torch.float64)
+    model = tiny.shared("llama", dtype=torch.float64)
     prompt, answer, stand_in = tiny.ids(6), tiny.ids(3, seed=1), 7
 
     def forward(ids):

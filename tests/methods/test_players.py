@@ -56,7 +56,7 @@ def shapley():
 @pytest.mark.parametrize("family", ["llama", "t5"])
 @pytest.mark.parametrize("mode", ["embed", "token"])
 def test_groups_are_players_and_their_scores_add_up(shapley, family, mode):
-    model = tiny.model(family, dtype=torch.float64)
+    model = tiny.shared(family, dtype=torch.float64)
     explainer = Explainer(model, tiny.tokenizer(model.config.is_encoder_decoder))
     found = explainer.explain(
         "the key is red", groups="word", method=shapley(mode=mode), max_new_tokens=2
@@ -76,7 +76,7 @@ def test_groups_are_players_and_their_scores_add_up(shapley, family, mode):
 
 
 def test_tokens_are_players_where_no_groups_are_named(shapley):
-    explainer = Explainer(tiny.model("llama"), tiny.tokenizer())
+    explainer = Explainer(tiny.shared("llama"), tiny.tokenizer())
     found = explainer.explain(input_ids=[260, 70, 280, 90], response_ids=[81], method=shapley())
     assert found.scores.shape == (1, 4)
     assert bool(found.converged.all())

@@ -31,7 +31,7 @@ TEXTS = [
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_ids_in_are_ids_out(text):
-    model, tokenizer = tiny.model("llama"), tiny.tokenizer()
+    model, tokenizer = tiny.shared("llama"), tiny.tokenizer()
     ids = tokenizer(text).input_ids
     written = model.generate(torch.tensor([ids]), max_new_tokens=6)[0, len(ids) :].tolist()
     found = Explainer(model, tokenizer).explain(
@@ -49,7 +49,7 @@ def test_ids_in_are_ids_out(text):
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_offsets_cut_the_prompt(text):
-    model, tokenizer = tiny.model("llama"), tiny.tokenizer()
+    model, tokenizer = tiny.shared("llama"), tiny.tokenizer()
     found = Explainer(model, tokenizer).explain(
         text, response_ids=[9], method="integrated_gradients", steps=1
     )
@@ -85,7 +85,7 @@ def test_bytes_that_are_no_character_stand_alone():
 
 
 def test_without_a_tokenizer_ids_show_themselves():
-    found = Explainer(tiny.model("gpt2")).explain(
+    found = Explainer(tiny.shared("gpt2")).explain(
         input_ids=[5, 6], response_ids=[7], method="integrated_gradients", steps=1
     )
     assert found.pieces == ("[5]", "[6]")
@@ -94,7 +94,7 @@ def test_without_a_tokenizer_ids_show_themselves():
 
 @pytest.mark.parametrize("family", ["t5", "bart", "marian"])
 def test_seq2seq_sides(family):
-    model, tokenizer = tiny.model(family), tiny.tokenizer(seq2seq=True)
+    model, tokenizer = tiny.shared(family), tiny.tokenizer(seq2seq=True)
     found = Explainer(model, tokenizer).explain(
         "the key", max_new_tokens=4, method="integrated_gradients", steps=1
     )
@@ -134,7 +134,7 @@ ONE_SPACE = "{% for m in messages %}{{ m.content }}{% if not loop.last %} {% end
     "content", ["user", "the key is red", "a <user> b", "日本 🙂", "  spaced  "]
 )
 def test_every_template_token_stays_and_only_content_moves(template, content):
-    model, tokenizer = tiny.model("llama"), chat_tokenizer(template)
+    model, tokenizer = tiny.shared("llama"), chat_tokenizer(template)
     messages = [{"role": "system", "content": "s"}, {"role": "user", "content": content}]
     ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]
     found = Explainer(model, tokenizer).explain(
@@ -195,7 +195,7 @@ def test_contents_may_come_in_another_order():
 
 
 def test_padding_behind_a_given_answer_is_cut():
-    found = Explainer(tiny.model("llama")).explain(
+    found = Explainer(tiny.shared("llama")).explain(
         input_ids=[5, 6],
         response_ids=[20, 30, tiny.EOS, tiny.PAD, tiny.PAD],
         method="integrated_gradients",
@@ -206,7 +206,7 @@ def test_padding_behind_a_given_answer_is_cut():
 
 @pytest.mark.parametrize("family", ["bart", "m2m_100"])
 def test_a_given_answer_starts_where_a_generated_one_does(family):
-    model, tokenizer = tiny.model(family), tiny.tokenizer(seq2seq=True)
+    model, tokenizer = tiny.shared(family), tiny.tokenizer(seq2seq=True)
     model.generation_config.forced_bos_token_id = 77
     explainer = Explainer(model, tokenizer)
     written = explainer.explain("the key", max_new_tokens=4, method="integrated_gradients", steps=1)
@@ -223,7 +223,7 @@ def test_a_given_answer_starts_where_a_generated_one_does(family):
 
 @pytest.mark.parametrize("kind", [list, np.array, torch.tensor, tuple])
 def test_ids_may_come_in_any_container(kind):
-    explainer = Explainer(tiny.model("gpt2"))
+    explainer = Explainer(tiny.shared("gpt2"))
     found = explainer.explain(
         input_ids=kind([5, 6]), response_ids=kind([7]), method="integrated_gradients", steps=1
     )
@@ -238,7 +238,7 @@ def test_ids_may_come_in_any_container(kind):
 
 
 def test_an_attached_model_can_be_pickled():
-    model = hf_attrib.attach(tiny.model("gpt2"))
+    model = hf_attrib.attach(tiny.shared("gpt2"))
     twin = pickle.loads(pickle.dumps(model))
     options = {
         "input_ids": [5, 6],
@@ -329,7 +329,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_says_what_to_do(case):
     options, message = BAD[case]
-    explainer = Explainer(tiny.model("llama"), tiny.tokenizer())
+    explainer = Explainer(tiny.shared("llama"), tiny.tokenizer())
     with pytest.raises(InputError, match=message):
         explainer.explain(**options)
 
@@ -338,11 +338,11 @@ def test_not_a_model():
     with pytest.raises(InputError, match="generative model of transformers"):
         Explainer(torch.nn.Linear(2, 2))
     with pytest.raises(InputError, match="batch_size is 0"):
-        Explainer(tiny.model("gpt2"), batch_size=0)
+        Explainer(tiny.shared("gpt2"), batch_size=0)
 
 
 def test_results_travel_losslessly(tmp_path):
-    model, tokenizer = tiny.model("llama"), tiny.tokenizer()
+    model, tokenizer = tiny.shared("llama"), tiny.tokenizer()
     explainer = Explainer(model, tokenizer)
     for method in hf_attrib.methods.methods():
         found = explainer.explain(
@@ -398,7 +398,7 @@ def places(content, path=()):
 )
 def test_damaged_files_load_or_say_so(tmp_path, junk):
     """One value replaced by junk: a readable result or one clear error, and nothing else."""
-    explainer = Explainer(tiny.model("llama"), tiny.tokenizer())
+    explainer = Explainer(tiny.shared("llama"), tiny.tokenizer())
     explainer.explain("the key", max_new_tokens=2, method="integrated_gradients", steps=2).save(
         tmp_path / "good.json"
     )
@@ -420,7 +420,7 @@ def test_damaged_files_load_or_say_so(tmp_path, junk):
 
 
 def test_links_stay_links_and_devices_stay_devices(tmp_path):
-    found = Explainer(tiny.model("gpt2")).explain(
+    found = Explainer(tiny.shared("gpt2")).explain(
         input_ids=[5], response_ids=[7], method="integrated_gradients", steps=1
     )
     (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
@@ -432,7 +432,7 @@ def test_links_stay_links_and_devices_stay_devices(tmp_path):
 
 
 def test_saving_is_whole_or_not_at_all(tmp_path):
-    found = Explainer(tiny.model("gpt2")).explain(
+    found = Explainer(tiny.shared("gpt2")).explain(
         input_ids=[5], response_ids=[7], method="integrated_gradients", steps=1
     )
     path = tmp_path / "r.json"

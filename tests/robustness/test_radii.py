@@ -190,6 +190,6 @@ def test_what_lies_ahead_of_a_direction():
     ],
 )
 def test_bad_arguments_are_refused(options, message):
-    explainer = Explainer(tiny.model("llama"), tiny.tokenizer())
+    explainer = Explainer(tiny.shared("llama"), tiny.tokenizer())
     with pytest.raises(InputError, match=re.escape(message)):
         explainer.robustness(**{"prompt": "the key"} | options)

@@ -32,7 +32,7 @@ def assert_alike(found, expected):
 
 @pytest.mark.parametrize("family", ["llama", "t5"])
 def test_results_state_what_models_do(family):
-    model = tiny.model(family)
+    model = tiny.shared(family)
     found = attacked(model)
     assert len(found) == len(found.response)
     assert found.flipped.all()
@@ -50,7 +50,7 @@ def test_results_state_what_models_do(family):
 
 
 def test_the_model_itself_says_another_token_at_the_points_found():
-    model, tokenizer = tiny.model("llama"), tiny.tokenizer()
+    model, tokenizer = tiny.shared("llama"), tiny.tokenizer()
     explainer = Explainer(model, tokenizer)
 
     result = attacked(model)
@@ -72,14 +72,14 @@ def test_the_model_itself_says_another_token_at_the_points_found():
 
 @pytest.mark.parametrize("family", ["llama", "t5"])
 def test_batches_and_chunks_change_nothing(family):
-    model, prompts = tiny.model(family), ["the key", "Ada was born in", "red"]
+    model, prompts = tiny.shared(family), ["the key", "Ada was born in", "red"]
     many = attacked(model, prompt=prompts, batch_size=64)
     for prompt, together in zip(prompts, many, strict=True):
         assert_alike(together, attacked(model, prompt=prompt, batch_size=3))
 
 
 def test_what_was_written_by_others_is_marked():
-    model = tiny.model("llama")
+    model = tiny.shared("llama")
     own = attacked(model).response.ids.tolist()
     found = attacked(model, response_ids=[own[0], (own[1] + 1) % 300 + 4])
     assert float(found.radius[0]) > 0
@@ -92,7 +92,7 @@ def test_what_was_written_by_others_is_marked():
 
 
 def test_a_small_radius_flips_nothing():
-    found = attacked(tiny.model("llama"), eps=1e-4)
+    found = attacked(tiny.shared("llama"), eps=1e-4)
     assert not found.flipped.any()
     assert bool((found.attacked_margin < found.margin).all())
     assert [found.flips_to_piece(t) for t in range(len(found))] == [None] * len(found)
@@ -102,7 +102,7 @@ def test_a_small_radius_flips_nothing():
 
 def test_drops_that_do_not_add_up_are_marked(monkeypatch):
     monkeypatch.setattr(measure, "_DROPS", replace(measure._DROPS, rule="left"))
-    found = attacked(tiny.model("llama"))
+    found = attacked(tiny.shared("llama"))
     (note,) = found.run.notes
     missed = int((found.gap > found.run.tolerance).sum())
     assert note.startswith(f"{missed} of {len(found)} tokens: what inputs took misses")
@@ -112,28 +112,28 @@ def test_drops_that_do_not_add_up_are_marked(monkeypatch):
 
 def test_attacks_that_take_a_baseline_have_that_of_explain():
     """The first step of a MIG attack is integrated gradients' direction, so it knows x'."""
-    own = attacked(tiny.model("llama"), attack="mig")
+    own = attacked(tiny.shared("llama"), attack="mig")
     assert own.run.baseline == "mean embedding"
     assert "baseline mean embedding" in " ".join(str(own).split())
-    same = attacked(tiny.model("llama"), attack="mig", baseline="mean")
-    other = attacked(tiny.model("llama"), attack="mig", baseline="zero")
+    same = attacked(tiny.shared("llama"), attack="mig", baseline="mean")
+    other = attacked(tiny.shared("llama"), attack="mig", baseline="zero")
     assert torch.equal(own.drop, same.drop)
     assert not torch.allclose(own.drop, other.drop)
     assert other.run.baseline == "zero embedding"
     with pytest.raises(InputError, match="the results are of several attacks"):
         robust_accuracy([own, other])
-    assert attacked(tiny.model("llama")).run.baseline is None
+    assert attacked(tiny.shared("llama")).run.baseline is None
 
 
 def test_what_moves_nothing_says_so():
-    found = attacked(tiny.model("llama"), eps=1e-30)
+    found = attacked(tiny.shared("llama"), eps=1e-30)
     still = f"{len(found)} of {len(found)} targets: the attack moved nothing"
     assert any(note.startswith(still) for note in found.run.notes)
-    assert not attacked(tiny.model("llama")).run.notes
+    assert not attacked(tiny.shared("llama")).run.notes
 
 
 def test_nothing_is_withstood_where_the_model_overflows():
-    model = tiny.model("t5", dtype=torch.float16)
+    model = tiny.shared("t5", dtype=torch.float16)
     found = attacked(model, attack="fgsm", eps=9e5, bisections=0, steps=1)
     lost = found.radius.isinf()
     assert lost.any()
@@ -142,7 +142,7 @@ def test_nothing_is_withstood_where_the_model_overflows():
 
 
 def test_half_precision():
-    found = attacked(tiny.model("llama", dtype=torch.bfloat16))
+    found = attacked(tiny.shared("llama", dtype=torch.bfloat16))
     assert found.run.dtype == "bfloat16"
     assert found.flipped.any()
     assert bool((found.attacked_margin[found.flipped] <= 0).all())
@@ -161,7 +161,7 @@ def test_a_call_leaves_no_trace(family):
 
 
 def test_attached_models_have_it():
-    model = hf_attrib.attach(tiny.model("llama"), tiny.tokenizer())
+    model = hf_attrib.attach(tiny.shared("llama"), tiny.tokenizer())
     found = model.robustness("the key", max_new_tokens=1, attack=attack("fgsm", {}), bisections=0)
     assert isinstance(found, Robustness)
     assert found.run.attack == "fgsm"

@@ -101,7 +101,7 @@ def assert_same_result(a, b):
 
 
 def test_files_are_lossless(tmp_path):
-    own = attacked(tiny.model("t5"), eps=0.5, attack="dim", baseline="zero")
+    own = attacked(tiny.shared("t5"), eps=0.5, attack="dim", baseline="zero")
     for made in (own, result([0.0, 0.3, math.inf])):
         made.save(tmp_path / "r.json")
         assert_same_result(Robustness.load(tmp_path / "r.json"), made)

@@ -208,7 +208,7 @@ def test_nothing_is_said_where_all_is_written(family, name):
 
 def test_a_note_on_the_prompt_reaches_results_and_radii(tmp_path):
     messages = CONVERSATIONS["thinking"][0][:3]
-    model = tiny.model("llama")
+    model = tiny.shared("llama")
     explainer = Explainer(model, tokenizer_of(TEMPLATES["Qwen 3"]))
     for found in (
         explainer.explain(messages, method="saliency", response_ids=[9]),

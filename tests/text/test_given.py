@@ -54,7 +54,7 @@ def sentencepiece(prepend="first"):
 @pytest.mark.parametrize("right", [0, 3])
 @pytest.mark.parametrize("pad", [tiny.PAD, tiny.EOS])
 def test_a_row_of_what_generate_returns_is_cut_to_its_answer(left, right, pad):
-    model, tokenizer = tiny.model("llama"), tiny.tokenizer()
+    model, tokenizer = tiny.shared("llama"), tiny.tokenizer()
     model.generation_config.pad_token_id = pad
     ids = tokenizer("the key").input_ids
     row = [pad] * left + ids + [*ANSWER, tiny.EOS] + [pad] * right
@@ -66,7 +66,7 @@ def test_a_row_of_what_generate_returns_is_cut_to_its_answer(left, right, pad):
 
 @pytest.mark.parametrize("family", ["t5", "bart", "m2m_100"])
 def test_the_start_of_a_decoder_is_no_part_of_its_answer(family):
-    model, tokenizer = tiny.model(family), tiny.tokenizer(seq2seq=True)
+    model, tokenizer = tiny.shared(family), tiny.tokenizer(seq2seq=True)
     start = model.generation_config.decoder_start_token_id
     row = torch.tensor([[start, *ANSWER, tiny.EOS, tiny.PAD, tiny.PAD]])
     found = explained(model, tokenizer, prompt="the key", response_ids=row)
@@ -76,7 +76,7 @@ def test_the_start_of_a_decoder_is_no_part_of_its_answer(family):
 
 
 def test_a_language_that_was_asked_for_can_be_given_along():
-    model, tokenizer = tiny.model("m2m_100"), tiny.tokenizer(seq2seq=True)
+    model, tokenizer = tiny.shared("m2m_100"), tiny.tokenizer(seq2seq=True)
     language = {"forced_bos_token_id": 77, "decoder_start_token_id": 78}
     written = explained(model, tokenizer, prompt="the key", max_new_tokens=4, **language)
     given = {"response_ids": torch.tensor([[78, *written.response_ids.tolist()]])}
@@ -88,7 +88,7 @@ def test_a_language_that_was_asked_for_can_be_given_along():
 
 
 def test_labels_are_cut_to_what_they_label():
-    model, options = tiny.model("gpt2"), {"input_ids": [5, 6]}
+    model, options = tiny.shared("gpt2"), {"input_ids": [5, 6]}
     found = explained(model, response_ids=torch.tensor([[-100, -100, *ANSWER, -100]]), **options)
     assert found.response_ids.tolist() == ANSWER
     for labels, message in (([20, -100, 30], "between tokens"), ([-100, -100], "throughout")):
@@ -98,17 +98,19 @@ def test_labels_are_cut_to_what_they_label():
 
 def test_a_model_may_repeat_its_prompt():
     """Nothing tells, so what was given is explained, with a note; its own answer is always kept."""
-    model = tiny.model("gpt2")
+    model = tiny.shared("gpt2")
     found = explained(model, input_ids=[50, 60], response_ids=[50, 60, 70])
     assert found.response_ids.tolist() == [50, 60, 70]
     assert "begin with the 2 tokens of the prompt" in found.notes[0]
-    text = explained(tiny.model("llama"), tiny.tokenizer(), prompt="the key", response="the key is")
+    text = explained(
+        tiny.shared("llama"), tiny.tokenizer(), prompt="the key", response="the key is"
+    )
     assert "begins with the prompt's own text" in text.notes[0]
     assert not explained(model, input_ids=[50], response_ids=[50]).notes
 
 
 def test_an_end_that_was_written_twice_is_left_out_with_a_note():
-    model = tiny.model("gpt2")
+    model = tiny.shared("gpt2")
     model.generation_config.pad_token_id = tiny.EOS
     found = explained(model, input_ids=[5, 6], response_ids=[20, tiny.EOS, tiny.EOS])
     assert found.response_ids.tolist() == [20, tiny.EOS]
@@ -118,7 +120,7 @@ def test_an_end_that_was_written_twice_is_left_out_with_a_note():
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_a_mask_cuts_the_padding_of_a_prompt(side):
-    model, tokenizer = tiny.model("llama"), tiny.tokenizer()
+    model, tokenizer = tiny.shared("llama"), tiny.tokenizer()
     tokenizer.padding_side = side
     batch = tokenizer(["the key", "the key is red"], padding=True, return_tensors="pt")
     plain = explained(model, tokenizer, prompt="the key", response_ids=ANSWER)
@@ -134,7 +136,7 @@ def test_a_mask_cuts_the_padding_of_a_prompt(side):
 
 @pytest.mark.parametrize("tensors", [None, "pt", "np"])
 def test_what_a_tokenizer_returns_is_a_prompt(tensors):
-    model, tokenizer = tiny.model("llama"), tiny.tokenizer()
+    model, tokenizer = tiny.shared("llama"), tiny.tokenizer()
     encoded = tokenizer("the key", return_tensors=tensors)
     plain = explained(model, tokenizer, prompt="the key", max_new_tokens=2)
     assert torch.equal(
@@ -157,14 +159,14 @@ def test_what_a_tokenizer_returns_is_a_prompt(tensors):
 def test_masks_that_make_another_prompt_are_refused(mask, message):
     with pytest.raises(InputError, match=message):
         explained(
-            tiny.model("gpt2"), input_ids=[5, 6, 7, 8], attention_mask=mask, response_ids=ANSWER
+            tiny.shared("gpt2"), input_ids=[5, 6, 7, 8], attention_mask=mask, response_ids=ANSWER
         )
 
 
 @pytest.mark.parametrize("prepend", ["first", "always"])
 @pytest.mark.parametrize("text", [",", " red", "'s red", "\n- a", "red", "é", " the"])
 def test_a_text_is_what_follows_the_prompt(prepend, text):
-    tokenizer, model = sentencepiece(prepend), tiny.model("llama", vocab_size=400)
+    tokenizer, model = sentencepiece(prepend), tiny.shared("llama", vocab_size=400)
     found = explained(model, tokenizer, prompt="the key", response=text)
     whole = tokenizer.decode(found.input_ids.tolist() + found.response_ids.tolist())
     assert whole == tokenizer.decode(found.input_ids.tolist()) + text
@@ -178,7 +180,7 @@ def test_a_text_is_what_follows_the_prompt(prepend, text):
 @pytest.mark.parametrize("kind", ["sentencepiece", "byte-level"])
 def test_the_text_of_an_answer_is_that_answer_again_or_it_is_said_why_not(kind, seed):
     tokenizer = sentencepiece() if kind == "sentencepiece" else tiny.tokenizer()
-    explainer = Explainer(tiny.model("llama", seed, vocab_size=len(tokenizer)), tokenizer)
+    explainer = Explainer(tiny.shared("llama", seed, vocab_size=len(tokenizer)), tokenizer)
     first = explainer.explain("the key", method="saliency", max_new_tokens=4)
     again = explainer.explain("the key", method="saliency", response=first.response.text)
     same = torch.equal(again.response_ids, first.response_ids)
@@ -189,12 +191,12 @@ def test_the_text_of_an_answer_is_that_answer_again_or_it_is_said_why_not(kind, 
 @pytest.mark.parametrize("family", ["llama", "t5"])
 def test_what_tokens_cannot_say_is_said(family):
     tokenizer = tiny.tokenizer(seq2seq=family == "t5")
-    found = explained(tiny.model(family), tokenizer, prompt="the", response="a\ufffdb")
+    found = explained(tiny.shared(family), tokenizer, prompt="the", response="a\ufffdb")
     assert "U+FFFD" in found.notes[0]
 
 
 def test_padding_that_is_a_word_is_content():
-    model, tokenizer = tiny.model("llama"), tiny.tokenizer()
+    model, tokenizer = tiny.shared("llama"), tiny.tokenizer()
     plain = explained(model, tokenizer, prompt="Hi! You!", response_ids=[20, 30])
     tokenizer.pad_token = "!"
     word = tokenizer.convert_tokens_to_ids("!")
@@ -209,7 +211,7 @@ def test_padding_that_is_a_word_is_content():
 
 
 def test_an_end_that_is_a_word_is_content():
-    model, tokenizer = tiny.model("llama"), tiny.tokenizer()
+    model, tokenizer = tiny.shared("llama"), tiny.tokenizer()
     line = tokenizer.convert_tokens_to_ids("Ċ")
     model.generation_config.eos_token_id = [tiny.EOS, line]
     found = explained(model, tokenizer, prompt="a\nb", response_ids=[20])
@@ -224,7 +226,7 @@ def test_settings_of_a_tokenizer_outlive_a_call(kind):
     backend.enable_truncation(9, stride=1)
     backend.enable_padding(length=12, pad_id=1)
     before = dict(backend.truncation), dict(backend.padding)
-    explainer = Explainer(tiny.model("llama", vocab_size=400), tokenizer)
+    explainer = Explainer(tiny.shared("llama", vocab_size=400), tokenizer)
     for options in (
         {"response": "a"},
         {"response": ""},

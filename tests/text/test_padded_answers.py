@@ -48,7 +48,7 @@ def test_whatever_stands_where_the_words_of_an_answer_stay(ids):
 
 
 def test_answers_of_right_padded_prompts_are_found_behind_the_padding():
-    model, tokenizer = tiny.model("llama"), tiny.tokenizer()
+    model, tokenizer = tiny.shared("llama"), tiny.tokenizer()
     tokenizer.padding_side = "right"
     batch = tokenizer(["the", "the key is red"], return_tensors="pt", padding=True)
     row = model.generate(**batch, max_new_tokens=3)[0]

@@ -55,7 +55,7 @@ PLACES = {
 def test_half_a_surrogate_pair_is_refused(place, bad):
     tokenizer = tiny.tokenizer()
     tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
-    model = tiny.model("llama")
+    model = tiny.shared("llama")
     model.generate = lambda *_, **__: pytest.fail("it ran")
     with pytest.raises(InputError, match=r"no valid Unicode at character \d+: '.*half") as error:
         Explainer(model, tokenizer).explain(**PLACES[place](bad))
@@ -65,7 +65,7 @@ def test_half_a_surrogate_pair_is_refused(place, bad):
 
 @pytest.mark.parametrize("bad", BAD, ids=ascii)
 def test_half_a_surrogate_pair_in_the_config_of_a_model_is_refused(bad):
-    model = tiny.model("llama")
+    model = tiny.shared("llama")
     model.generation_config.stop_strings = [bad]
     with pytest.raises(InputError, match="no valid Unicode"):
         Explainer(model, tiny.tokenizer()).explain("a")
@@ -73,7 +73,7 @@ def test_half_a_surrogate_pair_in_the_config_of_a_model_is_refused(bad):
 
 @pytest.mark.parametrize("groups", [["\ud800"], {"\ud800": (0, 1)}])
 def test_groups_of_a_result_are_checked_too(groups):
-    found = Explainer(tiny.model("llama"), tiny.tokenizer()).explain(
+    found = Explainer(tiny.shared("llama"), tiny.tokenizer()).explain(
         "a b", response="b", method="saliency"
     )
     with pytest.raises(InputError, match="no valid Unicode"):

@@ -69,7 +69,7 @@ def test_too_few_random_orders_can_show_nothing(keys):
 def test_an_operator_without_numbers_is_left_out_and_named():
     """Without a token that is held, a prompt cannot be dropped whole."""
     asked = {"responses": [[81, 82]], "movable": "all", "metrics": "deletion", "random_orders": 9}
-    found = Explainer(tiny.model("gpt2"), tiny.tokenizer()).choose(
+    found = Explainer(tiny.shared("gpt2"), tiny.tokenizer()).choose(
         [[70, 71, 72, 280, 90]], ("saliency", "occlusion"), operators=["drop", "token"], **asked
     )
     values = found.evaluation.values[0, :, :, 0]
@@ -108,7 +108,7 @@ def test_what_cannot_be_chosen_is_refused(keys, prompt, methods, options, said):
 
 
 def test_a_prompt_of_one_unit_is_refused():
-    explainer = Explainer(tiny.model("llama"), tiny.tokenizer())
+    explainer = Explainer(tiny.shared("llama"), tiny.tokenizer())
     with pytest.raises(InputError, match="no method has a morf_lerf on this prompt"):
         explainer.choose("a", "saliency", responses="b", random_orders=2)
 

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from hf_attrib.errors import UnsupportedModelError
+from hf_attrib.errors import HFAttribError, UnsupportedModelError
 from hf_attrib.model.embedding_field import EmbeddingField
 from hf_attrib.model.stepwise import StepwiseField
 
@@ -54,9 +54,9 @@ def gradient_of(field: AnyField, x: Tensor) -> Tensor:
     """
     try:
         gradient = field(x[None]).gradient[0, 0]
-    except torch.OutOfMemoryError:
+    except (HFAttribError, MemoryError, torch.OutOfMemoryError):
         raise
-    except (AssertionError, RuntimeError) as error:
+    except Exception as error:  # of whatever kind: a backward pass may be somebody's own code
         raise UnsupportedModelError(
             f"no gradient reaches the embeddings of {name_of(field)}: {brief(error)}"
         ) from error

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hf_attrib.errors import ProcessError, UnsupportedModelError
+from hf_attrib.errors import UnsupportedModelError
 from hf_attrib.execution import Progress, RowRunner, silent
 from hf_attrib.execution.rows import default_rows
 from hf_attrib.field import (
@@ -25,6 +26,7 @@ from hf_attrib.field import (
 )
 from hf_attrib.model.ablation import check_mask, crosses, cut, survives, without
 from hf_attrib.model.batch import Batch
+from hf_attrib.model.beginnings import Beginnings
 from hf_attrib.model.devices import device_of
 from hf_attrib.model.forward import Forward, Starts, inputs_of, select, unmoving
 from hf_attrib.model.forward_mode import lacks, push
@@ -134,46 +136,39 @@ class EmbeddingField(Field):
         Args:
             seen: what :meth:`observe` returned, which the model must still give.
             starts: whether rows are often the inputs as they are up to some token.
+
+        Raises:
+            UnsupportedModelError: the model does not give it any more.
         """
         decoder = self.movable[:, self.batch.encoder_ids.shape[1] :]
         ends = self.batch.positions[self.batch.valid]
         length, end = unmoving(decoder, ends), int(ends.min())
-        if length >= _LONG * decoder.shape[1]:
-            self.forward = self._begun(length, seen) or self.forward
+        still = [length] if length >= _LONG * decoder.shape[1] else []
         count = min(_STARTS, (end - length) // _LONGER) if starts else 0
         lengths = [length + (end - length) * n // (count + 1) for n in range(1, count + 1)]
-        begun: list[Forward] = [self.forward]
-        for length in lengths:
-            if (forward := self._begun(length, seen)) is None:
-                return
-            begun.append(forward)
-        if lengths:
-            self._starts = Starts(begun, seen.x[:, 0])
+        begun = Beginnings(self.forward, partial(self._ends, seen=seen), self.forward_rows).of(
+            [*still, *lengths], seen.log_prob, self.precision
+        )
+        if still:
+            self.forward = begun.pop(0) or self.forward
+        proven = [forward for forward in begun if forward is not None]
+        if proven and len(proven) == len(begun):
+            self._starts = Starts([self.forward, *proven], seen.x[:, 0])
 
-    def _begun(self, length: int, seen: Observation) -> Forward | None:
-        """Return what runs rows behind so many tokens, if that is proven exact."""
-        forward = copy(self.forward)
-        forward.prefix = None
-        try:
-            forward.reuse(length)
-            return forward if forward.prefix is not None and self._same(forward, seen) else None
-        except ProcessError:  # another process has ended the call
-            raise
-        except Exception:  # a cache of its own, or no memory for it: rows run whole, and slower
-            return None
-
-    def _same(self, forward: Forward, seen: Observation) -> bool:
-        """Tell whether a prefix leaves the log-probabilities; some models go on wrongly."""
+    def _ends(self, forward: Forward, seen: Observation) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities [B, T] and all logits of first and last targets, [B, 2, V]."""
+        last = self.batch.valid.sum(1) - 1
+        places = torch.stack([torch.zeros_like(last), last], 1)
 
         def compute(rows: Tensor) -> tuple[Tensor, ...]:
             target = torch.arange(self.targets).expand(len(rows), -1)
-            return (self._ranked(*self._run(forward, seen.x, rows, target), rows)[0],)
+            logits, index = self._run(forward, seen.x, rows, target)
+            log_prob, _ = self._ranked(logits, index, rows)
+            return log_prob, _chosen(logits, index.gather(1, places[rows]))
 
-        self.forward_rows += 2  # the prefix and the proof
-        (found,) = self.runner.map(self.sequences, compute)
-        valid = self.batch.valid.to(found.device)
-        error = (found - seen.log_prob).abs() / (1 + seen.log_prob.abs())
-        return bool(error[valid].max() <= self.precision**0.75)
+        self.forward_rows += 1
+        log_prob, logits = self.runner.map(self.sequences, compute)
+        return log_prob, logits
 
     def aimed(self, target: str | Target, ids: Tensor | None = None) -> EmbeddingField:
         """Return a field of another scalar of the same logits; its rows count as this one's."""

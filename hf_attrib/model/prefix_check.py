@@ -20,7 +20,7 @@ from hf_attrib.execution import RowRunner
 from hf_attrib.model.batch import Batch, alone
 from hf_attrib.model.derivative import check_derivative, gradient_of
 from hf_attrib.model.embedding_field import EmbeddingField
-from hf_attrib.model.observation import Observation
+from hf_attrib.model.observation import COARSE, LIKELY, ROUNDINGS, Observation, likely_error
 from hf_attrib.model.replay import Replay
 from hf_attrib.model.sites import Sites
 from hf_attrib.model.state import state_restored
@@ -37,17 +37,10 @@ _LONGER = 1.5
 _TRIED = 3
 #: Of so many targets at the end of a sequence, one is looked at besides the first.
 _LATE = 8
-#: So many of the likeliest tokens are compared; the rest may be masked by huge numbers.
-_LIKELY = 256
-#: Logits that differ by so many roundings are looked at again. Rounding to 16 bits measured at
-#: most 2 in tiny random models and 4.4 in a trained one; passes of another function 50 and more.
-_ROUNDINGS = 6
 #: So many passes over slightly other embeddings say what rounding does to a model, ...
 _SHAKEN = 3
 #: ... of which another function is clear by this factor.
 _CLEAR = 2
-#: Types whose smallest step is larger than this have 16 bits.
-_COARSE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -289,11 +282,11 @@ class PrefixCheck:
         expected = seen.kept.logits[b][here.to(found.device)]
         log_prob = seen.log_prob[b, : last + 1]
         # In 16 bits, rounding moves single tokens; another function moves most of them.
-        narrow = torch.finfo(model.dtype).eps < _COARSE
+        narrow = torch.finfo(model.dtype).eps < COARSE
         moved = _moved(model, alone.log_prob[0].to(log_prob), log_prob, each=narrow)
-        error, eps = _error(found, expected), torch.finfo(model.dtype).eps
+        error, eps = likely_error(found, expected), torch.finfo(model.dtype).eps
         # In 32 bits, half of the digits: other shapes take fewer.
-        certain = not error > (eps**0.5 if narrow else _ROUNDINGS * eps)
+        certain = not error > (eps**0.5 if narrow else ROUNDINGS * eps)
         if not certain and (narrow or error > _CLEAR * self._rounding(model, prefix, alone, found)):
             moved = max(moved, _likely_change(found, expected))
         return _Comparison(moved, certain)
@@ -309,7 +302,7 @@ class PrefixCheck:
         with state_restored(model, field.observe):
             found = field.logits_at(shaken, alone.kept.places[rows])
         self.rows += _SHAKEN
-        return max(_error(one, logits) for one in found)
+        return max(likely_error(one, logits) for one in found)
 
     def _observed(self, field: EmbeddingField, places: Tensor | None = None) -> Observation:
         with state_restored(field.model, field.observe):
@@ -340,19 +333,9 @@ def _moved(model: Any, found: Tensor, expected: Tensor, each: bool) -> float:
     return float(change.max()) if error > eps**0.5 else 0.0
 
 
-def _error(found: Tensor, expected: Tensor) -> float:
-    """Return the largest difference of logits [P, V] over P places, relative to their size."""
-    likely = expected.topk(min(_LIKELY, expected.shape[-1])).indices
-    found, expected = found.gather(1, likely), expected.gather(1, likely)
-    change = torch.where(found == expected, 0, found - expected)
-    typical = change.square().mean(1).sqrt()
-    size = expected.abs().median(1).values.clamp_min(torch.finfo(expected.dtype).tiny)
-    return float((typical / size).max())
-
-
 def _likely_change(found: Tensor, expected: Tensor) -> float:
     """Return by how much log-probabilities of likely tokens differ at most, of logits [P, V]."""
-    likely = expected.topk(min(_LIKELY, expected.shape[-1])).indices
+    likely = expected.topk(min(LIKELY, expected.shape[-1])).indices
     found, expected = (z.log_softmax(1).gather(1, likely) for z in (found, expected))
     return float((found - expected).abs().max())
 

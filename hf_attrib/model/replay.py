@@ -153,7 +153,8 @@ def _refusal(model: Any, change: float, short: int, whole: int) -> str:
     return (
         f"{type(model).__name__} computes something else over the same {short} tokens after a pass "
         f"over {whole} than before it (a log-probability moves by {change:.2g}), so it remembers "
-        "its passes where that cannot be put back; only models can be explained that are functions "
-        "of their input. Let it remember nothing, or in attributes and buffers of its modules, and "
-        "load it anew."
+        "its passes where that cannot be put back, or was changed meanwhile by another thread; "
+        "only models can be explained that are functions of their input. Let it remember nothing, "
+        "or in attributes and buffers of its modules, and load it anew; if it was changed for "
+        "good, make a new Explainer."
     )

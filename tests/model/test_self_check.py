@@ -147,6 +147,25 @@ def test_no_gradient_at_all():
     refused(model, "no gradient reaches")
 
 
+@pytest.mark.parametrize("error", [RuntimeError, NotImplementedError, ValueError, KeyError])
+def test_a_backward_pass_that_fails_concerns_gradients_only(error):
+    class Failing(torch.autograd.Function):
+        @staticmethod
+        def forward(context, states):
+            return states.clone()
+
+        @staticmethod
+        def backward(context, gradient):
+            raise error("no backward here")
+
+    model = tiny.model("llama")
+    expected = Explainer(model).explain(input_ids=tiny.ids(7), response_ids=tiny.ids(2, seed=1))
+    model.model.layers[0].register_forward_hook(lambda module, args, out: Failing.apply(out))
+    found = Explainer(model).explain(input_ids=tiny.ids(7), response_ids=tiny.ids(2, seed=1))
+    assert torch.equal(found.scores, expected.scores)
+    refused(model, "no gradient reaches .* .?no backward here")
+
+
 def test_methods_that_take_no_gradient_need_none():
     """Neither of the model nor of the target, and they find what the model does."""
     model = tiny.model("llama")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers import tiny
 
-from hf_attrib import Explainer
+from hf_attrib import Explainer, UnsupportedModelError
 from hf_attrib.model import embedding_field
 
 pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
@@ -100,3 +100,61 @@ def test_what_gradients_are_taken_of_keeps_no_beginnings(starts):
     asked = {"input_ids": PROMPT, "response_ids": RESPONSE, "method": "saliency"}
     whole, found = both(starts, lambda: Explainer(model).explain(**asked))
     assert found.run.forward_rows == whole.run.forward_rows
+
+
+@pytest.mark.parametrize("sure", [1, 60], ids=["unsure", "sure"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_model_that_goes_on_otherwise_is_run_whole(starts, monkeypatch, dtype, sure):
+    """Keys are of short passes and rows are long. A sure token's probability tells nothing."""
+    monkeypatch.setattr(embedding_field, "_LONGER", 40)
+    rope = {"rope_type": "longrope", "rope_theta": 10000.0, "factor": 16.0}
+    rope |= {"short_factor": [1.0] * 4, "long_factor": [8.0] * 4}
+    model = tiny.model("llama", rope_parameters=rope | {"original_max_position_embeddings": 64})
+    with torch.no_grad():
+        model.lm_head.weight.mul_(sure)
+        answer = model.to(dtype)(torch.tensor([tiny.ids(100)])).logits[0, -1:].argmax(-1)
+    asked = {"input_ids": tiny.ids(100), "response_ids": answer, "movable": "all"}
+    whole, found = both(starts, lambda: Explainer(model).explain(**asked, method="occlusion"))
+    size = float(whole.scores.abs().max())
+    torch.testing.assert_close(found.scores, whole.scores, rtol=1e-4, atol=1e-4 * size)
+
+
+def switched_by(size, remember, recall):
+    """Return a model that computes something else from its first pass of fewer tokens on."""
+    model = tiny.model("llama")
+
+    def before(module, args, kwargs):
+        if kwargs["input_ids"].shape[1] < size:
+            remember(module)
+        module.model.norm.variance_epsilon = 0.5 if recall(module) else 1e-6
+
+    model.register_forward_pre_hook(before, with_kwargs=True)
+    return model
+
+
+def test_a_model_that_a_short_pass_switches_is_run_whole(starts):
+    def explain():
+        model = switched_by(
+            16,
+            lambda module: setattr(module, "switched", True),
+            lambda module: getattr(module, "switched", False),
+        )
+        model.switched = False
+        asked = {"input_ids": tiny.ids(60), "response_ids": RESPONSE, "method": "occlusion"}
+        found = Explainer(model).explain(**asked)
+        assert not model.switched
+        return found
+
+    whole, found = both(starts, explain)
+    torch.testing.assert_close(found.scores, whole.scores, rtol=1e-4, atol=1e-5)
+
+
+def test_a_switch_that_cannot_be_put_back_is_refused(starts):
+    switches = []
+    model = switched_by(16, lambda module: switches.append(1), lambda module: bool(switches))
+    starts(4)
+    explainer, asked = Explainer(model), {"response_ids": RESPONSE, "method": "occlusion"}
+    explainer.explain(input_ids=tiny.ids(60), **asked)  # the check has switched it by then
+    switches.clear()
+    with pytest.raises(UnsupportedModelError, match="passes over parts of them"):
+        explainer.explain(input_ids=tiny.ids(60), **asked)

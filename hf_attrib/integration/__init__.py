@@ -10,11 +10,13 @@ from hf_attrib.integration.fixed import line_integral, polyline_integral
 from hf_attrib.integration.paths import graded, monotone, polyline, straight
 from hf_attrib.integration.rules import (
     MOST_GAUSS_NODES,
+    MOST_LOG_NODES,
     RULES,
     STEP_RULES,
     Rule,
     composite,
     gauss_legendre,
+    gauss_log,
     midpoint,
     reverse,
 )
@@ -22,6 +24,7 @@ from hf_attrib.integration.sampling import Average, Running, cloud, derived, gen
 
 __all__ = [
     "MOST_GAUSS_NODES",
+    "MOST_LOG_NODES",
     "ROW_TOLERANCE",
     "RULES",
     "STEP_RULES",
@@ -34,6 +37,7 @@ __all__ = [
     "derived",
     "first_nodes",
     "gauss_legendre",
+    "gauss_log",
     "generator",
     "graded",
     "integrate",

@@ -15,13 +15,11 @@ import torch
 from torch import Tensor
 
 __all__ = [
-    "MOST_LOG_NODES",
     "RULES",
     "STEP_RULES",
     "Rule",
     "composite",
     "gauss_legendre",
-    "gauss_log",
     "graded_gauss_legendre",
     "midpoint",
     "reverse",
@@ -29,7 +27,6 @@ __all__ = [
 ]
 
 MOST_GAUSS_NODES = 2000
-MOST_LOG_NODES = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,36 +91,6 @@ def graded_gauss_legendre(steps: int) -> Rule:
     """
     plain = gauss_legendre(steps)
     return Rule(plain.nodes**2, 2 * plain.nodes * plain.weights)
-
-
-def gauss_log(steps: int) -> Rule:
-    r"""Return the Gauss rule of the weight :math:`-\ln\alpha`: exact up to degree 2K - 1.
-
-    Weights sum to 1, the integral of that weight. Its polynomials come from Stieltjes' procedure on
-    a fine rule (Gautschi 2004, *Orthogonal polynomials*, section 2.2).
-
-    >>> rule = gauss_log(3)
-    >>> [round(float((rule.weights * rule.nodes**k).sum()), 12) for k in (0, 1, 5)]
-    [1.0, 0.25, 0.027777777778]
-    """
-    if steps > MOST_LOG_NODES:
-        raise ValueError(f"a Gauss rule of {steps} nodes; at most {MOST_LOG_NODES}")
-    # With alpha = u^4 the weight, -16 u^3 ln u du, is smooth enough for Gauss-Legendre.
-    u, weight = np.polynomial.legendre.leggauss(4 * steps + 60)
-    u, weight = (u + 1) / 2, weight / 2
-    nodes, weight = u**4, -16 * u**3 * np.log(u) * weight
-    now, before, norm = np.ones_like(nodes), np.zeros_like(nodes), 1.0
-    diagonal, beside = np.zeros(steps), np.zeros(steps)
-    for k in range(steps):
-        # Normalised as they go, or they would vanish.
-        norm = float(np.sqrt(weight @ now**2))
-        now, beside[k] = now / norm, norm
-        diagonal[k] = weight @ (nodes * now**2)
-        now, before = (nodes - diagonal[k]) * now - norm * before, now
-    values, vectors = np.linalg.eigh(
-        np.diag(diagonal) + np.diag(beside[1:], 1) + np.diag(beside[1:], -1)
-    )
-    return Rule(torch.from_numpy(values), torch.from_numpy(beside[0] ** 2 * vectors[0] ** 2))
 
 
 def composite(rule: Rule, segments: int) -> Rule:

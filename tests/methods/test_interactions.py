@@ -1,5 +1,6 @@
 """Interactions on plain functions: closed forms, definitions written out, laws that always hold."""
 
+import math
 from itertools import combinations, permutations
 from math import factorial
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from hf_attrib import InputError
 from hf_attrib.field import FunctionField, Groups
-from hf_attrib.integration import MOST_LOG_NODES, gauss_log
+from hf_attrib.integration import MOST_LOG_NODES, gauss_log, log_cell
 from hf_attrib.methods import (
     IntegratedGradients,
     IntegratedHessians,
@@ -280,15 +281,36 @@ def test_one_group_against_all_is_its_row_at_the_cost_of_one_product_for_each_no
     torch.testing.assert_close(one.attribution, whole.attribution, **EXACT)
 
 
-def test_nodes_are_doubled_until_the_sum_is_right():
-    steep = field_of(lambda z: torch.sigmoid(30 * (z.mean(1) - 0.7)), 3)
-    found = IntegratedHessians(tolerance=1e-6)(*steep)
-    change = (steep[0].value(steep[1][None]) - steep[0].value(steep[2][None]))[0]
-    torch.testing.assert_close(total(found.scores), change, rtol=1e-6, atol=0)
-    few = field_of(lambda z: torch.sigmoid(30 * (z.mean(1) - 0.7)), 3)
-    IntegratedHessians(max_nodes=8)(*few)
-    assert int(few[0].backward_rows[0]) == 2 * 8 * 4
-    assert int(steep[0].backward_rows[0]) > 2 * 8 * 4
+def test_nodes_go_where_f_changes_until_the_sum_is_right():
+    def steep(z):
+        return torch.sigmoid(60 * (z.mean(1) - 0.3)) * (1 + z[:, 0] * z[:, 1])
+
+    problem = field_of(steep, 3)
+    field, x, start = problem
+    change = (field.value(x[None]) - field.value(start[None]))[0]
+    for tolerance in (1e-2, 1e-5):
+        found = IntegratedHessians(tolerance=tolerance)(*problem)
+        torch.testing.assert_close(total(found.scores), change, rtol=tolerance, atol=0)
+        assert not any(bool(of.any()) for of in found.notes.values())
+        gradients = IntegratedGradients(steps=300)(*problem).scores
+        assert float((found.attribution - gradients).abs().max()) < 3 * tolerance * float(change)
+        assert not found.scores[0, 0, 2, 2].isnan()
+    few = field_of(steep, 3)
+    found = IntegratedHessians(max_nodes=16, tolerance=1e-5)(*few)
+    assert int(few[0].backward_rows[0]) == 2 * 16 * (1 + 3) + 3  # three edges within
+    assert [bool(of.any()) for of in found.notes.values()] == [False, True]
+
+
+@pytest.mark.parametrize("start", [0.0, 0.25, 0.125])
+def test_the_rule_of_a_part_is_exact_for_cubes(start):
+    rule = log_cell(start, start + 0.125)
+    for power in range(4):
+        ends = [
+            0.0 if not t else t ** (power + 1) * (1 / (power + 1) - math.log(t)) / (power + 1)
+            for t in (start, start + 0.125)
+        ]
+        found = float((rule.weights * rule.nodes**power).sum())
+        assert found == pytest.approx(ends[1] - ends[0], abs=1e-14)
 
 
 @pytest.mark.parametrize("name", ["shapley_taylor", "integrated_hessians", "shapley_interactions"])

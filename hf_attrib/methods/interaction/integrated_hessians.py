@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -11,18 +14,24 @@ from torch import Tensor
 from hf_attrib.errors import InputError
 from hf_attrib.field import Cost, Field
 from hf_attrib.hyperparameters import at_least, hyperparameter, positive
-from hf_attrib.integration import MOST_LOG_NODES, Rule, gauss_log
+from hf_attrib.integration import CELL_NODES, MOST_LOG_NODES, Rule, gauss_log, log_cell
 from hf_attrib.methods.base import AXIOMS, Claims
 from hf_attrib.methods.interaction.base import Interaction, PairScores
+from hf_attrib.methods.interaction.slopes import Slopes
 
 __all__ = ["IntegratedHessians"]
 
-_TOLERANCE, _NODES, _FIRST = 0.02, 128, 8
+#: Where the parts of the line end at first; each but the first is as long as what lies before it.
+_EDGES = (0.0, 0.125, 0.25, 0.5, 1.0)
+_TOLERANCE, _NODES, _FIRST = 0.02, 256, CELL_NODES * (len(_EDGES) - 1)
 _ADAPTIVE = {"tolerance": _TOLERANCE, "max_nodes": _NODES}
+#: A part is halved that misses by so much of its even share of what is allowed.
+_SHARE = 0.5
 #: Relative rounding from which on differences of gradients tell little.
 _COARSE = 1e-4
 
 _ROUGH = "second derivatives are coarse in 16 bits; load the model in float32"
+_SPENT = "the nodes were spent before second derivatives were right on every part of the path"
 
 
 @dataclass(frozen=True)
@@ -44,9 +53,11 @@ class IntegratedHessians(Interaction, name="integrated_hessians"):
     A product of Hessian and :math:`\Delta_i` is a central difference of two gradients, at points
     where group i is a little further and a little less far on its way, since forward mode and
     fused kernels know no second derivatives. One such product along :math:`\Delta` itself gives
-    all row sums; by these the number of nodes is doubled until they sum to f(x) - f(x') within the
-    tolerance, before any pair is run. Then each node takes a product for each group, or a single
-    one for the group that is paired with all others.
+    all row sums. Without ``steps`` these place the nodes: by parts,
+    :math:`\int_a^b (-\ln\alpha)\, d(\alpha f_t') = [-\alpha \ln\alpha\, f_t']_a^b + f_t(z_b) -
+    f_t(z_a)` exactly, and parts of the line that miss theirs are halved until all of them together
+    are within the tolerance, before any pair is run. Then each node takes a product for each group,
+    or a single one for the group that is paired with all others.
 
     Args:
         steps: K, nodes of the rule, whatever they come to.
@@ -72,8 +83,8 @@ class IntegratedHessians(Interaction, name="integrated_hessians"):
 
     CLAIMS: ClassVar[Claims] = Claims(
         identity="f(x) - f(x')",
-        cost="2 * K * (N + 1) + 1 forward rows, as many backward rows for each of T targets; "
-        "4 * K for one group against all; and 2 for each node that was tried",
+        cost="2 * K * (N + 1) forward rows, as many backward rows for each of T targets; 4 * K for "
+        "one group against all; and about as many as placing the nodes takes, at most 6 * K",
         axioms=frozenset(AXIOMS),
         groups="joined",
     )
@@ -97,21 +108,15 @@ class IntegratedHessians(Interaction, name="integrated_hessians"):
 
     def cost(self, targets: int, inputs: int) -> tuple[Cost, Cost]:
         """Return the rows run at least and at most, all groups paired."""
-        counts = self._counts()
-        tried = [sum(2 * k for k in counts[: n + 1]) for n in range(len(counts))]
-        least, most = ((n, 2 * n * inputs) for n in (counts[0], counts[-1]))
-        return (
-            Cost(values=1, gradients=tried[0] + least[1]),
-            Cost(values=1, gradients=tried[-1] + most[1]),
-        )
-
-    def _counts(self) -> list[int]:
-        """Return the numbers of nodes that are tried, one after another."""
         if self.steps is not None:
-            return [self.steps]
+            return Cost(values=1, gradients=2 * self.steps * (inputs + 1)).exactly()
         most = self.max_nodes or _NODES
-        doubled = [_FIRST << k for k in range(most.bit_length()) if _FIRST << k < most]
-        return [*doubled, most]
+        # A part that is halved was run before: of n parts, fewer than n.
+        least, placed = 2 * _FIRST + len(_EDGES) - 2, 4 * most + most // CELL_NODES
+        return (
+            Cost(values=1, gradients=least + 2 * _FIRST * inputs),
+            Cost(values=1, gradients=placed + 2 * most * inputs),
+        )
 
     def __call__(
         self, field: Field, x: Tensor, baseline: Tensor, only: Tensor | None = None
@@ -119,13 +124,14 @@ class IntegratedHessians(Interaction, name="integrated_hessians"):
         """Integrate along the straight line."""
         start = field.value(baseline[None])[0].double().cpu()
         end = field.value(x[None])[0] if field.known is None else field.known
-        slopes = _Slopes(field, x, baseline)
-        rule, gradient, sums = self._settled(field, slopes, end.double().cpu() - start)
+        slopes = Slopes(field, x, baseline)
+        ends = start, end.double().cpu()
+        line = self._fixed(slopes, ends) if self.steps else self._placed(slopes, ends)
+        rule, gradient = line.rule, line.gradient
         moving = slopes.moving()
         chosen = moving[:, None].expand(-1, field.sequences) if only is None else only[None]
-        found = slopes.differences(rule, slopes.masks(chosen))  # [J, B, T, G]
-        count = gradient.shape[-1]
-        scores = torch.full((*gradient.shape, count), torch.nan, dtype=torch.float64)
+        found = slopes.apart(rule, chosen)
+        scores = torch.full((*gradient.shape, gradient.shape[-1]), torch.nan, dtype=torch.float64)
         if only is None:
             scores.zero_()[:, :, moving] = found.movedim(0, 2)
             # Both orders of a pair, which differ by rounding alone.
@@ -138,99 +144,126 @@ class IntegratedHessians(Interaction, name="integrated_hessians"):
                 row[:, group] = found[0, b, :, group] + gradient[b, :, group]
                 scores[b, :, group] = scores[b, :, :, group] = row
         coarse = torch.full(start.shape, slopes.precision > _COARSE)
-        return PairScores(scores, start, notes={_ROUGH: coarse}, attribution=sums)
+        missed = self._excess(line, (ends[1] - ends[0]).abs(), field.resolution).isfinite()
+        notes = {_ROUGH: coarse, _SPENT: missed}
+        return PairScores(scores, start, notes=notes, attribution=line.sums)
 
-    def _settled(
-        self, field: Field, slopes: _Slopes, change: Tensor
-    ) -> tuple[Rule, Tensor, Tensor]:
-        """Return nodes that do, the weighted mean of gradients there, and row sums, [B, T, G].
+    def _excess(self, line: _Part, change: Tensor, resolution: float) -> Tensor:
+        """Return what the parts of a line may miss in all, [B, T]; infinite where they do not.
+
+        Their sum is told by the change of f; and the parts one by one, whose misses cancel in it,
+        by the changes of all parts, which do so, too.
 
         Args:
-            field: F.
-            slopes: its differences.
-            change: f(x) - f(x'), [B, T].
+            line: all of it.
+            change: of f, its size, [B, T].
+            resolution: of f.
         """
-        for count in self._counts():
-            rule = gauss_log(count)
-            gradient, second = slopes.along(rule)
-            sums = gradient + second
-            missed = (sums.sum(-1) - change).abs()
-            wanted = (self.tolerance or 0) * change.abs().clamp_min(field.resolution)
-            if bool((missed <= wanted)[field.valid()].all()):
-                break
-        return rule, gradient, sums
+        if self.tolerance is None:
+            return torch.full(change.shape, torch.inf)
+        of_sum = self.tolerance * change.clamp_min(resolution)
+        of_parts = self.tolerance * line.passed.clamp_min(resolution)
+        found = torch.where(line.missed > of_parts, of_parts, torch.inf)
+        off = (line.sums.sum(-1) - line.change).abs() > of_sum
+        return torch.where(off, of_sum, found)
+
+    def _fixed(self, slopes: Slopes, ends: tuple[Tensor, Tensor]) -> _Part:
+        assert self.steps is not None
+        rule = gauss_log(self.steps)
+        return _part(rule, *slopes.along(rule.nodes), ends[1] - ends[0])
+
+    def _placed(self, slopes: Slopes, ends: tuple[Tensor, Tensor]) -> _Part:
+        """Halve the parts of the line that miss what is known of them; return all as one.
+
+        Args:
+            slopes: along the line.
+            ends: f(x') and f(x), [B, T] each.
+        """
+        known = {edge: (f, torch.zeros_like(f)) for edge, f in zip((0.0, 1.0), ends, strict=True)}
+        parts: dict[tuple[float, float], _Part] = {}
+        asked, valid = list(pairwise(_EDGES)), slopes.field.valid()
+        while asked:
+            _measure(slopes, asked, known, parts)
+            line = _Part.joined(list(parts.values()))
+            change = (ends[1] - ends[0]).abs()
+            allowed = self._excess(line, change, slopes.field.resolution)
+            missed = torch.stack([part.missed for part in parts.values()])
+            share = (missed / allowed).masked_fill(~valid, 0).amax((1, 2)) * len(parts)
+            worst = [n for n in share.argsort(descending=True).tolist() if float(share[n]) > _SHARE]
+            room = (self.max_nodes or _NODES) // CELL_NODES - len(parts)
+            split = [list(parts)[n] for n in worst[: max(0, room)]]
+            for each in split:
+                del parts[each]
+            middles = [(start, (start + stop) / 2, stop) for start, stop in split]
+            asked = [each for three in middles for each in pairwise(three)]
+        return line
 
 
-class _Slopes:
-    """Gradients of F along the straight line, and their differences, all contracted with x - x'.
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A part of the line, or all of it.
 
     Args:
-        field: F, its gradient and its groups.
-        x: the inputs, [B, 1, N, D].
-        baseline: the reference, [B, 1, N, D].
+        rule: its nodes and weights.
+        gradient: weighted sum of gradients, [B, T, G].
+        second: weighted sum of their changes along the line, [B, T, G].
+        change: what both must sum to, [B, T].
+        missed: by how much they miss it, those of its own parts added up, [B, T].
+        passed: the size of what they must sum to, those of its own parts added up, [B, T].
     """
 
-    def __init__(self, field: Field, x: Tensor, baseline: Tensor) -> None:
-        self.field, self.x, self.baseline = field, x, baseline
-        self.precision = max(field.precision, torch.finfo(x.dtype).eps)
-        #: How much further and less far points go: the error of a difference is about its square,
-        #: and rounding is divided by it.
-        self.step = self.precision ** (1 / 3)
+    rule: Rule
+    gradient: Tensor
+    second: Tensor
+    change: Tensor
+    missed: Tensor
+    passed: Tensor
 
-    def moving(self) -> Tensor:
-        """Return the groups that move in some sequence, [J]."""
-        moves = (self.x != self.baseline).any(-1)[:, 0].cpu() & self.field.movable.cpu()
-        owned = torch.zeros(self.field.groups.moving.shape)
-        return owned.scatter_add(1, self.field.groups.owner, moves.float()).any(0).nonzero()[:, 0]
+    @property
+    def sums(self) -> Tensor:
+        """What each group has, [B, T, G]."""
+        return self.gradient + self.second
 
-    def masks(self, groups: Tensor) -> Tensor:
-        """Return which inputs are in the groups, [J, B, N] bool, of numbers [J, B]."""
-        return self.field.groups.owner == groups[..., None]
+    @classmethod
+    def joined(cls, parts: Sequence[_Part]) -> _Part:
+        """Return parts as one, whose misses add up."""
+        rule = Rule(*(torch.cat([getattr(p.rule, n) for p in parts]) for n in ("nodes", "weights")))
+        names = ("gradient", "second", "change", "missed", "passed")
+        return cls(rule, *(torch.stack([getattr(p, n) for p in parts]).sum(0) for n in names))
 
-    def along(self, rule: Rule) -> tuple[Tensor, Tensor]:
-        """Return gradients by group, and their change along the whole line, [B, T, G] each."""
-        every = torch.ones(1, *self.field.movable.shape, dtype=torch.bool)
-        mean, change = self._moments(rule, every)
-        return mean[0], change[0]
 
-    def differences(self, rule: Rule, masks: Tensor) -> Tensor:
-        """Return the change of gradients as some inputs go further, [J, B, T, G]."""
-        return self._moments(rule, masks)[1]
+def _part(rule: Rule, gradient: Tensor, second: Tensor, change: Tensor) -> _Part:
+    """Return a part of gradients [K, B, T, G] and their changes at its nodes."""
+    first, then = (torch.einsum("k,kbtg->btg", rule.weights, own) for own in (gradient, second))
+    missed = ((first + then).sum(-1) - change).abs()
+    return _Part(rule, first, then, change, missed, change.abs())
 
-    def _moments(self, rule: Rule, masks: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Return weighted sums over nodes of gradients, and of their derivatives, [J, B, T, G].
 
-        A derivative is by the factor that the displacement of some inputs is stretched with.
+def _measure(
+    slopes: Slopes,
+    asked: Sequence[tuple[float, float]],
+    known: dict[float, tuple[Tensor, Tensor]],
+    parts: dict[tuple[float, float], _Part],
+) -> None:
+    """Run parts of the line together.
 
-        Args:
-            rule: K nodes and weights.
-            masks: inputs that are stretched, [J, B, N] bool.
-        """
-        count, device = len(masks), self.x.device
-        mask = masks.to(device)[:, :, None, :, None].to(self.x)
-        velocity = (self.x - self.baseline)[None]
+    Args:
+        slopes: along the line.
+        asked: where they start and stop.
+        known: f and its slope where parts meet, [B, T] each; new ones are put in.
+        parts: where they go.
+    """
+    new = sorted({edge for each in asked for edge in each} - set(known))
+    known.update(zip(new, zip(*slopes.at(torch.tensor(new).double()), strict=True), strict=True))
+    rules = [log_cell(*each) for each in asked]
+    found = slopes.along(torch.cat([rule.nodes for rule in rules]))
+    pairs = zip(*(each.split(CELL_NODES) for each in found), strict=True)
+    for (start, stop), rule, own in zip(asked, rules, pairs, strict=True):
+        (low, rising), (high, falling) = known[start], known[stop]
+        change = high - low - _weighted(stop) * falling + _weighted(start) * rising
+        parts[start, stop] = _part(rule, own[0], own[1], change)
 
-        def path(numbers: Tensor) -> tuple[Tensor, Tensor]:
-            node, which, sign = self._parts(numbers, count)
-            shape = (-1, *[1] * self.x.dim())
-            at = rule.nodes[node].to(self.x).reshape(shape)
-            stretch = 1 + (sign * self.step).to(self.x).reshape(shape) * mask[which.to(device)]
-            return (1 - at * stretch) * self.baseline + at * stretch * self.x, velocity
 
-        groups = self.field.groups.moving.shape[1]
-        shape = count, self.field.sequences, self.field.targets, groups
-        mean, change = (torch.zeros(shape, dtype=torch.float64) for _ in range(2))
-        done, total = 0, 2 * count * len(rule)
-        for sample in self.field.along(path, torch.arange(total)):
-            numbers = torch.arange(done, done + len(sample.gradient))
-            node, which, sign = self._parts(numbers, count)
-            part = sample.gradient.double().cpu() * rule.weights[node].reshape(-1, 1, 1, 1)
-            mean.index_add_(0, which, part / 2)
-            change.index_add_(0, which, part * (sign / (2 * self.step)).reshape(-1, 1, 1, 1))
-            done += len(numbers)
-        return mean, change
-
-    def _parts(self, numbers: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return node, mask and sign of rows by their numbers."""
-        pair = numbers // 2
-        return pair // count, pair % count, (1 - 2 * (numbers % 2)).double()
+def _weighted(edge: float) -> float:
+    """Return edge times its logarithm, 0 at 0."""
+    return edge * math.log(edge) if edge else 0.0

@@ -59,6 +59,9 @@ class IntegratedHessians(Interaction, name="integrated_hessians"):
     are within the tolerance, before any pair is run. Then each node takes a product for each group,
     or a single one for the group that is paired with all others.
 
+    Where F has kinks, as models of ReLU have, second derivatives are no functions: they miss what
+    changes at a kink, and the gap says by how much.
+
     Args:
         steps: K, nodes of the rule, whatever they come to.
         tolerance: without ``steps``, relative error of the sum to reach.

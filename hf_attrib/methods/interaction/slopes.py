@@ -13,7 +13,7 @@ from hf_attrib.integration import Rule, straight
 __all__ = ["Slopes"]
 
 #: Gradients of a model are rounded about so many times as coarsely as a number.
-_ROUGHER = 30
+_ROUGHER = 4
 #: Points go this far at most, in displacements of x from x'.
 _FURTHEST = 0.1
 

@@ -28,7 +28,7 @@ from hf_attrib.engine.record import (
 from hf_attrib.errors import InputError
 from hf_attrib.execution import Processes
 from hf_attrib.field import Table
-from hf_attrib.methods import Interaction, PairScores, interaction, interactions
+from hf_attrib.methods import SPENT, Interaction, PairScores, interaction, interactions
 from hf_attrib.results import Interactions, Run
 from hf_attrib.targets import target as target_named
 from hf_attrib.text import Span, Tokens, chosen
@@ -225,7 +225,11 @@ def _reservation(result: Interactions) -> list[str]:
     if broken := [note for note in result.run.notes if note.startswith(NOT_FINITE)]:
         return broken
     missed = 0 if result.run.identity is None else int((~result.converged).sum())
+    nodes_left = not any(SPENT in note for note in result.run.notes)
+    remedy = result.run.remedy or ""
+    if result.run.method_fields.get("max_nodes") and nodes_left:
+        remedy = "Rounding of second derivatives is left; join inputs by groups=."
     return [
         f"{missed} of {len(result)} targets have not converged: main effects and pairs miss "
-        f"{result.run.identity} by up to {float(result.gap.max()):.1%}. {result.run.remedy or ''}"
+        f"{result.run.identity} by up to {float(result.gap.max()):.1%}. {remedy}"
     ] * (missed > 0)

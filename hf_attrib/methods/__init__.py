@@ -27,7 +27,7 @@ from hf_attrib.methods.interaction.base import (
     interactions,
     row_sums,
 )
-from hf_attrib.methods.interaction.integrated_hessians import IntegratedHessians
+from hf_attrib.methods.interaction.integrated_hessians import SPENT, IntegratedHessians
 from hf_attrib.methods.interaction.shapley import ShapleyInteractions, ShapleyTaylor
 from hf_attrib.methods.path.discretized_ig import DiscretizedIG
 from hf_attrib.methods.path.expected_gradients import ExpectedGradients
@@ -55,6 +55,7 @@ __all__ = [
     "ISA",
     "LA",
     "MFABA",
+    "SPENT",
     "AttEXplore",
     "Banzhaf",
     "BaselineAverage",

@@ -218,6 +218,9 @@ def pair_sums(result: Interactions) -> str:
         )
     what = "main effects and pairs" if result.token is None else "all inputs at the same nodes"
     sums = f"{what} sum to {float(result.sums.sum()):.4g}, {run.identity} is {change:.4g}"
+    if missed := int((~result.converged).sum()):
+        sums += f" (! {missed} of {count(len(result), 'target')} miss theirs by more than "
+        sums += f"{100 * run.tolerance:.3g} %)"
     worst = float(result.disagreement.max())
     named = "integrated gradients" if "nodes" in str(run.method_fields) else "Shapley values"
     # Drawn orders have no second way to what an input has.

@@ -139,6 +139,7 @@ def test_it_prints_within_any_width(width, colors):
     assert "Strongest pairs" in text
     if width >= 80:
         assert "-4.5" in text
+        assert "1 of 2 targets miss theirs by more than 2 %" in " ".join(text.split())
         assert "main effects and pairs sum to 6.75, f(x) - f(x') is 7.5" in " ".join(text.split())
 
 

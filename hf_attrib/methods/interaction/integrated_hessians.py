@@ -19,7 +19,7 @@ from hf_attrib.methods.base import AXIOMS, Claims
 from hf_attrib.methods.interaction.base import Interaction, PairScores
 from hf_attrib.methods.interaction.slopes import Slopes
 
-__all__ = ["IntegratedHessians"]
+__all__ = ["SPENT", "IntegratedHessians"]
 
 #: Where the parts of the line end at first; each but the first is as long as what lies before it.
 _EDGES = (0.0, 0.125, 0.25, 0.5, 1.0)
@@ -31,7 +31,8 @@ _SHARE = 0.5
 _COARSE = 1e-4
 
 _ROUGH = "second derivatives are coarse in 16 bits; load the model in float32"
-_SPENT = "the nodes were spent before second derivatives were right on every part of the path"
+#: What a result says whose nodes did not do.
+SPENT = "the nodes were spent before second derivatives were right on every part of the path"
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class IntegratedHessians(Interaction, name="integrated_hessians"):
     CLAIMS: ClassVar[Claims] = Claims(
         identity="f(x) - f(x')",
         cost="2 * K * (N + 1) forward rows, as many backward rows for each of T targets; 4 * K for "
-        "one group against all; and about as many as placing the nodes takes, at most 6 * K",
+        "one group against all; less than 3 * K more where nodes place themselves",
         axioms=frozenset(AXIOMS),
         groups="joined",
     )
@@ -148,7 +149,7 @@ class IntegratedHessians(Interaction, name="integrated_hessians"):
                 scores[b, :, group] = scores[b, :, :, group] = row
         coarse = torch.full(start.shape, slopes.precision > _COARSE)
         missed = self._excess(line, (ends[1] - ends[0]).abs(), field.resolution).isfinite()
-        notes = {_ROUGH: coarse, _SPENT: missed}
+        notes = {_ROUGH: coarse, SPENT: missed}
         return PairScores(scores, start, notes=notes, attribution=line.sums)
 
     def _excess(self, line: _Part, change: Tensor, resolution: float) -> Tensor:

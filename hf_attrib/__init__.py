@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     )
     from hf_attrib.explainer import Explainer, attach, estimate, evaluate
     from hf_attrib.methods import Method
-    from hf_attrib.results import Attribution, Comparison, compare, load
+    from hf_attrib.results import Attribution, Comparison, Interactions, compare, load
     from hf_attrib.robustness import RobustAccuracy, Robustness, robust_accuracy
     from hf_attrib.validation import Choice, Evaluation
 
@@ -42,6 +42,7 @@ __all__ = [
     "Explainer",
     "HFAttribError",
     "InputError",
+    "Interactions",
     "MemoryLimitError",
     "Method",
     "ProcessError",
@@ -72,6 +73,7 @@ _HOMES = {
     "Explainer": "explainer",
     "HFAttribError": "errors",
     "InputError": "errors",
+    "Interactions": "results",
     "MemoryLimitError": "errors",
     "Method": "methods",
     "ProcessError": "errors",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, cast, overload
 
 from torch import nn
@@ -10,10 +10,12 @@ from typing_extensions import Unpack
 
 from hf_attrib.engine import (
     DEFAULTS,
+    INTERACTIONS_DEFAULTS,
     Answering,
     Engine,
     Estimate,
     ExplainOptions,
+    InteractionsOptions,
     Memory,
     Plan,
     Question,
@@ -21,30 +23,19 @@ from hf_attrib.engine import (
     Sharing,
     check_names,
     documented_by,
+    interacting,
+    pair_question,
     size_of,
 )
 from hf_attrib.engine.attachment import bind
 from hf_attrib.errors import InputError
 from hf_attrib.execution import ALONE, Progress, connected, silent
 from hf_attrib.model import Transcriber, check_generative
-from hf_attrib.results import Attribution
+from hf_attrib.results import Attribution, Interactions
 from hf_attrib.robustness import Robustness, margin_question, measure_robustness, radius_search
 from hf_attrib.text import Messages, Prompts, Requests
 from hf_attrib.text.given import tokenizer_of
-from hf_attrib.validation import (
-    CHECKS,
-    DEFAULT_METHODS,
-    EVALUATE_DEFAULTS,
-    Choice,
-    EvaluateOptions,
-    Evaluation,
-    Sanity,
-    SanityOptions,
-    checked_sanity,
-    chosen,
-    contest_of,
-    contested,
-)
+from hf_attrib.validation import DEFAULT_METHODS, EvaluateOptions, Evaluation, Judging
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -62,13 +53,11 @@ _REQUEST = (
     "attention_mask",
     "on_error",
 )
-#: What ``choose`` ranks by when nothing is said: what else is measured would be run for nothing.
-_HEADLINE = {"metrics": ("morf_lerf",)}
 #: What ``explain``, ``robustness`` and ``estimate`` take as a prompt.
 _Prompt: TypeAlias = str | Messages | Prompts | None
 
 
-class Explainer:
+class Explainer(Judging):
     """Explains what one model generates.
 
     Args:
@@ -247,69 +236,39 @@ class Explainer:
         self._answering.warn(found)
         return found
 
-    @documented_by(EvaluateOptions, EVALUATE_DEFAULTS)
-    def evaluate(
-        self, prompts: Any, methods: Any = DEFAULT_METHODS, **options: Unpack[EvaluateOptions]
-    ) -> Evaluation:
-        """Judge how well methods predict what the model does without what they rank.
+    @overload
+    def interactions(
+        self, prompt: str | Messages | None = None, **options: Unpack[InteractionsOptions]
+    ) -> Interactions: ...
+
+    @overload
+    def interactions(
+        self, prompt: Prompts, **options: Unpack[InteractionsOptions]
+    ) -> list[Interactions]: ...
+
+    @documented_by(InteractionsOptions, INTERACTIONS_DEFAULTS)
+    def interactions(
+        self, prompt: _Prompt = None, **options: Unpack[InteractionsOptions]
+    ) -> Interactions | list[Interactions]:
+        """Score what pairs of inputs do together for each generated token.
 
         Args:
-            prompts: texts or messages; one or several, each of which may be a list of ids instead.
-            methods: names, ``"name(field=value)"``, methods, arguments of :meth:`explain` in a
-                mapping, functions of a case that return scores, or lists of scores, one for each
-                prompt; in a list, or in a mapping by what they are called.
-            **options: see :class:`hf_attrib.validation.EvaluateOptions`.
+            prompt: a text, messages, or a list of either, as for :meth:`explain`.
+            **options: see :class:`hf_attrib.engine.InteractionsOptions`.
 
         Raises:
-            InputError: an argument cannot be used; the message says what to do.
+            InputError: an argument cannot be used, or there are too many groups to pair.
             UnsupportedModelError: the model cannot be explained faithfully.
         """
-        check_names(options, EvaluateOptions, "evaluate", self.model)
-        return contested(self._answering, *contest_of(prompts, methods, options))
+        requests, given = self._given(prompt, options, InteractionsOptions, "interactions")
+        question, generation = pair_question(given)
 
-    @documented_by(EvaluateOptions, {**EVALUATE_DEFAULTS, **_HEADLINE})
-    def choose(
-        self, prompt: Any, methods: Any = DEFAULT_METHODS, **options: Unpack[EvaluateOptions]
-    ) -> Choice:
-        """Explain one prompt by the method that predicts best what the model does without it.
+        def work(plan: Plan, sharing: Sharing) -> Iterator[Interactions]:
+            return interacting(self._engine, plan, sharing.of_rows)
 
-        Methods are ranked by the first metric under each operator; the lowest mean rank wins.
-
-        Args:
-            prompt: a text, or messages.
-            methods: who takes part, as for :meth:`evaluate`.
-            **options: see :class:`hf_attrib.validation.EvaluateOptions`.
-
-        Returns:
-            the winner's :class:`Attribution` with the contest; it says where none beats random.
-        """
-        check_names(options, EvaluateOptions, "choose", self.model)
-        asked = contest_of(prompt, methods, {**_HEADLINE, **options})
-        choice = chosen(self._answering, *asked)
-        self._answering.warn([choice.attribution])
-        return choice
-
-    @documented_by(SanityOptions, EVALUATE_DEFAULTS)
-    def sanity(
-        self,
-        prompts: Any,
-        methods: Any = DEFAULT_METHODS,
-        checks: str | Sequence[str] = tuple(CHECKS),
-        **options: Unpack[SanityOptions],
-    ) -> Sanity:
-        """Check that scores depend on what they must depend on, whatever they predict.
-
-        Args:
-            prompts: as for :meth:`evaluate`.
-            methods: likewise; those that bring scores alone cannot be asked again.
-            checks: of :data:`hf_attrib.validation.CHECKS`, by name.
-            **options: see :class:`hf_attrib.validation.SanityOptions`.
-
-        Raises:
-            InputError: an argument cannot be used; the message says what to do.
-        """
-        check_names(options, SanityOptions, "sanity", self.model)
-        return checked_sanity(self._answering, *contest_of(prompts, methods, options), checks)
+        found = self._answering.worked(requests, question, generation, work)
+        self._answering.warn(found)
+        return found if requests.many else found[0]
 
     def _given(
         self, prompt: _Prompt, options: Mapping[str, Any], kind: Any, call: str
@@ -377,7 +336,7 @@ def evaluate(
 
 
 #: What an attached model can do.
-_BOUND = ("explain", "robustness", "estimate", "evaluate", "choose")
+_BOUND = ("explain", "interactions", "robustness", "estimate", "evaluate", "choose")
 
 
 def attach(model: nn.Module, tokenizer: Any = None, **options: Any) -> ExplainedModel:

@@ -21,6 +21,7 @@ def blocks(language, text=README):
 
 OTHERS = (
     "devices",
+    "interactions",
     "local-approximation",
     "robustness",
     "validation",

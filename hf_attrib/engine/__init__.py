@@ -7,19 +7,28 @@ what came out. It knows models, methods and results, and no screen.
 from hf_attrib.engine.answering import Answering, Place
 from hf_attrib.engine.engine import Engine
 from hf_attrib.engine.estimation import Estimate
+from hf_attrib.engine.interactions import INTERACTIONS_DEFAULTS, interacting, pair_question
 from hf_attrib.engine.memory import Memory, size_of
-from hf_attrib.engine.options import ExplainOptions, RobustnessOptions, check_names, documented_by
+from hf_attrib.engine.options import (
+    ExplainOptions,
+    InteractionsOptions,
+    RobustnessOptions,
+    check_names,
+    documented_by,
+)
 from hf_attrib.engine.question import DEFAULTS, Case, Plan, Question, check_default
 from hf_attrib.engine.ready import ReadyBatch
 from hf_attrib.engine.sharing import Sharing
 
 __all__ = [
     "DEFAULTS",
+    "INTERACTIONS_DEFAULTS",
     "Answering",
     "Case",
     "Engine",
     "Estimate",
     "ExplainOptions",
+    "InteractionsOptions",
     "Memory",
     "Place",
     "Plan",
@@ -30,5 +39,7 @@ __all__ = [
     "check_default",
     "check_names",
     "documented_by",
+    "interacting",
+    "pair_question",
     "size_of",
 ]

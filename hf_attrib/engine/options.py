@@ -16,7 +16,14 @@ from hf_attrib.methods import Method, methods
 from hf_attrib.targets import Score
 from hf_attrib.text import Grouping, Ids
 
-__all__ = ["ExplainOptions", "RobustnessOptions", "check_names", "documented_by", "field_names"]
+__all__ = [
+    "ExplainOptions",
+    "InteractionsOptions",
+    "RobustnessOptions",
+    "check_names",
+    "documented_by",
+    "field_names",
+]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -203,6 +210,24 @@ class ExplainOptions(MethodOptions, GenerateOptions, total=False):
     template_options: Mapping[str, Any] | None
     attention_mask: Any
     on_error: str
+
+
+class InteractionsOptions(ExplainOptions, total=False):
+    """What :meth:`Explainer.interactions` may be given by name.
+
+    Args:
+        method: ``"shapley_taylor"`` or ``"shapley_interactions"``, of up to 10 groups and forward
+            alone, or ``"integrated_hessians"``; or as it is written:
+            ``"integrated_hessians(steps=32)"``.
+        groups: what is paired, as for :meth:`Explainer.explain`; by default words or parts of
+            sentences, up to 8, and each token where the method pairs any number.
+        token: for ``"integrated_hessians"``, the group that is paired with all others, at one
+            product of the Hessian for each node: its number, its name, or text or a range of tokens
+            within it; by default all pairs are found.
+        **options: what :meth:`Explainer.explain` takes.
+    """
+
+    token: int | str | tuple[int, int] | None
 
 
 class RobustnessOptions(MethodOptions, GenerateOptions, total=False):

@@ -21,14 +21,20 @@ from hf_attrib.results import Attribution, Run
 from hf_attrib.text import TokenSequence, detokenize
 
 __all__ = [
+    "NOT_FINITE",
+    "at_reference",
     "attributions",
+    "checked",
     "of_prompt",
     "plain_fields",
     "provenance",
     "reservations",
+    "run_of",
     "spent",
     "unlikely",
     "warning_of",
+    "with_own",
+    "zeros_of",
 ]
 
 #: Relative completeness gap up to which a target counts as converged.
@@ -38,7 +44,7 @@ _PACKAGES = ("hf_attrib", "torch", "transformers")
 
 
 #: What a result says that is not all numbers, and then of the cause.
-_NOT_FINITE = "Some scores or values of f are not finite: "
+NOT_FINITE = "Some scores or values of f are not finite: "
 _OVERFLOW = "the model overflows. Load it in float32."
 _NEITHER = "the model or the target gives NaN or infinity."
 
@@ -54,16 +60,27 @@ def attributions(
         model: that was run.
         tokenizer: that names contrasts.
     """
-    plan, claims = ready.plan, ready.plan.question.method.claims
-    method = plan.question.method
-    run = Run(
+    run, same = run_of(ready, model), at_reference(ready)
+    own = [with_own(run, case, tokenizer) for case in ready.plan.cases]
+    return [_attribution(ready, found, index, of_case, same) for index, of_case in enumerate(own)]
+
+
+def run_of(ready: ReadyBatch, model: Any) -> Run:
+    """Return what is known of how all sequences of a batch were explained, their rows aside.
+
+    Args:
+        ready: what was run.
+        model: that was run.
+    """
+    plan, method = ready.plan, ready.plan.question.method
+    return Run(
         method=method.name,
         method_fields=plain_fields(method),
         contrast_ids=None,  # each sequence has its own, and its rows, too
         contrast_pieces=None,
         baseline=plan.baseline_name,
-        signed=claims.signed,
-        identity=claims.identity,
+        signed=method.claims.signed,
+        identity=method.claims.identity,
         resolution=plan.question.target.resolution,
         tolerance=method.tolerance or _TOLERANCE,
         **plan.question.recorded(),
@@ -73,12 +90,9 @@ def attributions(
         backward_rows=0,
         notes=ready.notes,
     )
-    own = [_with_own(run, case, tokenizer) for case in plan.cases]
-    same = _at_reference(ready)
-    return [_attribution(ready, found, index, of_case, same) for index, of_case in enumerate(own)]
 
 
-def _at_reference(ready: ReadyBatch) -> Tensor | None:
+def at_reference(ready: ReadyBatch) -> Tensor | None:
     """Return which inputs are their reference, [B, N]; ``None`` where there is not one for all."""
     plan = ready.plan
     if plan.baseline_name is None or plan.baseline.distribution:
@@ -108,7 +122,7 @@ def plain_fields(method: Method | Attack) -> dict[str, Any]:
     return {k: str(v) if isinstance(v, Method | Attack) else v for k, v in given.items()}
 
 
-def _with_own(run: Run, case: Case, tokenizer: Any) -> Run:
+def with_own(run: Run, case: Case, tokenizer: Any) -> Run:
     """Add what one sequence alone has: its contrast, and words that the model never saw."""
     if case.contrast is not None:
         ids = tuple(case.contrast.tolist())
@@ -166,14 +180,14 @@ def _attribution(
     columns = torch.arange(len(case.groups)) if question.joins else tokens
     scores = cut(found.scores)[:, columns]
     if same is not None:
-        run = replace(run, notes=(*run.notes, *_zeros(ready, index, same[index, tokens], scores)))
+        run = replace(run, notes=(*run.notes, *zeros_of(ready, index, same[index, tokens], scores)))
     error, sum_error = found.standard_error, found.sum_standard_error
     value = cut(ready.seen.value if found.end_value is None else found.end_value)
     if found.start_value is None:
-        run, reference = _checked(run, scores, value), torch.full_like(value, torch.nan)
+        run, reference = checked(run, scores, value), torch.full_like(value, torch.nan)
     else:
         reference = cut(found.start_value)
-        run = _checked(run, scores, value, reference)
+        run = checked(run, scores, value, reference)
     result = Attribution(
         scores=scores,
         sequence=case.sequence.bare(),
@@ -194,7 +208,7 @@ def _attribution(
     return result.group(question.groups)
 
 
-def _zeros(ready: ReadyBatch, index: int, same: Tensor, scores: Tensor) -> list[str]:
+def zeros_of(ready: ReadyBatch, index: int, same: Tensor, scores: Tensor) -> list[str]:
     """Say which scores are 0 since nothing changes on the way from the reference.
 
     Args:
@@ -239,18 +253,18 @@ def spent(field: Field, index: int) -> dict[str, Any]:
     return {kind: int(getattr(field, kind)[index]) for kind in kinds}
 
 
-def _checked(run: Run, *found: Tensor) -> Run:
+def checked(run: Run, *found: Tensor) -> Run:
     """Return what is known of a run, with a note if it did not find numbers."""
     if all(bool(part.isfinite().all()) for part in found):
         return run
     cause = _OVERFLOW if run.half_precision else _NEITHER
-    return replace(run, notes=(*run.notes, _NOT_FINITE + cause))
+    return replace(run, notes=(*run.notes, NOT_FINITE + cause))
 
 
 def warning_of(result: Attribution) -> str | None:
     """Return what a caller must be warned of: scores that miss their sum, or may be wrong."""
     for note in result.run.notes:
-        if note.startswith(_NOT_FINITE):
+        if note.startswith(NOT_FINITE):
             return note
     identity, targets = result.run.identity, len(result.rows)
     found = []

@@ -7,6 +7,7 @@ as well. This folder sees a field and nothing behind it.
 
 from hf_attrib.integration.adaptive import ROW_TOLERANCE, Budget, first_nodes, integrate
 from hf_attrib.integration.fixed import line_integral, polyline_integral
+from hf_attrib.integration.log_weight import CELL_NODES, MOST_LOG_NODES, gauss_log, log_cell
 from hf_attrib.integration.paths import graded, monotone, polyline, straight
 from hf_attrib.integration.rules import (
     MOST_GAUSS_NODES,
@@ -21,7 +22,9 @@ from hf_attrib.integration.rules import (
 from hf_attrib.integration.sampling import Average, Running, cloud, derived, generator, noise
 
 __all__ = [
+    "CELL_NODES",
     "MOST_GAUSS_NODES",
+    "MOST_LOG_NODES",
     "ROW_TOLERANCE",
     "RULES",
     "STEP_RULES",
@@ -34,10 +37,12 @@ __all__ = [
     "derived",
     "first_nodes",
     "gauss_legendre",
+    "gauss_log",
     "generator",
     "graded",
     "integrate",
     "line_integral",
+    "log_cell",
     "midpoint",
     "monotone",
     "noise",

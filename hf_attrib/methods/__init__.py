@@ -20,6 +20,15 @@ from hf_attrib.methods.gradient.saliency import Saliency
 from hf_attrib.methods.gradient.smooth_grad import SmoothGrad
 from hf_attrib.methods.gradient.square_grad import SquareGrad
 from hf_attrib.methods.gradient.var_grad import VarGrad
+from hf_attrib.methods.interaction.base import (
+    Interaction,
+    PairScores,
+    interaction,
+    interactions,
+    row_sums,
+)
+from hf_attrib.methods.interaction.integrated_hessians import SPENT, IntegratedHessians
+from hf_attrib.methods.interaction.shapley import ShapleyInteractions, ShapleyTaylor
 from hf_attrib.methods.path.discretized_ig import DiscretizedIG
 from hf_attrib.methods.path.expected_gradients import ExpectedGradients
 from hf_attrib.methods.path.guided_ig import GuidedIG
@@ -46,6 +55,7 @@ __all__ = [
     "ISA",
     "LA",
     "MFABA",
+    "SPENT",
     "AttEXplore",
     "Banzhaf",
     "BaselineAverage",
@@ -59,20 +69,28 @@ __all__ = [
     "GuidedIG",
     "InputXGradient",
     "IntegratedGradients",
+    "IntegratedHessians",
+    "Interaction",
     "KernelShap",
     "Lime",
     "LooShapley",
     "Method",
     "NoiseAverage",
     "Occlusion",
+    "PairScores",
     "Rise",
     "Saliency",
     "SequentialIG",
     "Shapley",
+    "ShapleyInteractions",
+    "ShapleyTaylor",
     "SmoothGrad",
     "Sobol",
     "SquareGrad",
     "VarGrad",
+    "interaction",
+    "interactions",
     "method",
     "methods",
+    "row_sums",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from hf_attrib.integration import ROW_TOLERANCE
 from hf_attrib.render.safe_text import label, visible
-from hf_attrib.results import Agreement, Attribution, Run, Status
+from hf_attrib.results import Agreement, Attribution, Interactions, Run, Status
 from hf_attrib.robustness import AttackRun, Robustness
 
 __all__ = [
@@ -23,6 +23,8 @@ __all__ = [
     "mark",
     "meaning",
     "measures",
+    "of_pairs",
+    "pair_sums",
     "probability",
     "shared",
     "state",
@@ -167,11 +169,11 @@ def _contrast(run: Run) -> str | None:
     return repr(pieces.pop()) if len(pieces) == 1 else "another token each"
 
 
-def meaning(result: Attribution) -> str:
+def meaning(result: Attribution | Interactions) -> str:
     """Return what the sign of a score means, which depends on the target.
 
     Args:
-        result: the attribution.
+        result: what has the scores.
     """
     run = result.run
     if not run.signed:
@@ -188,6 +190,42 @@ def meaning(result: Attribution) -> str:
     if run.target == "entropy":
         return f"+ made the next {'token' if single else 'tokens'} more uncertain, - less"
     return line(f"+ raised {run.target}, - lowered it")
+
+
+def of_pairs(result: Interactions) -> str:
+    """Return what main effects and pairs are, and what their signs mean.
+
+    Args:
+        result: what was found.
+    """
+    alone = "Shapley value" if result.run.identity is None else "what an input does by itself"
+    beyond = "what two inputs do together beyond what each does alone, each pair in two places"
+    return f"diagonal, underlined: {alone}; pairs: {beyond}; {meaning(result)}"
+
+
+def pair_sums(result: Interactions) -> str:
+    """Return what main effects and pairs sum to, and what they should.
+
+    Args:
+        result: what was found.
+    """
+    run, change = result.run, float((result.end_value - result.start_value).sum())
+    if run.identity is None:
+        main = float(result.main.sum())
+        return (
+            "no completeness identity: the pairs of this index need not add up to anything; main "
+            f"effects alone sum to {main:.4g}, the change of f is {change:.4g}"
+        )
+    what = "main effects and pairs" if result.token is None else "all inputs at the same nodes"
+    sums = f"{what} sum to {float(result.sums.sum()):.4g}, {run.identity} is {change:.4g}"
+    if missed := int((~result.converged).sum()):
+        sums += f" (! {missed} of {count(len(result), 'target')} miss theirs by more than "
+        sums += f"{100 * run.tolerance:.3g} %)"
+    worst = float(result.disagreement.max())
+    named = "integrated gradients" if "nodes" in str(run.method_fields) else "Shapley values"
+    # Drawn orders have no second way to what an input has.
+    checked = result.standard_error is None
+    return sums + (f"; row sums are within {worst:.1g} of {named}" if checked else "")
 
 
 def completeness(result: Attribution) -> str:

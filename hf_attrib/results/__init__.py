@@ -5,12 +5,14 @@ known here: views are registered by :mod:`hf_attrib.render`, and formats of file
 kind of result. A new kind derives from :class:`Result`.
 """
 
+from hf_attrib.results import interactions_storage as interactions_storage  # it registers
 from hf_attrib.results.agreement import Agreement, agreement
 from hf_attrib.results.attribution import Attribution
 from hf_attrib.results.comparison import Comparison, compare
 from hf_attrib.results.convergence import Status
 from hf_attrib.results.files import write_atomically
 from hf_attrib.results.formats import FORMATS, Format, from_json, to_json
+from hf_attrib.results.interactions import Interactions, Pair
 from hf_attrib.results.protocol import Result, frame, load, page, text, view
 from hf_attrib.results.run import Run
 from hf_attrib.results.storage import tokens_read, tokens_written
@@ -21,6 +23,8 @@ __all__ = [
     "Attribution",
     "Comparison",
     "Format",
+    "Interactions",
+    "Pair",
     "Result",
     "Run",
     "Status",

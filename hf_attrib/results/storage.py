@@ -15,7 +15,7 @@ from hf_attrib.results.json_value import Value, encoded, record
 from hf_attrib.results.run import Run
 from hf_attrib.text import Segment, Span, Tokens, TokenSequence
 
-__all__ = ["tokens_read", "tokens_written"]
+__all__ = ["span_read", "tokens_read", "tokens_written"]
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _TENSORS = ("scores", "value", "reference_value", "probability")
@@ -89,7 +89,7 @@ def _read(file: Value, version: int) -> Attribution:
         raise file.field("scores_dtype").wrong(" or ".join(_DTYPES))
     run = record(file.field("run"), Run)
     read = tokens_read(file, version, run.attribute_to)
-    rows, columns = (file.field(name).list_of(_span) for name in ("rows", "columns"))
+    rows, columns = (file.field(name).list_of(span_read) for name in ("rows", "columns"))
     for name, spans, of in (("rows", rows, read["response"]), ("columns", columns, read["inputs"])):
         if len(of) and not spans:
             raise ValueError(f"its {name} are empty")
@@ -110,7 +110,8 @@ def _read(file: Value, version: int) -> Attribution:
     )
 
 
-def _span(value: Value) -> Span:
+def span_read(value: Value) -> Span:
+    """Return a span from its start, its stop and its name."""
     start, stop, name = value.entries(3)
     return Span(start.whole(), stop.whole(), name.optional(Value.text))
 

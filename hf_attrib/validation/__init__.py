@@ -6,6 +6,7 @@ is what is left.
 """
 
 from hf_attrib.validation import storage as storage  # files hold results as it registers
+from hf_attrib.validation.calls import Judging
 from hf_attrib.validation.choice import Choice, chosen
 from hf_attrib.validation.contest import DEFAULT_METHODS, Contest, contested
 from hf_attrib.validation.evaluation import QUANTILES, Finding, Settings, findings
@@ -41,6 +42,7 @@ __all__ = [
     "Finding",
     "JudgedPrompt",
     "Judgement",
+    "Judging",
     "Sanity",
     "SanityCheck",
     "SanityOptions",

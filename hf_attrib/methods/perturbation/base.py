@@ -14,7 +14,21 @@ from hf_attrib.hyperparameters import hyperparameter, one_of
 from hf_attrib.methods.base import Claims, Method
 from hf_attrib.methods.perturbation.game import Game, Solution, distinct, players
 
-__all__ = ["Perturbation"]
+__all__ = ["Perturbation", "claims_in"]
+
+
+def claims_in(mode: str, made: Claims) -> Claims:
+    """Return claims in a mode of ablation: but for ``"embed"`` there is no reference x'.
+
+    Args:
+        mode: of :data:`hf_attrib.field.MODES`.
+        made: what is claimed in mode ``"embed"``.
+    """
+    if mode == "embed":
+        return made
+    identity = made.identity and made.identity.replace("f(x')", "f(nothing)")
+    baseline = STAND_IN if mode == "token" else None
+    return replace(made, identity=identity, baseline=baseline)
 
 
 @dataclass(frozen=True)
@@ -36,12 +50,7 @@ class Perturbation(Method, ABC):
     @property
     def claims(self) -> Claims:
         """What the method claims; only in mode ``"embed"`` is there a reference x'."""
-        made = self.CLAIMS
-        if self.mode == "embed":
-            return made
-        identity = made.identity and made.identity.replace("f(x')", "f(nothing)")
-        baseline = STAND_IN if self.mode == "token" else None
-        return replace(made, identity=identity, baseline=baseline)
+        return claims_in(self.mode, self.CLAIMS)
 
     @abstractmethod
     def subsets(self, count: int) -> Tensor:

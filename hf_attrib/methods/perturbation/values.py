@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hf_attrib.methods.perturbation.game import Solution
 
-__all__ = ["all_subsets", "neighbours", "semivalues", "shapley_weights"]
+__all__ = ["all_subsets", "neighbours", "pair_values", "semivalues", "shapley_weights"]
 
 
 def all_subsets(count: int) -> Tensor:
@@ -48,3 +48,25 @@ def semivalues(value: Tensor, weight: Tensor, start: Tensor | None = None) -> So
     gains = [weight[size] @ (more - less) for more, less in neighbours(value)]
     found = torch.stack(gains)
     return Solution(found, start, torch.zeros_like(found))
+
+
+def pair_values(value: Tensor, weight: Tensor) -> Tensor:
+    r"""Return weighted sums of what pairs do together, [n, n, T], 0 on the diagonal.
+
+    That is :math:`v(S \cup \{i,j\}) - v(S \cup \{i\}) - v(S \cup \{j\}) + v(S)` for subsets S of
+    the others.
+
+    Args:
+        value: of :func:`all_subsets`, [2^n, T].
+        weight: of subsets of k of the others, [n - 1].
+    """
+    count = len(value).bit_length() - 1
+    code, found = torch.arange(len(value)), value.new_zeros(count, count, value.shape[1])
+    for i in range(count):
+        for j in range(i):
+            one, other = 1 << i, 1 << j
+            rest = code[code & (one | other) == 0]
+            size = sum((rest >> k) % 2 for k in range(count))
+            together = value[rest | one | other] - value[rest | one] - value[rest | other]
+            found[i, j] = found[j, i] = weight[size] @ (together + value[rest])
+    return found

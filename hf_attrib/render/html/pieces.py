@@ -12,7 +12,7 @@ from hf_attrib.render.sheet import Sheet
 from hf_attrib.results import Attribution
 from hf_attrib.text import Span, Tokens
 
-__all__ = ["Piece", "brief", "inputs", "response", "shades"]
+__all__ = ["Piece", "brief", "inputs", "response", "shade_class", "shades"]
 
 #: Shades of a colour; scores below half a shade of the largest keep the colour of the page.
 SHADES = 10
@@ -104,7 +104,7 @@ def inputs(sheet: Sheet) -> Iterator[Piece]:
     """
     result, scale = sheet.result, sheet.total_scale
     for i, (unit, total) in enumerate(zip(sheet.units, sheet.totals, strict=True)):
-        classes = f"unit{_quiet(unit.text, unit.role)}{_shade(total, scale)}"
+        classes = f"unit{_quiet(unit.text, unit.role)}{shade_class(total, scale)}"
         text, name = _read(result.inputs, result.columns[unit.start])
         # Several columns make a unit where they are the bytes of one character.
         text = text if unit.stop == unit.start + 1 else unit.text
@@ -115,7 +115,13 @@ def _quiet(text: str, role: str) -> str:
     return " quiet" if role in _QUIET_ROLES or text == "\n" else ""
 
 
-def _shade(score: float, scale: Scale) -> str:
+def shade_class(score: float, scale: Scale) -> str:
+    """Return the class of a score's shade behind a space, or nothing.
+
+    Args:
+        score: any number.
+        scale: what it is shown on.
+    """
     if not math.isfinite(score):
         return " odd"
     level = int(scale.strength(score) * SHADES + 0.5)

@@ -11,7 +11,13 @@ import numpy as np
 from hf_attrib.field import MODES
 from hf_attrib.render import phrases
 from hf_attrib.validation import METRICS, Evaluation, Judgement
-from hf_attrib.validation.statistics import BEATS, Interval, least_orders
+from hf_attrib.validation.statistics import (
+    BEATS,
+    Interval,
+    least_orders,
+    least_p_value,
+    least_prompts,
+)
 
 __all__ = [
     "Row",
@@ -84,23 +90,41 @@ def verdict(result: Evaluation, operator: str) -> str:
         operator: the way.
     """
     metric = result.run.metrics[0]
-    first, *_ = (j for j in result.summary if (j.operator, j.metric) == (operator, metric))
+    every = [j for j in result.summary if (j.operator, j.metric) == (operator, metric)]
+    first = every[0]
     if not METRICS[metric].better or math.isnan(first.mean.mean):
         return f"{operator}: {metric} ranks no method"
     name = phrases.line(first.method)
-    alone = math.isnan(first.over_random.low)  # one prompt has no interval
-    if alone and math.isnan(first.significant):
-        return f"{operator}: {name} comes first; {_too_few(result)}"
-    if not (first.significant > 0 if alone else first.over_random.above):
-        return f"{operator}: no method beats random here; {name} comes first"
+    if first.beats_random is None:
+        return f"{operator}: {name} comes first; {_undecided(result, first)}"
+    chance = f"adjusted p = {first.adjusted_p_value:.2g}"
+    if not first.beats_random:
+        others = [phrases.line(j.method) for j in every if j.beats_random]
+        said = f"{', '.join(others)} beat it" if others else "no method beats random here"
+        return f"{operator}: {said}; {name} comes first ({chance})"
     ahead = ""
     if first.next is not None:
         sure = "ahead of" if first.over_next.above else "not surely ahead of"
         ahead = f", {sure} {phrases.line(first.next)}"
-    chance = "" if alone else f" (adjusted p = {first.adjusted_p_value:.2g})"
     return (
         f"{operator}: {name} predicts best by {metric}, beats {100 * first.wins:.0f} % of random "
-        f"orders{chance}{ahead}{_better_blind(result, operator, first)}"
+        f"orders ({chance}){ahead}{_better_blind(result, operator, first)}"
+    )
+
+
+def _undecided(result: Evaluation, first: Judgement) -> str:
+    """Say why it cannot be told whether a method beats random orders."""
+    orders = result.run.random_orders
+    tests = sum(math.isfinite(j.p_value) for j in result.summary)
+    if math.isnan(first.p_value):
+        return "it could not be compared with random orders"
+    needed = least_prompts(orders, tests)
+    least = min(1.0, tests * least_p_value(first.prompts, orders))
+    takes = "fewer methods, operators and metrics" if needed is None else f"{needed} prompts"
+    return (
+        f"whether it beats random cannot be told from {phrases.count(first.prompts, 'prompt')} "
+        f"with {phrases.count(orders, 'random order')}, as no adjusted p of {tests} is below "
+        f"{least:.2g}; it takes {takes} at least"
     )
 
 

@@ -7,7 +7,7 @@ is what is left.
 
 from hf_attrib.validation import storage as storage  # files hold results as it registers
 from hf_attrib.validation.calls import Judging
-from hf_attrib.validation.choice import Choice, chosen
+from hf_attrib.validation.choice import CHOOSE_DEFAULTS, Choice, choice_of, chosen
 from hf_attrib.validation.contest import DEFAULT_METHODS, Contest, contested
 from hf_attrib.validation.evaluation import QUANTILES, Finding, Settings, findings
 from hf_attrib.validation.options import (
@@ -28,6 +28,7 @@ from hf_attrib.validation.suite import DEFAULT_METRICS, METRICS
 
 __all__ = [
     "CHECKS",
+    "CHOOSE_DEFAULTS",
     "DEFAULT_METHODS",
     "DEFAULT_METRICS",
     "EVALUATE_DEFAULTS",
@@ -48,6 +49,7 @@ __all__ = [
     "SanityOptions",
     "Settings",
     "checked_sanity",
+    "choice_of",
     "chosen",
     "contest_of",
     "contested",

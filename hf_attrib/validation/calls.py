@@ -8,7 +8,7 @@ from typing import Any
 from typing_extensions import Unpack
 
 from hf_attrib.engine import Answering, check_names, documented_by
-from hf_attrib.validation.choice import Choice, chosen
+from hf_attrib.validation.choice import CHOOSE_DEFAULTS, Choice, choice_of, chosen
 from hf_attrib.validation.contest import DEFAULT_METHODS, contested
 from hf_attrib.validation.options import (
     EVALUATE_DEFAULTS,
@@ -20,9 +20,6 @@ from hf_attrib.validation.result import Evaluation
 from hf_attrib.validation.sanity import CHECKS, Sanity, checked_sanity
 
 __all__ = ["Judging"]
-
-#: What ``choose`` ranks by when nothing is said: what else is measured would be run for nothing.
-_HEADLINE = {"metrics": ("morf_lerf",)}
 
 
 class Judging:
@@ -55,7 +52,7 @@ class Judging:
         check_names(options, EvaluateOptions, "evaluate", self.model)
         return contested(self._answering, *contest_of(prompts, methods, options))
 
-    @documented_by(EvaluateOptions, {**EVALUATE_DEFAULTS, **_HEADLINE})
+    @documented_by(EvaluateOptions, CHOOSE_DEFAULTS)
     def choose(
         self, prompt: Any, methods: Any = DEFAULT_METHODS, **options: Unpack[EvaluateOptions]
     ) -> Choice:
@@ -72,8 +69,7 @@ class Judging:
             the winner's :class:`Attribution` with the contest; it says where none beats random.
         """
         check_names(options, EvaluateOptions, "choose", self.model)
-        asked = contest_of(prompt, methods, {**_HEADLINE, **options})
-        choice = chosen(self._answering, *asked)
+        choice = chosen(self._answering, *choice_of(prompt, methods, options))
         self._answering.warn([choice.attribution])
         return choice
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,18 @@ from hf_attrib.results import Attribution, Result
 from hf_attrib.text import Requests
 from hf_attrib.validation.contest import Contest, judged
 from hf_attrib.validation.entrants import entrants_of
+from hf_attrib.validation.options import EVALUATE_DEFAULTS, contest_of
 from hf_attrib.validation.result import Evaluation
-from hf_attrib.validation.statistics import CHOSEN, least_orders
+from hf_attrib.validation.statistics import CHOSEN, holm, least_orders
 from hf_attrib.validation.suite import METRICS
 
-__all__ = ["Choice", "chosen"]
+__all__ = ["CHOOSE_DEFAULTS", "Choice", "choice_of", "chosen"]
+
+#: What ``choose`` does when nothing is said: what it does not rank by would be run for nothing,
+#: and there are as many random orders as tell whether the winner beats them.
+CHOOSE_DEFAULTS: Mapping[str, Any] = MappingProxyType(
+    {**EVALUATE_DEFAULTS, "metrics": ("morf_lerf",), "random_orders": None}
+)
 
 #: What a backward row costs, in forward rows.
 _BACKWARD = 2
@@ -37,7 +45,8 @@ class Choice(Result):
         evaluation: the contest.
         winner: its label.
         ranks: the mean rank of each method over operators, [M]; the lowest wins.
-        chance: the largest p-value of the winner against random orders, over operators.
+        chance: the largest p-value of the winner against random orders, over operators; each is
+            adjusted for how many methods there are to choose among (Holm).
     """
 
     attribution: Attribution
@@ -48,16 +57,38 @@ class Choice(Result):
 
     @property
     def beats_random(self) -> bool:
-        """Whether the winner beats random orders under every operator, up to p = 0.1.
+        """Whether the winner beats random orders under every operator, up to an adjusted p of 0.1.
 
-        It cannot be said to with fewer than nine of them.
+        Of one method it cannot be said with fewer than nine of them, nor of the best of five with
+        fewer than 49.
         """
-        return self.chance <= CHOSEN
+        return _beats(self.chance)
 
     @property
     def reason(self) -> str:
         """Why this method, in a sentence."""
         return _reason(self.evaluation, self.winner, self.chance)
+
+
+def choice_of(
+    prompt: Any, methods: Any, options: Mapping[str, Any]
+) -> tuple[Requests, Contest, dict[str, Any]]:
+    """Return what a call of ``choose`` asks, as :func:`contest_of` does.
+
+    Args:
+        prompt: a text, or messages.
+        methods: who takes part.
+        options: by the names of :class:`EvaluateOptions`.
+    """
+    given = {"metrics": CHOOSE_DEFAULTS["metrics"], **options}
+    if orders := given.get("random_orders") is None:
+        given.pop("random_orders", None)
+    requests, contest, generation = contest_of(prompt, methods, given)
+    if orders:
+        tests = len(entrants_of(contest.methods, 1, contest.common))
+        settings = replace(contest.settings, random_orders=least_orders(CHOSEN, tests))
+        contest = replace(contest, settings=settings)
+    return requests, contest, generation
 
 
 def chosen(
@@ -104,7 +135,7 @@ def chosen(
     )
     best = order[0]
     winner = evaluation.labels[best]
-    chance = float(evaluation.p_values[0, best, _deciding(evaluation), 0].max())
+    chance = max(_adjusted(evaluation, o)[best] for o in _deciding(evaluation))
     explained = finding_of(0, winner).explained
     result = None if explained is None else explained.result
     assert result is not None  # as it is one of our methods
@@ -129,6 +160,15 @@ def _mean_ranks(evaluation: Evaluation) -> np.ndarray[Any, Any]:
     return np.where(without, np.nan, np.mean(ranked, axis=0) if ranked else np.nan)
 
 
+def _adjusted(evaluation: Evaluation, operator: int) -> list[float]:
+    """Return the p-value of each method, adjusted as the best of them all is chosen, [M]."""
+    return [float(p) for p in holm(evaluation.p_values[0, :, operator, 0].numpy())]
+
+
+def _beats(chance: float) -> bool:
+    return chance <= CHOSEN + 1e-9  # products of the same fractions differ in their last digits
+
+
 def _deciding(evaluation: Evaluation) -> list[int]:
     """Return the numbers of the operators under which some method has a number."""
     known = evaluation.values[0, :, :, 0].isfinite().any(0)
@@ -147,11 +187,11 @@ def _reason(evaluation: Evaluation, winner: str, chance: float) -> str:
         f"{winner} was chosen among {len(evaluation.labels)} by {run.metrics[0]}: {said}"
         + f"; {' and '.join(left)} left out, as no method has a number by it" * bool(left)
     )
-    if chance <= CHOSEN:
+    if _beats(chance):
         return f"{among}."
     if np.isnan(chance):
         return f"{among}; it could not be compared with random orders."
-    if run.random_orders < (least := least_orders(CHOSEN)):
+    if run.random_orders < (least := least_orders(CHOSEN, len(evaluation.labels))):
         few = f"cannot be said to beat random with {run.random_orders} random orders"
         return f"{among}; it {few}, which takes {least} at least."
-    return f"No method beats random here (p = {chance:.2g} under one operator). {among}."
+    return f"No method beats random here (adjusted p = {chance:.2g} under one operator). {among}."

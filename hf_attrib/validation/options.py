@@ -58,7 +58,8 @@ class EvaluateOptions(GenerateOptions, total=False):
         attribute_to: ``"prompt"``, or ``"all"`` for the generated prefix as well.
         movable: which tokens may be taken away, as for ``explain``.
         per_token: give each generated token an order and values of its own, at T times the rows.
-        random_orders: how many random orders each method is compared with.
+        random_orders: how many random orders each method is compared with; ``choose`` takes ten
+            for each method, less one, unless you say, so that an adjusted p can be 0.1.
         subsets: how many random subsets metrics such as the LDS take.
         seed: of random orders and subsets.
         template_options: further arguments of the chat template.
@@ -76,7 +77,7 @@ class EvaluateOptions(GenerateOptions, total=False):
     attribute_to: str
     movable: str | Sequence[bool]
     per_token: bool
-    random_orders: int
+    random_orders: int | None
     subsets: int
     seed: int
     template_options: Mapping[str, Any] | None

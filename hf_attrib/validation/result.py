@@ -23,6 +23,7 @@ from hf_attrib.validation.statistics import (
     holm,
     interval,
     least_orders,
+    least_p_value,
     p_value,
     p_value_of_mean,
 )
@@ -124,6 +125,9 @@ class Judgement(NamedTuple):
     #: methods, operators and metrics of the summary (Holm).
     p_value: float
     adjusted_p_value: float
+    #: Whether it beats random orders: whether the adjusted p-value is up to 0.05. ``None`` where
+    #: there are too few prompts that it could be, and where there is no p-value.
+    beats_random: bool | None
     #: Share of random orders that it beats.
     wins: float
     #: Share of prompts on which it beats random orders, up to p = 0.05; NaN where there are too few
@@ -268,10 +272,15 @@ class Evaluation(Result):
             for k, metric in enumerate(self.run.metrics):
                 found += self._judgements(o, operator, k, metric)
         adjusted = holm(np.array([judged.p_value for judged in found]))
-        return tuple(
-            judged._replace(adjusted_p_value=float(p))
-            for judged, p in zip(found, adjusted, strict=True)
-        )
+        tests, orders = int(np.isfinite(adjusted).sum()), self.run.random_orders
+        told = []
+        for judged, p in zip(found, adjusted, strict=True):
+            beats = bool(p <= BEATS)
+            # Not even a method that beats all orders would be known to.
+            few = tests * least_p_value(judged.prompts, orders) > BEATS and not beats
+            beats_random = None if few or np.isnan(p) else beats
+            told.append(judged._replace(adjusted_p_value=float(p), beats_random=beats_random))
+        return tuple(told)
 
     def _judgements(self, o: int, operator: str, k: int, metric: str) -> list[Judgement]:
         sign = self._signs[k]
@@ -303,6 +312,7 @@ class Evaluation(Result):
                     if sign
                     else math.nan,
                     adjusted_p_value=math.nan,  # by all of the summary
+                    beats_random=None,  # likewise
                     wins=float(self.wins[:, m, o, k].nanmean()),
                     significant=beats,
                     next=None if after is None else self.labels[after],

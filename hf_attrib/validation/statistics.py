@@ -17,12 +17,14 @@ __all__ = [
     "holm",
     "interval",
     "least_orders",
+    "least_p_value",
+    "least_prompts",
     "p_value",
     "p_value_of_mean",
 ]
 
-#: Up to which p-value a method is said to beat random orders on a prompt: of many prompts, and of
-#: the one that a method is chosen for.
+#: Up to which p-value a method is said to beat random orders: over prompts, or on one of many; and
+#: on the one that a method is chosen for.
 BEATS, CHOSEN = 0.05, 0.1
 
 #: Bootstrap samples, and the chance that an interval misses.
@@ -81,7 +83,8 @@ def p_value_of_mean(values: Array, random: Array, seed: int = 0) -> float:
     """Return the chance that orders drawn at random have as high a mean over prompts.
 
     If an order knew nothing, it could be any of the M + 1 of its prompt. Means with one of these
-    for each prompt are what it is compared with, 9,999 of them.
+    for each prompt are what it is compared with: all of them where they are no more than 10,000,
+    which makes the test exact, and otherwise 9,999 that are drawn.
 
     Args:
         values: of a method for each prompt, [P], higher being better; NaN where there is none.
@@ -91,14 +94,20 @@ def p_value_of_mean(values: Array, random: Array, seed: int = 0) -> float:
     known = np.isfinite(values) & np.isfinite(random).any(1)
     if not known.any():
         return float("nan")
-    draw, total = np.random.default_rng(seed), np.zeros(_MEANS)
-    for value, row in zip(values[known], random[known], strict=True):
-        every = np.append(row[np.isfinite(row)], value)
-        total += every[draw.integers(len(every), size=_MEANS)]
+    rows = zip(values[known], random[known], strict=True)
+    every = [np.append(row[np.isfinite(row)], value) for value, row in rows]
     least = values[known].sum()
     # Sums of the same numbers in another order differ in their last digits.
-    reached = total >= least - 1e-9 * max(1.0, abs(least))
-    return float((1 + reached.sum()) / (_MEANS + 1))
+    least -= 1e-9 * max(1.0, abs(least))
+    if math.prod(map(len, every)) <= _MEANS + 1:
+        total = np.zeros(1)
+        for one in every:
+            total = np.add.outer(total, one).ravel()
+        return float((total >= least).mean())
+    draw, total = np.random.default_rng(seed), np.zeros(_MEANS)
+    for one in every:
+        total += one[draw.integers(len(one), size=_MEANS)]
+    return float((1 + (total >= least).sum()) / (_MEANS + 1))
 
 
 def holm(p_values: Array) -> Array:
@@ -116,18 +125,49 @@ def holm(p_values: Array) -> Array:
     return found
 
 
-def least_orders(level: float) -> int:
-    """Return how many random orders it takes that a p-value can be as low as a level.
+def least_orders(level: float, tests: int = 1) -> int:
+    """Return how many random orders it takes that a p-value of a prompt can be as low as a level.
 
     The lowest one, that of a method which beats them all, is 1 / (M + 1).
 
     Args:
         level: :data:`BEATS` or :data:`CHOSEN`.
+        tests: how many p-values it is adjusted for, with itself.
 
-    >>> least_orders(BEATS), least_orders(CHOSEN)
-    (19, 9)
+    >>> least_orders(BEATS), least_orders(CHOSEN), least_orders(CHOSEN, 5)
+    (19, 9, 49)
     """
-    return math.ceil(1 / level) - 1
+    return math.ceil(tests / level - 1e-9) - 1
+
+
+def least_p_value(prompts: int, orders: int) -> float:
+    """Return the lowest p-value of a mean that there can be, of one that beats all orders.
+
+    Args:
+        prompts: P.
+        orders: M random ones of each.
+
+    >>> least_p_value(1, 19), least_p_value(9, 19)
+    (0.05, 0.0001)
+    """
+    return float(max((orders + 1.0) ** -prompts, 1 / (_MEANS + 1)))
+
+
+def least_prompts(orders: int, tests: int) -> int | None:
+    """Return how many prompts it takes that an adjusted p-value can be up to :data:`BEATS`.
+
+    Args:
+        orders: M random ones of each prompt.
+        tests: how many p-values there are.
+
+    Returns:
+        ``None`` where no number of prompts would do, as so many numbers are compared at once.
+
+    >>> least_prompts(20, 1), least_prompts(20, 10), least_prompts(20, 600)
+    (1, 2, None)
+    """
+    some = range(1, 1 + math.ceil(math.log(_MEANS + 1, orders + 1)))
+    return next((p for p in some if tests * least_p_value(p, orders) <= BEATS), None)
 
 
 def beaten(value: float, random: Array) -> float:

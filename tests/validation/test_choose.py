@@ -11,6 +11,7 @@ import hf_attrib
 from hf_attrib import Explainer, InputError
 from hf_attrib.validation import METRICS
 from hf_attrib.validation import choice as choice_module
+from hf_attrib.validation.statistics import holm
 
 pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 
@@ -52,8 +53,23 @@ def test_where_no_method_beats_random_it_says_so(keys):
         PROMPT, "input_x_gradient", operators=["drop", "token"], random_orders=20
     )
     assert not found.beats_random
-    assert found.reason.startswith("No method beats random here (p = ")
+    assert found.reason.startswith("No method beats random here (adjusted p = ")
     assert found.attribution.notes[-1] == found.reason
+
+
+def test_the_best_of_several_is_adjusted_for_how_many_there_were(keys, choice):
+    """Of several that know nothing the best would often beat 18 of 20 random orders."""
+    assert choice.evaluation.run.random_orders == 29
+    best = choice.evaluation.labels.index(choice.winner)
+    apart = choice.evaluation.p_values[0, :, :, 0]
+    assert choice.chance >= float(apart[best].max())
+    for operator in range(2):
+        assert choice_module._adjusted(choice.evaluation, operator) == pytest.approx(
+            holm(apart[:, operator].numpy()).tolist()
+        )
+    few = Explainer(*keys).choose(PROMPT, THREE, operators="token", random_orders=20)
+    assert not few.beats_random
+    assert "with 20 random orders, which takes 29" in few.reason
 
 
 def test_too_few_random_orders_can_show_nothing(keys):
@@ -76,7 +92,7 @@ def test_an_operator_without_numbers_is_left_out_and_named():
     assert values[:, 0].isnan().all()
     assert values[:, 1].isfinite().all()
     assert found.winner == found.evaluation.labels[int(values[:, 1].argmin())]
-    assert found.chance == float(found.evaluation.p_values[0, :, 1, 0].min())
+    assert found.chance == 2 * float(found.evaluation.p_values[0, :, 1, 0].min())
     assert "drop left out, as no method has a number by it" in found.reason
 
 

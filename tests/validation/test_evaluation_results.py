@@ -27,7 +27,7 @@ def made(prompts=6, methods=3, metrics=METRICS, seed=0):
 
     values, controls = some(prompts, methods, *cells), some(prompts, 6, *cells)
     values[:, 0, :, 0] += 4
-    values[0, :, 0, 1] = torch.nan
+    values[0, :, 0, 1:2] = torch.nan
     return Evaluation(
         values=values,
         controls=controls,
@@ -117,8 +117,7 @@ def test_the_summary_ranks_methods_and_says_how_sure_that_is():
     assert first.over_random == interval(values - random)
     assert first.over_random.above
     assert first.next == second.method
-    # Three random orders, of six prompts: 4 ** -6 and a little.
-    assert 1e-4 <= first.p_value < 3e-3
+    assert first.p_value == 4.0**-6  # of three random orders, of six prompts
     assert first.p_value < first.adjusted_p_value <= 18 * first.p_value
     merits = [j for j in result.summary if np.isfinite(j.p_value)]
     assert {j.metric for j in merits} == {"morf_lerf", "deletion", "infidelity"}
@@ -156,8 +155,6 @@ def test_what_random_orders_cannot_show_is_not_told():
     said = " ".join(shown(few).split())
     assert "no method can be said to beat random with 3 random orders, as p is never below" in said
     assert "it takes 19 at least" in said
-    alone = made(prompts=1, methods=1)
-    assert "drop: method 0 comes first; no method can be said to beat" in shown(alone, 200)
     controls = torch.zeros(6, 19, 2, len(METRICS), dtype=torch.float64)
     enough = replace(
         few,
@@ -212,6 +209,46 @@ def test_no_method_may_beat_random():
     result = made()
     result.values[:, :, :, 0] = result.controls[:, :3, :, 0].mean(1, keepdim=True) - 1
     assert "drop: no method beats random here" in shown(result)
+
+
+def test_the_verdict_is_that_of_the_adjusted_p_value():
+    """An interval that is above 0 is not enough, where many are compared with random orders."""
+    for more, beats in ((0.01, False), (9.0, True)):
+        result = made(methods=12)
+        result.values[:, :, :, 0] = -9
+        result.values[:, 0, :, 0] = result.controls[:, :3, :, 0].mean(1) + more
+        first = next(j for j in result.summary if (j.operator, j.metric) == ("drop", "morf_lerf"))
+        assert first.method == "method 0"
+        assert first.over_random.above
+        assert first.beats_random is beats is (first.adjusted_p_value <= 0.05)
+        assert ("drop: no method beats random here; method 0 comes first" in shown(result)) != beats
+        assert ("drop: method 0 predicts best" in shown(result)) is beats
+
+
+def test_of_methods_that_know_nothing_few_are_said_to_beat_random():
+    draw, said = torch.Generator().manual_seed(3), 0
+    for seed in range(200):
+        result = made(prompts=4, methods=4, metrics=("morf_lerf",), seed=seed)
+        every = torch.randn(4, 10, 2, 1, generator=draw, dtype=torch.float64)
+        result = replace(result, values=every[:, :4], controls=every[:, 4:])
+        said += any(judged.beats_random for judged in result.summary)
+    assert said <= 0.05 * 200 + 2 * (200 * 0.05 * 0.95) ** 0.5
+
+
+def test_too_few_prompts_decide_nothing_and_say_how_many_would():
+    alone = made(prompts=1, methods=1)
+    assert {j.beats_random for j in alone.summary} == {None}
+    said = shown(alone, 300)
+    assert (
+        "drop: method 0 comes first; whether it beats random cannot be told from 1 prompt with "
+        "3 random orders, as no adjusted p of 5 is below 1; it takes 4 prompts at least" in said
+    )
+    assert "beats random here" not in said
+    enough = made(prompts=4, methods=1)
+    enough.values[:, 0] = enough.controls.amax(1) + 1
+    assert next(j for j in enough.summary if j.metric == "morf_lerf").beats_random
+    many = made(prompts=40, methods=90)
+    assert "it takes fewer methods, operators and metrics at least" in shown(many, 300)
 
 
 def test_an_order_that_knows_nothing_may_do_better():

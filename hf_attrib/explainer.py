@@ -35,7 +35,7 @@ from hf_attrib.results import Attribution, Interactions
 from hf_attrib.robustness import Robustness, margin_question, measure_robustness, radius_search
 from hf_attrib.text import Messages, Prompts, Requests
 from hf_attrib.text.given import tokenizer_of
-from hf_attrib.validation import DEFAULT_METHODS, EvaluateOptions, Evaluation, Judging
+from hf_attrib.validation import DEFAULT_METHODS, EvaluateOptions, Evaluation, Judging, automatic
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -132,8 +132,11 @@ class Explainer(Judging):
             UnsupportedModelError: the model cannot be explained faithfully.
         """
         requests, given = self._given(prompt, options, ExplainOptions, "explain")
-        question, generation = Question.of(given)
-        results = self._answering.worked(requests, question, generation, self._attributed)
+        if given.get("method") == "auto":
+            results = automatic(self._answering, requests, given)
+        else:
+            question, generation = Question.of(given)
+            results = self._answering.worked(requests, question, generation, self._attributed)
         self._answering.warn(results)
         return results if requests.many else results[0]
 

@@ -26,6 +26,7 @@ from hf_attrib.cli.options import (
 from hf_attrib.cli.output import Activity, emit, emit_whole, quiet
 from hf_attrib.cli.robustness import AttackOptions, OutputOptions
 from hf_attrib.cli.streams import is_main, put
+from hf_attrib.engine import Question
 from hf_attrib.errors import InputError
 from hf_attrib.execution import session
 from hf_attrib.explainer import Explainer
@@ -51,20 +52,43 @@ def explain(
     check_distinct(save.json, view.svg, view.html)
     if save.dry_run and any((save.json, view.svg, view.html)):
         raise InputError("--dry-run explains nothing, so there is nothing to write into a file.")
-    question = asking.question(asking.made_method(fields, answer.seed))
-    if save.json is None:
-        # The file holds every token's score; what is only looked at may be joined at once.
-        question = replace(question, groups=view.group)
+    # The file holds every token's score; what is only looked at may be joined at once.
+    groups = view.group if save.json is None else None
+    if asking.automatic:
+        work = _chosen(asking.contest(fields, groups), answer, save.dry_run)
+    else:
+        question = asking.question(asking.made_method(fields, answer.seed))
+        work = _asked(replace(question, groups=groups), answer, save.dry_run)
     generating = answer.response is None and not save.dry_run
     prepared = _prepared(prompt.read, model, answer.seed, "Explaining", generating)
     with prepared as (explainer, text, _):
-        answered = explainer.estimate_requests if save.dry_run else explainer.explain_requests
-        requests = Requests.of(text, response=answer.response)
-        result: Any = answered(requests, question, answer.generation())[0]
+        result = work(explainer, text)
     if save.dry_run:
         put(f"{result}\n")
     else:
         emit(result, view, save.json)
+
+
+def _asked(question: Question, answer: AnswerOptions, dry_run: bool) -> Callable[..., Any]:
+    """Return what explains a prompt by a method, or estimates what that costs."""
+
+    def work(explainer: Explainer, text: Any) -> Any:
+        answered = explainer.estimate_requests if dry_run else explainer.explain_requests
+        requests = Requests.of(text, response=answer.response)
+        return answered(requests, question, answer.generation())[0]
+
+    return work
+
+
+def _chosen(asked: dict[str, Any], answer: AnswerOptions, dry_run: bool) -> Callable[..., Any]:
+    """Return what explains a prompt by the method that predicts best."""
+    if dry_run:
+        raise InputError("--dry-run estimates one method; name it instead of auto.")
+
+    def work(explainer: Explainer, text: Any) -> Any:
+        return explainer.explain(text, response=answer.response, **asked, **answer.generation())
+
+    return work
 
 
 @flagged

@@ -6,6 +6,7 @@ of ``--help`` that they stand in.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -24,6 +25,7 @@ from hf_attrib.model import DTYPES, check_device
 from hf_attrib.results import Attribution
 from hf_attrib.targets import TARGETS, target
 from hf_attrib.text.grouping import RULES
+from hf_attrib.validation import DEFAULT_METHODS, automatic_contest
 
 __all__ = [
     "AnswerOptions",
@@ -119,7 +121,9 @@ class QuestionOptions:
         typer.Option(
             show_default=DEFAULTS["method"],
             help=f"{', '.join(methods())}; or the name of one of hf-attrib attacks; or with "
-            "fields, as 'smooth_grad(samples=8)'.",
+            "fields, as 'smooth_grad(samples=8)'; or auto: that of "
+            f"{', '.join(DEFAULT_METHODS)} which predicts best what the model does without what "
+            "it ranks, of those that --budget rows reach for.",
         ),
     ] = None
     target: Annotated[str, typer.Option(help=f"Of each generated token: {', '.join(TARGETS)}.")] = (
@@ -168,6 +172,29 @@ class QuestionOptions:
             self.movable,
             self.spans,
         )
+
+    @property
+    def automatic(self) -> bool:
+        """Whether the method is chosen by what it predicts."""
+        return self.method == "auto"
+
+    def contest(self, fields: Mapping[str, Any], groups: str | None) -> dict[str, Any]:
+        """Return the arguments of ``explain`` by which a method is chosen.
+
+        Args:
+            fields: of methods, as they were given.
+            groups: how inputs are joined.
+
+        Raises:
+            InputError: one has no meaning for several methods.
+        """
+        names = ("method", "target", "contrast", "attribute_to", "movable", "spans")
+        asked = {name: getattr(self, name) for name in names} | {"groups": groups}
+        asked |= {"baseline": baseline_of(self.baseline), **fields}
+        if self.target not in TARGETS:
+            target(self.target)  # which refuses it
+        automatic_contest(asked)
+        return asked
 
     def made_method(self, given: dict[str, Any], seed: int | None) -> Method:
         """Return the method with the fields given; one that samples takes the seed, too."""

@@ -145,6 +145,20 @@ class Answering:
                     found.append(self.engine.estimate(question, sequence, not request.answered))
         return found
 
+    def one_by_one(self, requests: Requests, work: Callable[[Requests], Any]) -> list[Any]:
+        """Return what work finds of each request alone, in order; no work is lost.
+
+        Args:
+            requests: prompts, with responses or without.
+            work: returns what it finds of one request.
+        """
+        found: list[Any] = []
+        with _kept(found):
+            for place, request in enumerate(requests.each):
+                with Place(requests, place, found):
+                    found.append(work(Requests([request], many=False)))
+        return found
+
     def planned(
         self, requests: Requests, question: Question, generation: Mapping[str, Any]
     ) -> Plan:

@@ -168,7 +168,9 @@ class ExplainOptions(MethodOptions, GenerateOptions, total=False):
         input_ids: the prompt as token ids, instead of ``prompt``.
         response: an answer to explain instead of generating one; a list for a list of prompts.
         response_ids: the same as token ids.
-        method: name of a method, or as it is written: ``"idgi(steps=8)"``; or a :class:`Method`.
+        method: name of a method, or as it is written: ``"idgi(steps=8)"``; or a :class:`Method`; or
+            ``"auto"``: that of several which predicts best what the model does without the inputs
+            that it ranks, chosen for each prompt by running all whose rows ``budget=`` reaches for.
         target: ``"log_prob"``, ``"logit"``, ``"log_odds"``, ``"margin"`` or ``"prob"`` of each
             generated token, the ``"entropy"`` of what could have been, or a function of logits
             [M, V] and ids [M] that returns f [M].

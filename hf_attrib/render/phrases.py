@@ -352,3 +352,17 @@ def gap(fraction: float) -> str:
     if percent < 0.05:
         return "<0.1 %"
     return f"{percent:.1f} %" if percent < 100 else f"{percent:.3g} %"
+
+
+def contest(run: Run) -> list[str]:
+    """Write what methods a method was chosen among, a line for each; nothing if none was.
+
+    Args:
+        run: the record of the run.
+    """
+    found = []
+    for place, (name, numbers) in enumerate(run.contest.items(), 1):
+        told = zip(run.contest_heads, numbers, strict=True)
+        said = ", ".join(f"{head} {number:.3g}" for head, number in told if number == number)
+        found.append(line(f"contest {place}: {name}: {said}"))
+    return found

@@ -40,6 +40,8 @@ class Run:
         directional_rows: (sequence, group) pairs run forward with their derivative.
         sizes: of a walk through embedding space, by name, for each target that was explained:
             its radius ``eps`` and its ``step`` in units of ``scale``, a typical coordinate.
+        contest: of a method that was chosen among several, numbers of each of these, by name.
+        contest_heads: what these numbers are.
     """
 
     method: str
@@ -64,12 +66,16 @@ class Run:
     notes: tuple[str, ...] = ()
     directional_rows: int = field(default=0, metadata=LATER)
     sizes: Mapping[str, tuple[float, ...]] = field(default_factory=dict, metadata=LATER)
+    contest: Mapping[str, tuple[float, ...]] = field(default_factory=dict, metadata=LATER)
+    contest_heads: tuple[str, ...] = field(default=(), metadata=LATER)
 
     def __post_init__(self) -> None:
         for name, least in (("resolution", math.ulp(0.0)), ("tolerance", 0.0), ("seconds", 0.0)):
             value = getattr(self, name)
             if not least <= value < math.inf:
                 raise ValueError(f"{name} is {value}, which is no size")
+        if any(len(numbers) != len(self.contest_heads) for numbers in self.contest.values()):
+            raise ValueError("contest has other numbers than contest_heads")
         ids, pieces = self.contrast_ids, self.contrast_pieces
         if (ids is None, len(ids or ())) != (pieces is None, len(pieces or ())):
             raise ValueError("contrast_ids and contrast_pieces differ in length")

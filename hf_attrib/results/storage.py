@@ -26,8 +26,10 @@ _ERRORS = ("standard_error", "sum_standard_error", "error_bound")
 
 def _written(result: Attribution) -> dict[str, Any]:
     content: dict[str, Any] = {}
-    sizes = {name: encoded(list(each)) for name, each in result.run.sizes.items()}
-    content["run"] = asdict(result.run) | {"sizes": sizes}
+    content["run"] = asdict(result.run)
+    for part in ("sizes", "contest"):
+        numbers = getattr(result.run, part).items()
+        content["run"][part] = {name: encoded(list(each)) for name, each in numbers}
     content |= tokens_written(result)
     for name in ("rows", "columns"):
         content[name] = [[s.start, s.stop, s.name] for s in getattr(result, name)]

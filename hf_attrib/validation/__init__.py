@@ -7,7 +7,14 @@ is what is left.
 
 from hf_attrib.validation import storage as storage  # files hold results as it registers
 from hf_attrib.validation.calls import Judging
-from hf_attrib.validation.choice import CHOOSE_DEFAULTS, Choice, choice_of, chosen
+from hf_attrib.validation.choice import (
+    CHOOSE_DEFAULTS,
+    Choice,
+    automatic,
+    automatic_contest,
+    choice_of,
+    chosen,
+)
 from hf_attrib.validation.contest import DEFAULT_METHODS, Contest, contested
 from hf_attrib.validation.evaluation import QUANTILES, Finding, Settings, findings
 from hf_attrib.validation.options import (
@@ -48,6 +55,8 @@ __all__ = [
     "SanityCheck",
     "SanityOptions",
     "Settings",
+    "automatic",
+    "automatic_contest",
     "checked_sanity",
     "choice_of",
     "chosen",

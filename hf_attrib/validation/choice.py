@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from hf_attrib.engine import Answering
+from hf_attrib.engine import Answering, Engine, Plan
+from hf_attrib.engine.options import field_names
 from hf_attrib.errors import InputError
+from hf_attrib.hyperparameters import at_least
 from hf_attrib.results import Attribution, Result
+from hf_attrib.targets import TARGETS
 from hf_attrib.text import Requests
-from hf_attrib.validation.contest import Contest, judged
-from hf_attrib.validation.entrants import entrants_of
+from hf_attrib.validation.contest import DEFAULT_METHODS, Contest, judged
+from hf_attrib.validation.costs import judging_cost, method_cost, weighed
+from hf_attrib.validation.entrants import Entrant, entrants_of
 from hf_attrib.validation.options import EVALUATE_DEFAULTS, contest_of
 from hf_attrib.validation.result import Evaluation
 from hf_attrib.validation.statistics import CHOSEN, holm, least_orders
 from hf_attrib.validation.suite import METRICS
 
-__all__ = ["CHOOSE_DEFAULTS", "Choice", "choice_of", "chosen"]
+__all__ = ["CHOOSE_DEFAULTS", "Choice", "automatic", "automatic_contest", "choice_of", "chosen"]
 
 #: What ``choose`` does when nothing is said: what it does not rank by would be run for nothing,
 #: and there are as many random orders as tell whether the winner beats them.
@@ -30,6 +34,9 @@ CHOOSE_DEFAULTS: Mapping[str, Any] = MappingProxyType(
 
 #: What a backward row costs, in forward rows.
 _BACKWARD = 2
+#: What of ``explain`` a contest of methods has no place for.
+_UNSHARED = ("contrast", "baseline")
+_SHARED = ("target", "groups", "attribute_to", "movable")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +54,7 @@ class Choice(Result):
         ranks: the mean rank of each method over operators, [M]; the lowest wins.
         chance: the largest p-value of the winner against random orders, over operators; each is
             adjusted for how many methods there are to choose among (Holm).
+        left_out: methods that the budget did not reach for.
     """
 
     attribution: Attribution
@@ -54,6 +62,7 @@ class Choice(Result):
     winner: str
     ranks: tuple[float, ...]
     chance: float
+    left_out: tuple[str, ...] = ()
 
     @property
     def beats_random(self) -> bool:
@@ -67,7 +76,7 @@ class Choice(Result):
     @property
     def reason(self) -> str:
         """Why this method, in a sentence."""
-        return _reason(self.evaluation, self.winner, self.chance)
+        return _reason(self.evaluation, self.winner, self.chance, self.left_out)
 
 
 def choice_of(
@@ -91,8 +100,68 @@ def choice_of(
     return requests, contest, generation
 
 
+def automatic_contest(given: Mapping[str, Any]) -> tuple[Contest, dict[str, Any], int | None]:
+    """Return what ``explain`` with ``method="auto"`` asks.
+
+    Args:
+        given: arguments of ``explain``, those that say what is answered aside.
+
+    Returns:
+        the contest, what came for ``generate``, and the budget, if there is one.
+
+    Raises:
+        InputError: an argument has no meaning for several methods at once.
+    """
+    rest = {name: value for name, value in given.items() if name != "method"}
+    budget, spans = rest.pop("budget", None), rest.pop("spans", None)
+    if budget is not None:
+        at_least(1)("budget", budget)
+    asked = {name: rest.pop(name) for name in _SHARED if rest.get(name) is not None}
+    if unshared := [name for name in _UNSHARED if rest.pop(name, None) is not None]:
+        raise InputError(
+            f"{unshared[0]} came with method='auto', which judges all methods alike, by the "
+            "answer itself and each from its own baseline; name a method, or leave it out."
+        )
+    if not isinstance(asked.get("target", ""), str):
+        raise InputError(
+            "target is a function, and method='auto' names what it judges by; give one of "
+            f"{', '.join(TARGETS)}, or name a method."
+        )
+    if own := sorted(set(rest) & field_names()):
+        raise InputError(
+            f"{', '.join(own)} came with method='auto' and could be meant for any method; name "
+            "the method, or choose(prompt, ['name(field=value)', ...])."
+        )
+    methods = {name: {"method": name, "spans": spans} for name in DEFAULT_METHODS}
+    _, contest, _ = choice_of("", methods, asked)
+    return contest, rest, budget
+
+
+def automatic(
+    answering: Answering, requests: Requests, given: Mapping[str, Any]
+) -> list[Attribution]:
+    """Return what the most faithful method says of each prompt, chosen for each of them alone.
+
+    Args:
+        answering: of the model.
+        requests: prompts, with responses or without.
+        given: as for :func:`automatic_contest`.
+
+    Raises:
+        InputError: no method has a number, or the budget does not reach for any.
+    """
+    contest, generation, budget = automatic_contest(given)
+    return answering.one_by_one(
+        requests, lambda one: chosen(answering, one, contest, generation, budget).attribution
+    )
+
+
 def chosen(
-    answering: Answering, requests: Requests, contest: Contest, generation: Mapping[str, Any]
+    answering: Answering,
+    requests: Requests,
+    contest: Contest,
+    generation: Mapping[str, Any],
+    budget: int | None = None,
 ) -> Choice:
     """Return what the most faithful method says of one prompt.
 
@@ -101,6 +170,8 @@ def chosen(
         requests: one prompt, with a response or without.
         contest: what is asked; all methods are of this package.
         generation: arguments of ``generate``.
+        budget: rows that methods and judging them may take at most, of which those with a
+            derivative count two; the cheapest methods take part that it reaches for.
 
     Raises:
         InputError: there are several prompts, or a method brings scores alone; or no method has a
@@ -121,7 +192,15 @@ def chosen(
         raise InputError(
             f"{foreign[0]!r:.80} brings scores and no result; choose among methods of hf_attrib."
         )
-    evaluation, finding_of = judged(answering, requests, contest, generation)
+    left_out: list[str] = []
+
+    def narrowed(plan: Plan) -> Contest:
+        if budget is None:
+            return contest
+        within, left_out[:] = _within(answering.engine, plan, contest, entrants, budget)
+        return within
+
+    evaluation, finding_of = judged(answering, requests, contest, generation, narrowed)
     ranks = _mean_ranks(evaluation)
     rows = evaluation.forward_rows[0] + _BACKWARD * evaluation.backward_rows[0]
     if np.isnan(ranks).all():
@@ -139,11 +218,56 @@ def chosen(
     explained = finding_of(0, winner).explained
     result = None if explained is None else explained.result
     assert result is not None  # as it is one of our methods
-    note = _reason(evaluation, winner, chance)
-    run = replace(result.run, notes=(*result.run.notes, note))
-    return Choice(
-        replace(result, run=run), evaluation, winner, tuple(float(r) for r in ranks), chance
+    note = _reason(evaluation, winner, chance, left_out)
+    run = replace(
+        result.run,
+        notes=(*result.run.notes, note),
+        contest=_contest(evaluation, ranks),
+        contest_heads=_heads(evaluation),
     )
+    attribution, told = replace(result, run=run), tuple(float(r) for r in ranks)
+    return Choice(attribution, evaluation, winner, told, chance, tuple(left_out))
+
+
+def _within(
+    engine: Engine, plan: Plan, contest: Contest, entrants: Sequence[Entrant], budget: int
+) -> tuple[Contest, list[str]]:
+    """Return the contest of the cheapest methods that a budget reaches for, and who is left out."""
+    sequence, settings = plan.cases[0].sequence, contest.settings
+    costs = [method_cost(engine, entrant, sequence) for entrant in entrants]
+    rows = [0 if cost is None else weighed(cost) for cost in costs]
+    order = sorted(range(len(entrants)), key=lambda m: rows[m])
+    total = 0
+    for count in range(len(order), 0, -1):
+        some = replace(settings, random_orders=least_orders(CHOSEN, count))
+        judging = weighed(judging_cost(engine, plan, 0, count, some))
+        total = judging + sum(rows[m] for m in order[:count])
+        if total <= budget:
+            taking = {entrants[m].label: contest.methods[entrants[m].label] for m in order[:count]}
+            left = [entrants[m].label for m in order[count:]]
+            return replace(contest, methods=taking, settings=some), left
+    raise InputError(
+        f"budget is {budget} rows, and the cheapest method ({entrants[order[0]].label}) takes up "
+        f"to {total:,} with judging it; raise it, or name a method."
+    )
+
+
+def _heads(evaluation: Evaluation) -> tuple[str, ...]:
+    metric = evaluation.run.metrics[0]
+    by = (f"{metric} by {operator}" for operator in evaluation.run.operators)
+    return ("rank", *by, "adjusted p", "forward rows", "backward rows", "seconds")
+
+
+def _contest(evaluation: Evaluation, ranks: np.ndarray[Any, Any]) -> dict[str, tuple[float, ...]]:
+    """Return the numbers of each method, by the names of :func:`_heads`; the best come first."""
+    values, found = evaluation.values[0, :, :, 0].tolist(), {}
+    chances = np.max([_adjusted(evaluation, o) for o in _deciding(evaluation)], axis=0)
+    costs = evaluation.forward_rows[0], evaluation.backward_rows[0], evaluation.seconds[0]
+    for m in np.argsort(ranks, kind="stable"):
+        spent = (float(cost[m]) for cost in costs)
+        numbers = float(ranks[m]), *values[m], float(chances[m]), *spent
+        found[evaluation.labels[m]] = numbers
+    return found
 
 
 def _mean_ranks(evaluation: Evaluation) -> np.ndarray[Any, Any]:
@@ -175,7 +299,9 @@ def _deciding(evaluation: Evaluation) -> list[int]:
     return [o for o in range(len(known)) if known[o]]
 
 
-def _reason(evaluation: Evaluation, winner: str, chance: float) -> str:
+def _reason(
+    evaluation: Evaluation, winner: str, chance: float, left_out: Sequence[str] = ()
+) -> str:
     run, place, deciding = evaluation.run, evaluation.labels.index(winner), _deciding(evaluation)
     numbers = {run.operators[o]: float(evaluation.values[0, place, o, 0]) for o in deciding}
     said = " and ".join(
@@ -186,6 +312,7 @@ def _reason(evaluation: Evaluation, winner: str, chance: float) -> str:
     among = (
         f"{winner} was chosen among {len(evaluation.labels)} by {run.metrics[0]}: {said}"
         + f"; {' and '.join(left)} left out, as no method has a number by it" * bool(left)
+        + f"; {', '.join(left_out)} would have gone beyond the budget" * bool(left_out)
     )
     if _beats(chance):
         return f"{among}."

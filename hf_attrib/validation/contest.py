@@ -76,7 +76,11 @@ class Contest:
 
 
 def judged(
-    answering: Answering, requests: Requests, contest: Contest, generation: Mapping[str, Any]
+    answering: Answering,
+    requests: Requests,
+    contest: Contest,
+    generation: Mapping[str, Any],
+    narrowed: Callable[[Plan], Contest] | None = None,
 ) -> tuple[Evaluation, Callable[[int, str], Finding]]:
     """Return an evaluation, and what is known of the prompt at a place and a label.
 
@@ -85,6 +89,7 @@ def judged(
         requests: prompts, with responses or without.
         contest: what is asked.
         generation: arguments of ``generate``.
+        narrowed: returns what is asked of the answers, once there are any; of some methods, say.
     """
     engine = answering.engine
     entrants = entrants_of(contest.methods, len(requests.each), contest.common)
@@ -113,6 +118,9 @@ def judged(
             if entrant.question is not None:
                 engine.check(entrant.question, [])
         plan = answering.planned(requests, question, generation)
+        if narrowed is not None:
+            contest = narrowed(plan)
+            entrants = entrants_of(contest.methods, len(requests.each), contest.common)
         _run(answering, plan, entrants, contest, ledger)
     name = _names(plan, entrants)
     found = _evaluation(engine.model, plan, entrants, contest, ledger)

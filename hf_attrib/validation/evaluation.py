@@ -26,7 +26,9 @@ from hf_attrib.validation.suite import DEFAULT_METRICS, METRICS, Exhibit, Values
 __all__ = [
     "QUANTILES",
     "Finding",
+    "Judged",
     "Settings",
+    "exhibited",
     "findings",
     "rarities",
     "subset_question",
@@ -122,7 +124,7 @@ def rarities(plan: Plan) -> list[Array]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Judged:
+class Judged:
     """One prompt: its units that may be taken away, and what is judged of it.
 
     Args:
@@ -166,7 +168,7 @@ class _Judged:
         return left
 
 
-def _with_units(judged: _Judged, subsets: Flags) -> Tensor:
+def _with_units(judged: Judged, subsets: Flags) -> Tensor:
     """Return which of all G groups stay, of subsets of those that may be taken away, [R, G]."""
     every = torch.ones(len(subsets), len(judged.case.groups), dtype=torch.bool)
     every[:, judged.units] = torch.from_numpy(subsets)
@@ -210,7 +212,7 @@ def findings(
                 progress(done, turns)
         for place in places:
             own = [label for label in labels if not known(place, label)]
-            judged = _judged(plan.cases[place], explained[place], own, rare[place], settings)
+            judged = exhibited(plan.cases[place], explained[place], rare[place], settings, own)
 
             def tick(share: int, before: int = done) -> None:
                 progress(before + share, turns)
@@ -221,18 +223,27 @@ def findings(
             progress(done, turns)
 
 
-def _judged(
+def exhibited(
     case: Case,
     explained: Mapping[str, Explained],
-    labels: Sequence[str],
     rare: Array,
     settings: Settings,
-) -> _Judged:
-    """Say what is judged of a prompt: what methods say, and controls."""
+    labels: Sequence[str] | None = None,
+) -> Judged:
+    """Say what is judged of a prompt: what methods say, and controls.
+
+    Args:
+        case: of the plan.
+        explained: what methods say, by label.
+        rare: how rare its units are, [n].
+        settings: what is measured.
+        labels: of the controls that are judged; by default all of them.
+    """
     units = units_of(case)
     draw = controls.drawn_for(settings.seed, case.sequence.prompt.ids.tolist())
     own = controls.control_scores(rare, settings.random_orders, draw)
     names = controls.control_names(settings.random_orders)
+    labels = names if labels is None else labels
     subsets = controls.random_subsets(len(units), settings.subsets, draw)
     exhibits = {
         label: [Exhibit(scores, subsets, ordinal=True)]
@@ -245,13 +256,13 @@ def _judged(
         # s of the answer is a mean over its tokens; scores of rows, or of a lone one, are a sum.
         summed = scores.sum(0, keepdims=True) / len(case.targets)
         exhibits[label] = [Exhibit(each, subsets) for each in (scores if by_token else summed)]
-    return _Judged(case, units, exhibits, explained)
+    return Judged(case, units, exhibits, explained)
 
 
 def _measured(
     engine: Engine,
     plan: Plan,
-    judged: _Judged,
+    judged: Judged,
     settings: Settings,
     processes: Processes,
     tick: Callable[[int], None],
@@ -276,7 +287,7 @@ def _nothing(settings: Settings, explained: Explained | None) -> Finding:
 
 def _run(
     ready: ReadyBatch,
-    judged: _Judged,
+    judged: Judged,
     asked: Mapping[bytes, Flags],
     settings: Settings,
     tick: Callable[[int], None],
@@ -303,7 +314,7 @@ def _run(
 
 
 def _told(
-    judged: _Judged, known: Mapping[str, Mapping[bytes, Array]], settings: Settings
+    judged: Judged, known: Mapping[str, Mapping[bytes, Array]], settings: Settings
 ) -> dict[str, Finding]:
     """Return what values of subsets say of each method and control."""
 

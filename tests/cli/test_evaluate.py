@@ -134,3 +134,15 @@ def test_lines_end_where_files_end_them_and_not_within_a_text(tmp_path):
     (tmp_path / "p.jsonl").write_text("\n".join(lines), encoding="utf-8")
     for name in ("p.txt", "p.jsonl"):
         assert PromptFile(tmp_path / name).read()[0] == texts
+
+
+def test_explain_takes_the_most_faithful_method(run, tmp_path):
+    words = ("--method", "auto", "--budget", "600", "--max-new-tokens", "2")
+    code, out, err = run("explain", PROMPT, *words, "--json", tmp_path / "r.json")
+    assert (code, err) == (0, "")
+    kept = hf_attrib.load(tmp_path / "r.json").run
+    assert f"contest 1: {kept.method}: rank" in out
+    assert len(kept.contest) > 1
+    code, _, err = run("explain", PROMPT, "--method", "auto", "--contrast", " red")
+    assert code == 2
+    assert "contrast came with method='auto'" in err

@@ -75,3 +75,5 @@ def _footer(result: Attribution) -> Iterator[RenderableType]:
         yield Text(warning, "bold")
     for note in result.run.notes:
         yield Text(phrases.line(f"note: {note}"))
+    for contender in phrases.contest(result.run):
+        yield Text(contender, "dim")

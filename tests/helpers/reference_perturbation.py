@@ -110,16 +110,21 @@ def fit(rows: np.ndarray, value: np.ndarray) -> Tensor:
 def kernel_shap(case: Case) -> Tensor:
     """Section 4.1 of arXiv:1705.07874, the last score given by the others and the sum."""
     count, draw = len(case.x), generator(0, "kernel_shap")
-    likely = torch.tensor([1 / (k * (count - k)) for k in range(1, count)]).double()
-    sizes = torch.multinomial(likely, 6, replacement=True, generator=draw) + 1
-    keys = torch.rand(6, count, generator=draw).tolist()
+    drawn = 6 - count  # beside each player alone
+    likely = torch.tensor([1 / (k * (count - k)) for k in range(2, count - 1)]).double()
+    sizes = torch.multinomial(likely, drawn, replacement=True, generator=draw) + 2
+    keys = torch.rand(drawn, count, generator=draw).tolist()
     first = [sorted(range(count), key=key.__getitem__) for key in keys]
-    half = [set(order[:size]) for order, size in zip(first, sizes.tolist(), strict=True)]
+    some = [set(order[:size]) for order, size in zip(first, sizes.tolist(), strict=True)]
+    half = [*({i} for i in range(count)), *some]
+    weight = [1 / (count * (count - 1))] * count + [float(likely.sum()) / drawn / 2] * drawn
     every = [*half, *(complement(s, count) for s in half)]
     plays, value = table_of(case, every)
     none, total = v(case, set()), v(case, set(range(count)))
     last = plays[:, count - 1]
-    rest = fit(plays[:, : count - 1] - last[:, None], value - none - last * (total - none))
+    root = np.sqrt(np.array(weight * 2))
+    rows = root[:, None] * (plays[:, : count - 1] - last[:, None])
+    rest = fit(rows, root * (value - none - last * (total - none)))
     return torch.cat([rest, total - none - rest.sum()[None]])
 
 

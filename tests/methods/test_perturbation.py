@@ -156,7 +156,10 @@ def test_estimates_are_unbiased_and_their_errors_are_no_less_than_said(method, e
     expected = Table(value, 7).play(exact).scores[0]
     scores, error = estimates(value, 7, method)
     spread = scores.std(0)
-    assert ((scores.mean(0) - expected).abs() < 4 * spread / len(scores) ** 0.5).all()
+    # What is drawn weighs more than what is always there, and so a regression on both is off by a
+    # part of its error, which goes as one over the subsets.
+    off = 0.5 if isinstance(method, KernelShap) else 4 / len(scores) ** 0.5
+    assert ((scores.mean(0) - expected).abs() < off * spread).all()
     said = error.square().mean(0).sqrt()
     assert said.mean() > 0.95 * spread.mean()
     assert (said > 0.75 * spread).all()
@@ -248,11 +251,8 @@ def test_the_regression_of_kernel_shap_on_all_subsets_is_the_definition():
     value, expected = table(5)
     codes = torch.arange(1, 16)  # one of each pair that is neither none nor all
     flags = (codes[:, None] >> torch.arange(5)) % 2 == 1
-    size = flags.sum(1)
-    often = torch.tensor([{1: 3, 2: 2, 3: 2, 4: 3}[int(k)] for k in size])
-    # n - 1 over (n choose k) k (n - k) is 1/5 at the ends and 1/15 in the middle: 3 to 1.
-    often = torch.where((size == 1) | (size == 4), 3, 1)
-    half = flags.repeat_interleave(often, 0)
+    middle = (flags.sum(1) == 2) | (flags.sum(1) == 3)
+    half = torch.cat([torch.eye(5, dtype=torch.bool), flags[middle], flags[middle]])
     ends = torch.tensor([[False] * 5, [True] * 5])
     subsets = torch.cat([ends, half, ~half])
     found = KernelShap().solve(subsets, value[(subsets * 2 ** torch.arange(5)).sum(1)])
@@ -313,6 +313,21 @@ def test_context_cite_says_what_it_lacks(monkeypatch):
     with pytest.raises(InputError, match=r"pip install 'hf_attrib\[sparse\]'"):
         field.play(ContextCite())
     assert not field.asked
+
+
+@pytest.mark.parametrize("count", [6, 9, 16])
+def test_players_of_kernel_shap_can_be_told_apart_whatever_is_drawn(count):
+    """Without each of them alone, one draw in ten leaves some equation open, and says nothing."""
+    draw = torch.Generator().manual_seed(count)
+    weights = torch.randn(count, 2, generator=draw, dtype=torch.float64)
+    for seed in range(40):
+        made = KernelShap(samples=3 * count + count % 2, seed=seed)
+        subsets = made.subsets(count)
+        plays = subsets.double() - subsets.double().mean(1, keepdim=True)
+        assert int(torch.linalg.matrix_rank(plays)) == count - 1
+        found = made.solve(subsets, subsets.double() @ weights)
+        torch.testing.assert_close(found.scores, weights)
+        assert float(found.standard_error.max()) < 1e-9
 
 
 def test_a_penalty_shrinks_scores_of_lime():

@@ -30,12 +30,14 @@ class KernelShap(Perturbation, name="kernel_shap"):
         \quad\text{with}\quad \sum_i A_{t,i} = v_t(N) - v_t(\emptyset),
         \qquad \pi(k) = \frac{n - 1}{\binom{n}{k}\, k\, (n - k)}
 
-    Subsets are drawn in proportion to :math:`\pi`, each with its complement: a pair is one row of
-    the regression, on the difference of its two values. The constraint is solved exactly, so that
-    scores sum to f(x) - f(x') at any number. All subsets are run, and the values are exact, where
-    these are no more. From about seven subsets for each player on this errs less than ``shapley``
-    with as many rows, and below three it cannot tell players apart. Standard errors are a
-    jackknife's over pairs.
+    A subset and its complement are one row of the regression, on the difference of their values.
+    Each player alone is among them, so that players can always be told apart, whatever is drawn;
+    others are drawn in proportion to :math:`\pi`, and together weigh what all of their sizes do.
+    The constraint is solved exactly, so that scores sum to f(x) - f(x') at any number. All subsets
+    are run, and the values are exact, where these are no more. From about seven subsets for each
+    player on this errs less than ``shapley`` with as many rows, and below three its error cannot be
+    told. Standard errors are a jackknife's over the pairs that are drawn; a regression on drawn
+    subsets is off by a part of them on average.
 
     Args:
         samples: S, subsets; by default 10 for each player.
@@ -73,12 +75,11 @@ class KernelShap(Perturbation, name="kernel_shap"):
         if 2**count <= samples + 2:
             return all_subsets(count)
         check_enough(samples, count)
-        draw = generator(self.seed, "kernel_shap")
-        sizes = torch.arange(1, count)
-        likely = 1 / (sizes * (count - sizes)).double()
-        size = sizes[torch.multinomial(likely, samples // 2, replacement=True, generator=draw)]
-        place = torch.rand(samples // 2, count, generator=draw).argsort(1).argsort(1)
-        half = place < size[:, None]
+        draw, drawn = generator(self.seed, "kernel_shap"), samples // 2 - count
+        sizes, likely = _sizes(count)
+        size = sizes[torch.multinomial(likely, drawn, replacement=True, generator=draw)]
+        place = torch.rand(drawn, count, generator=draw).argsort(1).argsort(1)
+        half = torch.cat([torch.eye(count, dtype=torch.bool), place < size[:, None]])
         ends = torch.tensor([[False], [True]]).expand(2, count)
         return torch.cat([ends, half, ~half])
 
@@ -94,6 +95,15 @@ class KernelShap(Perturbation, name="kernel_shap"):
         rows = plays - plays.mean(1, keepdim=True)
         apart = (value[2 : 2 + pairs] - value[2 + pairs :]) / 2
         size = plays.sum(1, keepdim=True)
-        found, error = least_squares(rows, apart - (size - count / 2) * share)
+        weight = torch.full((pairs,), 2 / (count * (count - 1)), dtype=torch.float64)
+        weight[count:] = _sizes(count)[1].sum() / (pairs - count)
+        left = apart - (size - count / 2) * share
+        found, error = least_squares(rows, left, weight, certain=count)
         found = found - found.mean(0)  # but for rounding
         return Solution(found + share, none, error)
+
+
+def _sizes(count: int) -> tuple[Tensor, Tensor]:
+    """Return the sizes of subsets that are drawn, and what all of each size weigh together."""
+    sizes = torch.arange(2, count - 1)
+    return sizes, 1 / (sizes * (count - sizes)).double()

@@ -38,7 +38,11 @@ def uniform(count: int, rows: int, draw: torch.Generator) -> Tensor:
 
 
 def least_squares(
-    rows: Tensor, value: Tensor, weight: Tensor | None = None, penalty: Tensor | None = None
+    rows: Tensor,
+    value: Tensor,
+    weight: Tensor | None = None,
+    penalty: Tensor | None = None,
+    certain: int = 0,
 ) -> tuple[Tensor, Tensor]:
     r"""Return the coefficients of a regression, and their standard errors by the jackknife.
 
@@ -50,6 +54,7 @@ def least_squares(
         value: y of T targets, [R, T].
         weight: W, [R]; by default all rows count alike.
         penalty: on the square of each coefficient, [P]; by default none.
+        certain: how many of the first rows come in every draw, and so bring no error with them.
 
     Returns:
         coefficients [P, T], the smallest of those that fit equally well; and their errors [P, T].
@@ -62,6 +67,7 @@ def least_squares(
     found = influence.T @ value
     leverage = (influence * rows).sum(1, keepdim=True)
     left = (value - rows @ found) / (1 - leverage).clamp_min(1e-9)
-    count = len(rows)
+    left, influence = left[certain:], influence[certain:]
+    count = len(left)
     square = influence.square().T @ left.square() - (influence.T @ left).square() / count
     return found, (square.clamp_min(0) * (count - 1) / count).sqrt()

@@ -339,7 +339,7 @@ def evaluate(
 
 
 #: What an attached model can do.
-_BOUND = ("explain", "interactions", "robustness", "estimate", "evaluate", "choose")
+_BOUND = ("explain", "interactions", "robustness", "estimate", "evaluate", "choose", "sanity")
 
 
 def attach(model: nn.Module, tokenizer: Any = None, **options: Any) -> ExplainedModel:

@@ -167,7 +167,10 @@ def _weights(bench: _Bench) -> _Found:
         return "undecided", math.nan, "the model has no list of blocks to draw anew"
     own = bench.scores(bench.plan(bench.sequences))
     with isolated(copy):
-        engine = Engine(copy, bench.engine.tokenizer, Memory(None, None), silent)
+        # Another model may take other memory; what the caller allows is the same.
+        allowed = bench.engine.memory
+        memory = Memory(allowed.batch_size, allowed.max_memory)
+        engine = Engine(copy, bench.engine.tokenizer, memory, silent)
         plan = engine.plan(bench.question, bench.sequences)
         random = bench.scores(plan, engine)
     sizes = ((np.abs(a), np.abs(b)) for a, b in zip(own, random, strict=True))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import hf_attrib
 from hf_attrib import Explainer, InputError
 from hf_attrib.field import MODES, Decomposition
 from hf_attrib.methods import Claims, Method, Occlusion
@@ -71,6 +72,25 @@ def test_the_model_is_left_as_it_was(keys):
     Explainer(model, tokenizer).sanity(PROMPTS[1], "saliency", ["weights"])
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name])
+
+
+@pytest.mark.parametrize("asked", [{"batch_size": 3}, {"max_memory": "1GiB"}])
+def test_random_blocks_run_in_the_memory_that_is_allowed(keys, monkeypatch, asked):
+    made = []
+
+    class Kept(sanity.Memory):
+        def __init__(self, *given):
+            super().__init__(*given)
+            made.append(given)
+
+    monkeypatch.setattr(sanity, "Memory", Kept)
+    Explainer(*keys, **asked).sanity(PROMPTS[1], "saliency", "weights")
+    assert made == [(asked.get("batch_size"), 2**30 if "max_memory" in asked else None)]
+
+
+def test_an_attached_model_checks(keys):
+    found = hf_attrib.attach(*keys).sanity(PROMPTS[1], "saliency", "causality")
+    assert [check.outcome for check in found.checks] == ["passed"]
 
 
 def test_encoders_are_checked(g2p):

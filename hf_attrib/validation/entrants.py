@@ -28,8 +28,11 @@ Scored: TypeAlias = Attribution | Tensor | Array | Sequence[Any]
 
 
 #: What is asked of all methods alike, as they are judged on the same units.
-_SHARED = ("groups", "attribute_to", "movable")
-_KEYS = "An entry may have method, fields of the method, target, contrast, baseline and spans."
+_SHARED = ("attribute_to", "movable")
+_KEYS = (
+    "An entry may have method, fields of the method, target, contrast, baseline, spans, and groups "
+    "that are parts of the units."
+)
 _EXPECTED = "a name, a Method, a mapping of arguments of explain, a function that returns scores"
 
 
@@ -63,12 +66,14 @@ class Entrant:
         question: what is asked, of a method of this package.
         scorer: returns the scores of a case, which is the prompt of a place, otherwise.
         digest: of scores that came as numbers; a function is known by its label.
+        finer: whether it scores groups of its own, which are summed over the units.
     """
 
     label: str
     question: Question | None
     scorer: Callable[[int, Case], Scored] | None = None
     digest: str = ""
+    finer: bool = False
 
     @property
     def signed(self) -> bool:
@@ -92,13 +97,16 @@ class Entrant:
         if self.question is None:
             return "scores from elsewhere"
         baseline = self.question.baseline
-        return str(self.question.method) + ("" if baseline is None else f", baseline={baseline}")
+        groups = f", groups={self.question.groups}" if self.finer else ""
+        own = "" if baseline is None else f", baseline={baseline}"
+        return f"{self.question.method}{own}{groups}"
 
     @property
     def key(self) -> str:
         """What tells its findings from those of another method, however that is called."""
         if self.question is None:
             return f"{self.label}: {self.digest or self.written}"
+        # What all methods share is no part of it, so that findings of before are taken up.
         asked = self.question.recorded(), self.question.contrast, self.question.spans
         return f"{self.label}: {self.written} {asked}"
 
@@ -121,9 +129,28 @@ class Entrant:
         if not cases:
             return
         own = engine.plan(self.question, [case.sequence for case in cases])
+        units = [self._units(mine, case) for mine, case in zip(own.cases, cases, strict=True)]
         results = engine.attribute(own, processes)
-        for case, result in zip(cases, results, strict=True):
-            yield replace(_of_result(result), scores=self._fitting(result.scores, case))
+        for case, unit, result in zip(cases, units, results, strict=True):
+            summed = torch.zeros(len(result.scores), len(case.groups), dtype=torch.float64)
+            summed.index_add_(1, torch.tensor(unit), result.scores.double())
+            yield replace(_of_result(result), scores=self._fitting(summed, case))
+
+    def _units(self, own: Case, case: Case) -> list[int]:
+        """Return which unit of a case each group is part of that the method scores.
+
+        Raises:
+            InputError: a group reaches over several units.
+        """
+        unit = [g for g, span in enumerate(case.groups) for _ in range(span.start, span.stop)]
+        for span in own.groups:
+            if unit[span.start] != unit[span.stop - 1]:
+                raise InputError(
+                    f"{self.label!r:.80} scores {own.inputs.piece(span)!r:.40} as one, which lies "
+                    f"in several of the units that are judged; give it finer groups, or the call "
+                    f"(groups=) coarser ones."
+                )
+        return [unit[span.start] for span in own.groups]
 
     def _from_elsewhere(self, place: int, case: Case) -> Explained:
         assert self.scorer is not None  # since there is no question
@@ -244,7 +271,7 @@ def _entrant(label: str, entry: Any, prompts: int, common: Mapping[str, Any]) ->
                 f"{', '.join(map(str, rest))} of {label!r:.80} is neither a field of the method "
                 f"nor an argument of explain that says what is asked; leave it out. {_KEYS}"
             )
-        return Entrant(label, question)
+        return Entrant(label, question, finer="groups" in own)
     if callable(entry):
         return Entrant(label, None, lambda place, case: entry(case))
     if isinstance(entry, Sequence | Tensor | np.ndarray) and len(entry) == prompts:

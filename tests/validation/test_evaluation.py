@@ -183,6 +183,38 @@ def test_methods_that_play_groups_play_the_units_that_are_judged():
     assert {j.method for j in found.summary if j.own} == {"drop"}
 
 
+def test_scores_of_tokens_are_summed_over_the_words_that_are_judged(keys, tmp_path):
+    explainer, words = Explainer(*keys), {"groups": "word", "metrics": "all", **FEW}
+    entries = {
+        "words": "saliency",
+        "tokens": {"method": "loo_shapley", "groups": "token"},
+        "of tokens": [r.scores for r in explainer.explain(PROMPTS, groups="token")],
+        "own": {"method": "loo_shapley"},
+    }
+    found = explainer.evaluate(PROMPTS, entries, resume=tmp_path / "r.jsonl", **words)
+    close = {"rtol": 1e-4, "atol": 1e-4, "equal_nan": True}
+    torch.testing.assert_close(found.values[:, 1], found.values[:, 2], **close)
+    assert not torch.allclose(found.values[:, 1], found.values[:, 3], **close)
+    assert [m.written.endswith("groups=token") for m in found.methods] == [
+        False,
+        True,
+        False,
+        False,
+    ]
+    # Another question of the same name is not taken up.
+    again = explainer.evaluate(
+        PROMPTS, {"tokens": "loo_shapley"}, resume=tmp_path / "r.jsonl", **words
+    )
+    torch.testing.assert_close(again.values[:, 0], found.values[:, 3], **close)
+
+
+@pytest.mark.parametrize("groups", ["sentence", {"all": (1, 20)}])
+def test_scores_of_more_than_a_unit_are_refused(keys, groups):
+    entry = {"mine": {"method": "saliency", "groups": groups}}
+    with pytest.raises(InputError, match=r"'mine' scores .* as one, which lies in several of the"):
+        evaluate(*keys, PROMPTS[0], entry, groups="word", **FEW)
+
+
 def test_where_nothing_would_be_left_there_is_no_number():
     """Without a token that is held, a prompt cannot be dropped whole."""
     model = tiny.shared("gpt2")
@@ -281,7 +313,7 @@ def test_prompts_that_are_added_change_which_words_are_rare(keys, tmp_path):
         ({"mine": {"method": "saliency", "max_new_tokens": 3}}, {}, "An entry may have method, "),
         *(
             ({"mine": {"method": "saliency", name: "all"}}, {}, f"{name} of 'mine' is asked of all")
-            for name in ("groups", "attribute_to", "movable")
+            for name in ("attribute_to", "movable")
         ),
         (None, {}, "methods are None; expected a name, a Method"),
         ({"mine": {3: 5}}, {}, "3 of 'mine' is neither"),

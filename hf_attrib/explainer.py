@@ -339,7 +339,16 @@ def evaluate(
 
 
 #: What an attached model can do.
-_BOUND = ("explain", "interactions", "robustness", "estimate", "evaluate", "choose", "sanity")
+_BOUND = (
+    "explain",
+    "interactions",
+    "robustness",
+    "estimate",
+    "evaluate",
+    "choose",
+    "sanity",
+    "estimate_evaluation",
+)
 
 
 def attach(model: nn.Module, tokenizer: Any = None, **options: Any) -> ExplainedModel:

@@ -34,6 +34,7 @@ from hf_attrib.model import load_model
 from hf_attrib.results import FORMATS, Attribution
 from hf_attrib.robustness import margin_question
 from hf_attrib.text import Requests
+from hf_attrib.validation import automatic_contest
 
 __all__ = ["attacks", "compare", "evaluate", "explain", "methods", "models", "robustness", "show"]
 
@@ -81,11 +82,16 @@ def _asked(question: Question, answer: AnswerOptions, dry_run: bool) -> Callable
 
 
 def _chosen(asked: dict[str, Any], answer: AnswerOptions, dry_run: bool) -> Callable[..., Any]:
-    """Return what explains a prompt by the method that predicts best."""
-    if dry_run:
-        raise InputError("--dry-run estimates one method; name it instead of auto.")
+    """Return what explains a prompt by the method that predicts best, or estimates the contest."""
+    contest, _, _ = automatic_contest(asked)
+    measured = {name: getattr(contest.settings, name) for name in ("metrics", "random_orders")}
 
     def work(explainer: Explainer, text: Any) -> Any:
+        if dry_run:
+            told = {"responses": answer.response, **contest.common, **measured}
+            return explainer.estimate_evaluation(
+                text, contest.methods, **told, **answer.generation()
+            )
         return explainer.explain(text, response=answer.response, **asked, **answer.generation())
 
     return work
@@ -126,9 +132,13 @@ def evaluate(
     file: PromptFile, asking: EvaluationOptions, model: ModelOptions, output: TableOptions
 ) -> None:
     """Judge methods by what the model does without what they rank, and show and write it."""
-    generating = file.read()[1] is None
+    generating = file.read()[1] is None and not output.dry_run
     prepared = _prepared(file.read, model, asking.seed, "Explaining", generating)
     with prepared as (explainer, (prompts, responses), activity):
+        if output.dry_run:
+            asked = {"responses": responses, **asking.asked()}
+            put(f"{explainer.estimate_evaluation(prompts, asking.methods, **asked)}\n")
+            return
         result = explainer.evaluate(
             prompts,
             asking.methods,

@@ -202,8 +202,14 @@ class TableOptions:
         typer.Option(help="A .jsonl file of what is found; the same call goes on from it."),
     ] = None
 
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what it would cost, from a few rows, and stop.")
+    ] = False
+
     def __post_init__(self) -> None:
         paths = self.output or []
+        if self.dry_run and (paths or self.resume is not None):
+            raise InputError("--dry-run judges nothing, so there is nothing to write into a file.")
         check_distinct(*paths, self.resume)
         for path in paths:
             if path.suffix.lower() not in _WRITERS:

@@ -23,7 +23,7 @@ from hf_attrib.errors import (
 from hf_attrib.execution import ALONE, Processes
 from hf_attrib.model import Transcriber, isolated
 from hf_attrib.results import Attribution, Result
-from hf_attrib.text import Requests, Tokens, TokenSequence, settings_kept
+from hf_attrib.text import Request, Requests, Tokens, TokenSequence, settings_kept
 
 __all__ = ["Answering", "Place"]
 
@@ -137,13 +137,35 @@ class Answering:
             self.engine.check(question, [])
             for place, request in enumerate(requests.each):
                 with Place(requests, place, found):
-                    tokens = self.transcriber.prompt(request)
-                    self.engine.check(question, [tokens])
-                    sequence = self.transcriber.given(tokens, request, generation)
-                    if sequence is None:
-                        sequence = self.transcriber.stand_in(tokens, generation)
+                    sequence = self._supposed(request, question, generation)
                     found.append(self.engine.estimate(question, sequence, not request.answered))
         return found
+
+    def supposed(
+        self, requests: Requests, question: Question, generation: Mapping[str, Any]
+    ) -> Plan:
+        """Return what a question asks of prompts with the longest answers there could be.
+
+        Answers that came with prompts are taken. The caller holds the model isolated.
+
+        Args:
+            requests: prompts, with responses or without.
+            question: what is asked about each of them.
+            generation: arguments of ``generate``.
+        """
+        sequences = []
+        for place, request in enumerate(requests.each):
+            with Place(requests, place):
+                sequences.append(self._supposed(request, question, generation))
+        return self.engine.plan(question, sequences)
+
+    def _supposed(
+        self, request: Request, question: Question, generation: Mapping[str, Any]
+    ) -> TokenSequence:
+        tokens = self.transcriber.prompt(request)
+        self.engine.check(question, [tokens])
+        given = self.transcriber.given(tokens, request, generation)
+        return given or self.transcriber.stand_in(tokens, generation)
 
     def one_by_one(self, requests: Requests, work: Callable[[Requests], Any]) -> list[Any]:
         """Return what work finds of each request alone, in order; no work is lost.

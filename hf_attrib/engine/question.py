@@ -115,6 +115,11 @@ class Question:
             raise InputError(
                 f"method is {given_method!r:.80}; expected a name or an instance of a method."
             )
+        if given_method == "auto":
+            raise InputError(
+                "method 'auto' runs several methods, and only explain() takes it; name a method. "
+                "What several cost, estimate_evaluation() tells."
+            )
         own = {name: rest.pop(name) for name in list(rest) if name in known}
         if own and isinstance(given_method, Method):
             names = ", ".join(sorted(own))

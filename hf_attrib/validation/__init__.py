@@ -16,6 +16,7 @@ from hf_attrib.validation.choice import (
     chosen,
 )
 from hf_attrib.validation.contest import DEFAULT_METHODS, Contest, contested
+from hf_attrib.validation.costs import EvaluationEstimate, evaluation_cost
 from hf_attrib.validation.evaluation import QUANTILES, Finding, Settings, findings
 from hf_attrib.validation.options import (
     EVALUATE_DEFAULTS,
@@ -46,6 +47,7 @@ __all__ = [
     "Contestant",
     "EvaluateOptions",
     "Evaluation",
+    "EvaluationEstimate",
     "EvaluationRun",
     "Finding",
     "JudgedPrompt",
@@ -62,5 +64,6 @@ __all__ = [
     "chosen",
     "contest_of",
     "contested",
+    "evaluation_cost",
     "findings",
 ]

@@ -10,6 +10,7 @@ from typing_extensions import Unpack
 from hf_attrib.engine import Answering, check_names, documented_by
 from hf_attrib.validation.choice import CHOOSE_DEFAULTS, Choice, choice_of, chosen
 from hf_attrib.validation.contest import DEFAULT_METHODS, contested
+from hf_attrib.validation.costs import EvaluationEstimate, evaluation_cost
 from hf_attrib.validation.options import (
     EVALUATE_DEFAULTS,
     EvaluateOptions,
@@ -51,6 +52,25 @@ class Judging:
         """
         check_names(options, EvaluateOptions, "evaluate", self.model)
         return contested(self._answering, *contest_of(prompts, methods, options))
+
+    @documented_by(EvaluateOptions, EVALUATE_DEFAULTS)
+    def estimate_evaluation(
+        self, prompts: Any, methods: Any = DEFAULT_METHODS, **options: Unpack[EvaluateOptions]
+    ) -> EvaluationEstimate:
+        """Tell what :meth:`evaluate` would cost, from a few rows of each method and prompt.
+
+        Nothing is generated: an answer that did not come with its prompt is as long as it could be.
+
+        Args:
+            prompts: as for :meth:`evaluate`.
+            methods: likewise.
+            **options: see :class:`hf_attrib.validation.EvaluateOptions`.
+
+        Raises:
+            InputError: an argument cannot be used, or a method does not say what it costs.
+        """
+        check_names(options, EvaluateOptions, "estimate_evaluation", self.model)
+        return evaluation_cost(self._answering, *contest_of(prompts, methods, options))
 
     @documented_by(EvaluateOptions, CHOOSE_DEFAULTS)
     def choose(

@@ -146,3 +146,16 @@ def test_explain_takes_the_most_faithful_method(run, tmp_path):
     code, _, err = run("explain", PROMPT, "--method", "auto", "--contrast", " red")
     assert code == 2
     assert "contrast came with method='auto'" in err
+    code, out, _ = run("explain", PROMPT, *words, "--dry-run")
+    assert code == 0
+    assert all(line in out for line in ("saliency", "judging", "in all"))
+
+
+def test_what_it_would_cost_is_printed_and_nothing_is_judged(run, prompts, tmp_path):
+    code, out, err = run("evaluate", prompts, *TWO, *QUICK, "--dry-run")
+    assert (code, err) == (0, "")
+    assert out.startswith("2 prompts, whose answers are at most")
+    assert "smooth_grad(samples=2)" in out
+    code, _, err = run("evaluate", prompts, *TWO, "--dry-run", "--output", tmp_path / "t.json")
+    assert code == 2
+    assert "--dry-run judges nothing" in err

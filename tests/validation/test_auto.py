@@ -89,6 +89,13 @@ def test_each_prompt_has_a_contest_of_its_own(keys):
     torch.testing.assert_close(alone.scores, last.scores)
 
 
+def test_what_asks_one_method_takes_no_auto(keys):
+    explainer = Explainer(*keys)
+    for ask in (explainer.estimate, lambda prompt, method: explainer.evaluate(prompt, method)):
+        with pytest.raises(InputError, match="method 'auto' runs several methods, and only expl"):
+            ask(PROMPT, method="auto")
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

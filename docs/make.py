@@ -1,20 +1,26 @@
 """Write the generated pages of the documentation; the tests check that they are up to date."""
 
 import inspect
+import json
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from hf_attrib.attacks import UpdateRule, attacks
 from hf_attrib.methods import AXIOMS, Method, methods
 from hf_attrib.validation import DEFAULT_METRICS, METRICS
 
+#: What benchmarks wrote.
+RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
+
 METHODS = f"""\
 # Methods
 
 Written by `python docs/make.py` from the registry; `hf-attrib methods` prints the same in a
-terminal. Each *yes* in this table is a test that runs, and each *no* a counterexample that runs
-([laws](../tests/helpers/laws.py), [counterexamples](../tests/helpers/counterexamples.py)).
+terminal, all but the last column. Each *yes* in this table is a test that runs, and each *no* a
+counterexample that runs ([laws](../tests/helpers/laws.py),
+[counterexamples](../tests/helpers/counterexamples.py)).
 
 {chr(10).join(f"- *{axiom.replace('_', ' ')}*: {law}" for axiom, law in AXIOMS.items())}
 
@@ -28,6 +34,9 @@ forward row serves all T tokens; a backward row serves one. Where directional ro
 group of inputs, are cheaper than backward rows, they take their place ([how](directions.md)).
 The names of [attacks](attacks.md) are methods, too: `fundamental` with that attack.
 
+*Sanity*: which [checks](validation.md#what-scores-must-not-do) a method fails as it is without any
+options, with the number that the check looks at, a mean over prompts, or `?` where that could be
+chance; a mark is a warning and no proof.
 """
 
 ATTACKS = """\
@@ -58,8 +67,6 @@ unless others are named: {", ".join(f"`{name}`" for name in DEFAULT_METRICS)}.
 
 """
 
-#: Tables that benchmarks wrote, by what the page of them says.
-RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
 WHICH = """\
 # Which method
 
@@ -121,16 +128,38 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
 def methods_page() -> str:
     """Return the table of methods, and a section on each."""
     axioms = [axiom.replace("_", " ") for axiom in AXIOMS]
+    sanity = json.loads((RESULTS / "sanity-keys-llama.json").read_text(encoding="utf-8"))
     rows = []
     for name, method in methods().items():
         claims = method().claims
         cells = [f"`{name}`", claims.identity or "nothing exact"]
         cells += [yes(claims.signed), yes(claims.stochastic)]
-        rows.append([*cells, *map(claims.keeps, AXIOMS), claims.cost])
-    heads = ["method", "scores sum to", "signed", "stochastic", *axioms, "cost"]
-    return (
-        METHODS + "\n".join([table(heads, rows), *map(method_section, methods().values())]) + "\n"
+        marks = sanity_marks(sanity["found"].get(name))
+        rows.append([*cells, *map(claims.keeps, AXIOMS), claims.cost, marks])
+    heads = ["method", "scores sum to", "signed", "stochastic", *axioms, "cost", "sanity"]
+    tried = (
+        f"Tried by `benchmarks/sanity.py` on {len(sanity['prompts'])} prompts of the embedded "
+        f"{sanity['model']}.\n\n"
     )
+    return (
+        METHODS
+        + tried
+        + "\n".join([table(heads, rows), *map(method_section, methods().values())])
+        + "\n"
+    )
+
+
+def sanity_marks(found: dict[str, dict[str, Any]] | None) -> str:
+    """Return which sanity checks a method failed, and of which it cannot be said."""
+    if found is None:
+        return "not tried"
+    marks = {"failed": "fails", "undecided": "?"}
+    said = []
+    for check, one in found.items():
+        if one["outcome"] in marks:
+            number = "" if one["value"] is None else f" ({one['value']:.3g})"
+            said.append(f"{marks[one['outcome']]} *{check}*{number}")
+    return ", ".join(said) or "passed"
 
 
 def attacks_page() -> str:

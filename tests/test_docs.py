@@ -1,6 +1,7 @@
 """What the documentation says is what the code does."""
 
 import importlib.util
+import json
 import re
 import sys
 import types
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import hf_attrib
 from hf_attrib.attacks import base as attacks
 from hf_attrib.methods import base
 
@@ -85,6 +87,27 @@ def test_generated_pages_are_up_to_date():
         assert (ROOT / "docs" / page).read_text(encoding="utf-8") == write(), (
             "run python docs/make.py"
         )
+
+
+@pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
+def test_sanity_checks_that_fail_are_marked_in_the_table_of_methods(keys):
+    report = json.loads((ROOT / "benchmarks/results/sanity-keys-llama.json").read_text())
+    lines = (ROOT / "docs/methods.md").read_text(encoding="utf-8").splitlines()
+    rows = {line.split("`")[1]: line for line in lines if line.startswith("| `")}
+    for name, checks in report["found"].items():
+        marks = rows[name].rpartition(" | ")[2]
+        failed = [check for check, one in checks.items() if one["outcome"] == "failed"]
+        assert ("passed" in marks) == (not failed)
+        assert all(f"fails *{check}* ({checks[check]['value']:.3g})" in marks for check in failed)
+    # What was found is still found.
+    some = ["saliency", "occlusion"]
+    found = hf_attrib.Explainer(*keys).sanity(
+        report["prompts"], some, ["other target", "weights"], max_new_tokens=3
+    )
+    for check in found.checks:
+        known = report["found"][check.method][check.check]
+        assert check.outcome == known["outcome"]
+        assert check.value == pytest.approx(known["value"], abs=0.02)
 
 
 def test_links_of_the_readme_lead_somewhere():

@@ -16,11 +16,17 @@ import typer
 from hf_attrib.cli.files import check_distinct, check_writable
 from hf_attrib.cli.options import check_positive
 from hf_attrib.errors import InputError
-from hf_attrib.field import MODES
 from hf_attrib.results import to_json, write_atomically
 from hf_attrib.targets import TARGETS
 from hf_attrib.text.grouping import RULES
-from hf_attrib.validation import DEFAULT_METHODS, DEFAULT_METRICS, METRICS, Evaluation, Settings
+from hf_attrib.validation import (
+    DEFAULT_METHODS,
+    DEFAULT_METRICS,
+    METRICS,
+    OPERATORS,
+    Evaluation,
+    Settings,
+)
 from hf_attrib.validation.entrants import entrants_of
 
 __all__ = ["EvaluationOptions", "PromptFile", "TableOptions", "write_tables"]
@@ -111,8 +117,8 @@ class EvaluationOptions:
     operator: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"How units are taken away: {', '.join(MODES)}; give it again for each. If none "
-            f"is named: {', '.join(Settings().operators)}."
+            help=f"How units are taken away: {', '.join(OPERATORS)}; give it again for each. If "
+            f"none is named: {', '.join(Settings().operators)}."
         ),
     ] = None
     target: Annotated[

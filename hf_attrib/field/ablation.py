@@ -34,6 +34,7 @@ def ablated_rows(
     sequence: Tensor,
     mode: str = "embed",
     ends: tuple[Tensor, Tensor] | None = None,
+    stand_in: Tensor | None = None,
 ) -> Tensor:
     """Return F of rows without some of their groups, [R, T], and count them.
 
@@ -46,6 +47,8 @@ def ablated_rows(
         sequence: which of the B sequences each row is made of, [R], on the CPU.
         mode: of :data:`MODES`.
         ends: x and x' of mode ``"embed"``, [B, 1, N, D]; by default those of the field's space.
+        stand_in: ids that take their place in mode ``"token"``, [B, N], on the CPU; by default
+            that of a token that stands for nothing.
 
     Raises:
         InputError: there is no such mode, or not here.
@@ -58,7 +61,7 @@ def ablated_rows(
     own = 1 if field.target_table.together else field.targets
     subset = torch.arange(len(keep)).repeat_interleave(own)
     target = torch.arange(field.targets).reshape(own, -1).repeat(len(keep), 1)
-    stand_in = field.space.stand_in if mode == "token" else None
+    nothing = field.space.stand_in if mode == "token" else None
     if mode == "embed" and ends is None:
         ends = field.space.x, field.space.reference(0, 0)
 
@@ -67,7 +70,8 @@ def ablated_rows(
         fixed = ~field.movable[of].cpu()
         kept = keep[subset[rows]].gather(1, field.groups.owner[of]) | fixed
         if mode != "embed" or ends is None:
-            return (field.evaluate_without(kept, of, target[rows], mode, stand_in),)
+            others = nothing if stand_in is None else stand_in[of]
+            return (field.evaluate_without(kept, of, target[rows], mode, others),)
         x, gone = (end[of.to(end.device), 0] for end in ends)
         points = torch.where(kept[..., None].to(x.device), x, gone)
         return (field.evaluate(points, of, target[rows]),)

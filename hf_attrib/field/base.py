@@ -161,7 +161,7 @@ class Field(ABC):
         sequence: Tensor,
         target: Tensor,
         mode: str,
-        stand_in: int | None,
+        stand_in: int | Tensor | None,
     ) -> Tensor:
         """Return F of the inputs as they are, but for those taken away, [R, C].
 
@@ -170,7 +170,7 @@ class Field(ABC):
             sequence: which of the B sequences each row belongs to, [R], on the CPU.
             target: which of its T targets to evaluate, [R, C], on the CPU.
             mode: of :data:`hf_attrib.field.MODES`, but for ``"embed"``.
-            stand_in: id of the token that takes their place in mode ``"token"``.
+            stand_in: the id that takes their place in mode ``"token"``, or one for each, [R, N].
 
         Raises:
             HFAttribError: inputs cannot be taken away so.

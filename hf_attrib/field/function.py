@@ -114,7 +114,7 @@ class FunctionField(Field):
         sequence: Tensor,
         target: Tensor,
         mode: str,
-        stand_in: int | None,
+        stand_in: int | Tensor | None,
     ) -> Tensor:
         """Refuse: a function has no tokens and no attention.
 

@@ -88,7 +88,7 @@ class SpanField(Field):
         sequence: Tensor,
         target: Tensor,
         mode: str,
-        stand_in: int | None,
+        stand_in: int | Tensor | None,
     ) -> Tensor:
         """Return F of the spans asked for, without some inputs, [R, C]."""
         tokens = self._tokens(sequence, target)

@@ -15,6 +15,7 @@ from hf_attrib.model.prefix_check import Departure, PrefixCheck
 from hf_attrib.model.self_check import Verdict, check_generation, check_generative, check_model
 from hf_attrib.model.sites import sites_of, vocabulary
 from hf_attrib.model.space import space_of, tables_of
+from hf_attrib.model.special import ordinary_ids
 from hf_attrib.model.state import state_restored
 from hf_attrib.model.stepwise import StepwiseField
 from hf_attrib.model.watch import Watch
@@ -38,6 +39,7 @@ __all__ = [
     "device_of",
     "isolated",
     "load_model",
+    "ordinary_ids",
     "sites_of",
     "space_of",
     "state_restored",

@@ -25,7 +25,9 @@ _LENGTH = re.compile("position|window|chunk|block|length|limit|distance|span")
 _MASKED: WeakSet[nn.Module] = WeakSet()
 
 
-def without(batch: Batch, kept: Tensor, sequence: Tensor, mode: str, stand_in: int | None) -> Batch:
+def without(
+    batch: Batch, kept: Tensor, sequence: Tensor, mode: str, stand_in: int | Tensor | None
+) -> Batch:
     """Return a batch of R sequences, each one of the batch without some of its inputs.
 
     Args:
@@ -33,7 +35,7 @@ def without(batch: Batch, kept: Tensor, sequence: Tensor, mode: str, stand_in: i
         kept: which inputs stay, [R, N] bool.
         sequence: which of the B sequences each row is made of, [R].
         mode: ``"token"``, ``"attention"`` or ``"drop"``; see :data:`hf_attrib.field.MODES`.
-        stand_in: id of the token that takes their place in mode ``"token"``.
+        stand_in: the id that takes their place in mode ``"token"``, or one for each, [R, N].
 
     Raises:
         InputError: no token stands for nothing, or nothing would be left to read.
@@ -54,11 +56,13 @@ def without(batch: Batch, kept: Tensor, sequence: Tensor, mode: str, stand_in: i
                 "no token of this tokenizer stands for nothing (unk, mask, pad, eos); name one, as "
                 "in baseline='token:TEXT', or take another mode."
             )
-        ids = (
-            torch.where(side, own, stand_in)
-            for side, own in ((encoder, rows.encoder_ids), (decoder, rows.decoder_ids))
+        others = torch.as_tensor(stand_in).expand(kept.shape)
+        sides = others.split([encoder.shape[1], decoder.shape[1]], 1)
+        return replace(
+            rows,
+            encoder_ids=torch.where(encoder, rows.encoder_ids, sides[0]),
+            decoder_ids=torch.where(decoder, rows.decoder_ids, sides[1]),
         )
-        return replace(rows, **dict(zip(("encoder_ids", "decoder_ids"), ids, strict=True)))
     return _cut(rows, encoder & rows.encoder_mask.bool(), decoder & rows.decoder_mask.bool())
 
 

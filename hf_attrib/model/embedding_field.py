@@ -257,7 +257,7 @@ class EmbeddingField(Field):
         sequence: Tensor,
         target: Tensor,
         mode: str,
-        stand_in: int | None,
+        stand_in: int | Tensor | None,
     ) -> Tensor:
         """Return F without some inputs, [R, C].
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from hf_attrib.model.sites import sites_of, vocabulary
 from hf_attrib.text import settings_kept
 from hf_attrib.text.given import Marks
 
-__all__ = ["marks_of", "special_ids"]
+__all__ = ["marks_of", "ordinary_ids", "special_ids"]
 
 
 def special_ids(model: Any, tokenizer: Any) -> set[int]:
@@ -32,6 +37,23 @@ def special_ids(model: Any, tokenizer: Any) -> set[int]:
     added = set(getattr(tokenizer, "added_tokens_decoder", None) or ())
     words = {i for i in named - added - _set_apart(tokenizer) if _in_text(tokenizer, i)}
     return (apart | (ends - {None}) | (ids & (named | added))) - words
+
+
+def ordinary_ids(model: Any, tokenizer: Any) -> Tensor:
+    """Return the ids of all tokens that carry content, in order.
+
+    Args:
+        model: that generates.
+        tokenizer: its tokenizer, or ``None``.
+    """
+    size = min(map(vocabulary, sites_of(model).modules.values()))
+    apart = special_ids(model, tokenizer)
+    if tokenizer is None:
+        known: Iterable[int] = range(size)
+    else:
+        known = tokenizer.get_vocab().values()
+        apart |= {tokenizer.unk_token_id, tokenizer.pad_token_id, *tokenizer.all_special_ids}
+    return torch.tensor(sorted({i for i in known if i < size} - apart), dtype=torch.int64)
 
 
 def marks_of(model: Any, tokenizer: Any, start: tuple[int, ...], special: set[int]) -> Marks:

@@ -145,11 +145,15 @@ class StepwiseField(Field):
         sequence: Tensor,
         target: Tensor,
         mode: str,
-        stand_in: int | None,
+        stand_in: int | Tensor | None,
     ) -> Tensor:
         """Return F without some inputs, each target in its own pass, [R, C]."""
+
+        def of(rows: Tensor, read: int) -> int | Tensor | None:
+            return stand_in[rows, :read] if isinstance(stand_in, Tensor) else stand_in
+
         parts = [
-            step.evaluate_without(kept[rows, :read], *_only(rows), mode, stand_in)
+            step.evaluate_without(kept[rows, :read], *_only(rows), mode, of(rows, read))
             for step, read, rows, _ in self._split(target)
         ]
         return _placed(parts, target)

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hf_attrib.field import MODES
 from hf_attrib.render import phrases
-from hf_attrib.validation import METRICS, Evaluation, Judgement
+from hf_attrib.validation import METRICS, OPERATORS, Evaluation, Judgement
 from hf_attrib.validation.statistics import (
     BEATS,
     Interval,
@@ -260,7 +259,7 @@ def legend(result: Evaluation) -> list[tuple[str, str]]:
     sides = {"higher": "; higher is better", "lower": "; lower is better", "": ""}
     found = [(n, METRICS[n].about + sides[METRICS[n].better]) for n in result.run.metrics]
     found.append(("vs random", "share of random orders that a method beats on the first metric"))
-    found += [(name, f"units go: {MODES[name]}") for name in result.run.operators]
+    found += [(name, f"units go: {OPERATORS[name]}") for name in result.run.operators]
     if any(j.own for j in result.summary):
         found.append(("*", "the method takes inputs away in this way itself, which favours it"))
     return found

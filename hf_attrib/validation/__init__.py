@@ -17,7 +17,7 @@ from hf_attrib.validation.choice import (
 )
 from hf_attrib.validation.contest import DEFAULT_METHODS, Contest, contested
 from hf_attrib.validation.costs import EvaluationEstimate, evaluation_cost
-from hf_attrib.validation.evaluation import QUANTILES, Finding, Settings, findings
+from hf_attrib.validation.evaluation import OPERATORS, QUANTILES, Finding, Settings, findings
 from hf_attrib.validation.options import (
     EVALUATE_DEFAULTS,
     EvaluateOptions,
@@ -41,6 +41,7 @@ __all__ = [
     "DEFAULT_METRICS",
     "EVALUATE_DEFAULTS",
     "METRICS",
+    "OPERATORS",
     "QUANTILES",
     "Choice",
     "Contest",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from hf_attrib.execution import ALONE, Processes, Progress, silent
 from hf_attrib.field import MODES, Decomposition, Field, ablated_rows
 from hf_attrib.hyperparameters import at_least, names_among
 from hf_attrib.methods import Claims, Method
+from hf_attrib.model import ordinary_ids
 from hf_attrib.targets import target as target_named
 from hf_attrib.text import Grouping
 from hf_attrib.validation import controls
@@ -24,6 +26,7 @@ from hf_attrib.validation.metrics import Array, Flags
 from hf_attrib.validation.suite import DEFAULT_METRICS, METRICS, Exhibit, Values, curves, named
 
 __all__ = [
+    "OPERATORS",
     "QUANTILES",
     "Finding",
     "Judged",
@@ -34,6 +37,12 @@ __all__ = [
     "subset_question",
     "units_of",
 ]
+
+#: Ways to take units away, by name: those of methods, and one that no method uses itself. A token's
+#: place is taken by a token, since nothing else is text (Kim et al. 2020, arXiv:2010.13984).
+OPERATORS: Mapping[str, str] = MappingProxyType(
+    {**MODES, "random": "their ids are those of other tokens, drawn once for each prompt"}
+)
 
 #: Shares of the units at which the curves of a finding are told.
 QUANTILES = tuple(i / 10 for i in range(11))
@@ -47,12 +56,12 @@ class Settings:
 
     Args:
         metrics: of :data:`METRICS`, by name.
-        operators: ways to take units away, of :data:`hf_attrib.field.MODES`.
+        operators: ways to take units away, of :data:`OPERATORS`.
         per_token: whether each generated token has an order and values of its own, at T times the
             rows; otherwise there is one for the answer, from its summed scores.
         random_orders: how many random orders every method is compared with.
         subsets: how many random subsets metrics that need such have.
-        seed: of both.
+        seed: of both, and of the tokens that take the place of others.
 
     Raises:
         InputError: one of them is unknown, or no number that makes sense.
@@ -67,7 +76,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metrics", named(self.metrics))
-        object.__setattr__(self, "operators", names_among("operator", self.operators, MODES))
+        object.__setattr__(self, "operators", names_among("operator", self.operators, OPERATORS))
         for name, fewest in (("random_orders", 1), ("subsets", 2), ("seed", 0)):
             at_least(fewest)(name, getattr(self, name))
 
@@ -272,9 +281,12 @@ def _measured(
         return {label: _nothing(settings, judged.explained.get(label)) for label in judged.exhibits}
     asked = judged.asked(settings.metrics)
     values: dict[str, dict[bytes, Array]] = {}
+    others = None
+    if "random" in settings.operators:
+        others = ordinary_ids(engine.model, engine.tokenizer)
     for ready in engine.each(replace(plan, cases=(judged.case,)), processes):
         with ready.attempt():
-            values = _run(ready, judged, asked, settings, tick)
+            values = _run(ready, judged, asked, settings, tick, others)
         del ready  # with what it holds on the device
     return _told(judged, values, settings)
 
@@ -291,6 +303,7 @@ def _run(
     asked: Mapping[bytes, Flags],
     settings: Settings,
     tick: Callable[[int], None],
+    others: Tensor | None,
 ) -> dict[str, dict[bytes, Array]]:
     """Return s of each subset, [T], by operator, of the one prompt of a batch."""
     case, question = judged.case, ready.plan.question
@@ -307,9 +320,32 @@ def _run(
         tick(share)
         some = allowed if operator in ("drop", "attention") else order
         value = torch.full((len(keep), ready.field.targets), torch.nan, dtype=torch.float64)
-        run = ablated_rows(ready.field, keep[some], torch.zeros_like(some), operator)
+        rows = ready.field, keep[some], torch.zeros_like(some)
+        if operator == "random":
+            assert others is not None  # as it is asked for
+            drawn = _replaced(ready, others, settings.seed)
+            run = ablated_rows(*rows, "token", stand_in=drawn)
+        else:
+            run = ablated_rows(*rows, operator)
         value[some] = run.double().cpu()
         found[operator] = dict(zip(asked, value[:, : len(case.targets)].numpy(), strict=True))
+    return found
+
+
+def _replaced(ready: ReadyBatch, ids: Tensor, seed: int) -> Tensor:
+    """Return for each input of a prompt another token, drawn from some, [1, N].
+
+    The draw depends on the seed and the tokens, so that all methods meet the same one.
+    """
+    places = ready.batch.places(0)
+    own = torch.cat([ready.batch.encoder_ids[0], ready.batch.decoder_ids[0]]).cpu()[places]
+    number = torch.searchsorted(ids, own).clamp_max(len(ids) - 1)
+    known = ids[number] == own
+    # Its own token is left out: the numbers from there on move up by one.
+    draw = controls.drawn_for(seed, [len(own), *own.tolist()])
+    drawn = torch.from_numpy(draw.integers(len(ids) - 1, size=len(own)))
+    found = torch.zeros(1, ready.field.movable.shape[1], dtype=torch.int64)
+    found[0, places] = ids[drawn + (known & (drawn >= number))]
     return found
 
 

@@ -52,7 +52,8 @@ class EvaluateOptions(GenerateOptions, total=False):
         metrics: of :data:`hf_attrib.validation.METRICS`, or ``"all"``; by default ``morf_lerf``,
             the areas of deletion and insertion and their excess, and the LDS.
         operators: ways to take units away: ``"drop"``, ``"token"`` (by one that stands for
-            nothing), ``"embed"`` (by the mean embedding) and ``"attention"``.
+            nothing), ``"embed"`` (by the mean embedding), ``"attention"``, and ``"random"`` (by
+            other tokens of the vocabulary), which no method uses itself.
         target: what methods explain, and what s is a mean of over the tokens of an answer.
         groups: what is taken away as one, as for ``explain``; tokens by default.
         attribute_to: ``"prompt"``, or ``"all"`` for the generated prefix as well.

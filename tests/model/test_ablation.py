@@ -187,3 +187,25 @@ def test_an_encoder_that_has_nothing_to_read_is_refused():
         for mode in ("drop", "attention"):
             with pytest.raises(InputError, match="leaves nothing to predict from"):
                 field.ablated(keep, mode)
+
+
+@pytest.mark.parametrize(
+    "make", [looking_ahead, lambda: tiny.model("llama"), lambda: tiny.model("t5")]
+)
+def test_each_place_may_have_a_token_of_its_own(make):
+    """One for all places is mode token; others are what they are where inputs are gone alone."""
+    model = make()
+    with isolated(model):
+        field = opened(model)
+        keep = torch.ones(2, field.movable.shape[1], dtype=torch.bool)
+        keep[1, 1:3] = False
+        rows = field, keep, torch.zeros(2, dtype=torch.int64), "token"
+        same = torch.full((1, keep.shape[1]), field.space.stand_in)
+        expected = ablated_rows(*rows)
+        torch.testing.assert_close(ablated_rows(*rows, stand_in=same), expected)
+        same[0, 3:] = 90  # which stay as they are
+        torch.testing.assert_close(ablated_rows(*rows, stand_in=same), expected)
+        same[0, 1] = 90
+        found = ablated_rows(*rows, stand_in=same)
+        torch.testing.assert_close(found[0], expected[0])
+        assert not torch.allclose(found[1], expected[1])

@@ -330,6 +330,16 @@ def test_players_of_kernel_shap_can_be_told_apart_whatever_is_drawn(count):
         assert float(found.standard_error.max()) < 1e-9
 
 
+@pytest.mark.parametrize("count", [6, 8])
+def test_players_of_banzhaf_can_be_told_apart_whatever_is_drawn(count):
+    weights = torch.arange(2.0 * count, dtype=torch.float64).reshape(count, 2)
+    for seed in range(60):
+        made = Banzhaf(samples=3 * count, seed=seed)
+        subsets = made.subsets(count)
+        found = made.solve(subsets, subsets.double() @ weights)
+        torch.testing.assert_close(found.scores, weights)
+
+
 def test_a_penalty_shrinks_scores_of_lime():
     value, _ = table(5)
     plain, shrunk = (Table(value, 5).play(Lime(ridge=r)).scores.norm() for r in (0.0, 10.0))

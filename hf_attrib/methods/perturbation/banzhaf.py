@@ -30,7 +30,8 @@ class Banzhaf(Perturbation, name="banzhaf"):
 
     These are the coefficients of the additive function that is nearest to f on subsets drawn by
     fair coins; a regression on as many subsets errs less than a difference of means. Each subset
-    comes with its complement, and a pair is one row of the regression. All subsets are run, and the
+    comes with its complement, and a pair is one row of the regression; they are drawn anew where
+    they leave players that cannot be told apart, as few may. All subsets are run, and the
     values are exact, where these are no more. Standard errors are a jackknife's over pairs.
 
     Args:
@@ -68,7 +69,11 @@ class Banzhaf(Perturbation, name="banzhaf"):
         if 2**count <= samples:
             return all_subsets(count)
         check_enough(samples, count)
-        half = uniform(count, samples // 2, generator(self.seed, "banzhaf"))
+        draw = generator(self.seed, "banzhaf")
+        half = uniform(count, samples // 2, draw)
+        # Of few subsets some are drawn that leave an equation open; nothing would say so.
+        while int(torch.linalg.matrix_rank(half.double() - 0.5)) < count:
+            half = uniform(count, samples // 2, draw)
         return torch.cat([half, ~half])
 
     def solve(self, subsets: Tensor, value: Tensor) -> Solution:

@@ -129,7 +129,7 @@ def test_one_token_against_all_is_its_row_for_less(explainer):
     asked = {"method": "integrated_hessians", "groups": PARTS, "response": " Bob's key is blue"}
     whole = explainer.interactions(PROMPT, **asked)
     number = whole.labels.index("color")
-    for which in ("color", " blue", number, (11, 12)):
+    for which in ("color", number):
         one = explainer.interactions(PROMPT, **asked, token=which)
         assert one.token == number
         off = (one.matrix[:, number] - whole.matrix[:, number]).abs().max()

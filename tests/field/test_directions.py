@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 import torch
 from helpers import tiny
+from helpers.laws import DISTINCT
 from helpers.problems import PROBLEMS
 from helpers.residue import assert_same, prepared, state
 from torch.autograd import forward_ad
@@ -222,7 +223,7 @@ def test_rows_come_back_in_their_order():
         assert found.tolist() == [n * (10 if every else 1) for n in range(3)]
 
 
-@pytest.mark.parametrize("answer", [32, 48, 64])
+@pytest.mark.parametrize("answer", [32, 64])
 def test_groups_cost_the_same_however_long_the_answer(answer):
     found = explain(
         tiny.model("llama"),
@@ -279,7 +280,10 @@ def plays(method):
 
 
 @pytest.mark.parametrize("cost", [0, math.inf], ids=["directions", "pullbacks"])
-@pytest.mark.parametrize("name", [n for n, m in methods().items() if not plays(m)])
+@pytest.mark.parametrize(
+    "name",
+    [name for name in DISTINCT if not plays(methods()[name])],
+)
 def test_groups_are_what_their_tokens_add_up_to(name, cost, at_cost):
     at_cost(cost)
     model = tiny.model("llama")

@@ -28,6 +28,12 @@ FINE = {
     "context_cite": {"samples": 12},
     "integrated_gradients": {"tolerance": 1e-9, "max_nodes": 4000},
 }
+#: Of methods whose walks alone differ, two stand for all where walks are not the matter.
+DISTINCT = [
+    name
+    for name, kind in methods().items()
+    if name in ("mfaba", "big") or not issubclass(kind, AdversarialMethod)
+]
 #: Walks of attacks, whichever it is.
 FINE_WALKS = {"tolerance": 1e-9, "max_nodes": 4000}
 #: A walk found step by step; its sum has an error of second order in the step.

@@ -151,13 +151,11 @@ def test_a_word_as_baseline_is_no_word_on_the_way():
 @pytest.mark.parametrize(
     "method",
     [
-        ExpectedGradients(samples=50),
         ExpectedGradients(samples=50, noise=0.3),
         SquareGrad(samples=30),
         VarGrad(samples=50),
         NoiseAverage(samples=10, inner=InputXGradient()),
         BaselineAverage(samples=10, inner=IDGI(steps=8)),
-        BaselineAverage(samples=10, inner=NoiseAverage(samples=2, inner="input_x_gradient")),
         NoiseAverage(samples=10, inner=ExpectedGradients(samples=5)),
         NoiseAverage(samples=10, inner=NoiseAverage(samples=2, inner="input_x_gradient")),
     ],

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from helpers import tiny
+from helpers.laws import DISTINCT
 from helpers.quick import quick
 
 from hf_attrib.errors import InputError
@@ -59,7 +60,7 @@ def test_chunks_change_nothing(models, family, name):
 @pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 @pytest.mark.parametrize(
     ("name", "family"),
-    [(name, "llama") for name in methods()] + [(name, "t5") for name in TWO_SIDED],
+    [(name, "llama") for name in DISTINCT] + [(name, "t5") for name in TWO_SIDED],
 )
 def test_batched_equals_single(models, family, name):
     """Random numbers too: they belong to a sequence, not to a place in a batch.
@@ -82,7 +83,7 @@ def test_batched_equals_single(models, family, name):
 @pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 @pytest.mark.parametrize(
     ("name", "family"),
-    [(name, "llama") for name in methods()] + [(name, "bart") for name in TWO_SIDED],
+    [(name, "llama") for name in DISTINCT] + [(name, "bart") for name in TWO_SIDED],
 )
 def test_bfloat16_gives_much_the_same(models, family, name):
     fine = explain(models(family), name)

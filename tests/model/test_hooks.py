@@ -65,11 +65,11 @@ def tensors(found):
             yield from tensors(part)
 
 
-@pytest.mark.parametrize("method", ["loo_shapley", "integrated_gradients", "saliency"])
+@pytest.mark.parametrize("method", ["loo_shapley", "integrated_gradients"])
 @pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")  # of transformers
 @pytest.mark.parametrize("state", [checkpointed, noisy, watched])
 def test_the_scores_are_those_of_the_model_without(state, method):
-    for family in FAMILIES if method == "loo_shapley" else ("llama", "t5"):
+    for family in FAMILIES if method == "loo_shapley" else ("llama",):
         options = QUESTION | {"method": quick(method)}
         wanted = Explainer(tiny.model(family)).explain(**options)
         found = Explainer(state(tiny.model(family))).explain(**options)

@@ -145,7 +145,7 @@ def assert_by_prefix(model, result):
     torch.testing.assert_close(result.value, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("lengths", [(10, 4), (28, 9), (31, 2), (30, 3), (40, 6)])
+@pytest.mark.parametrize("lengths", [(28, 9), (31, 2), (40, 6)])
 @pytest.mark.parametrize("make", [phi3, dynamic, phimoe, chunked])
 def test_values_are_those_of_passes_over_prefixes(make, lengths):
     model = make()
@@ -164,8 +164,7 @@ def test_only_sequences_that_cross_the_length_are_explained_step_by_step():
         assert any("in a longer pass" in note for note in found.notes) == steps
 
 
-@pytest.mark.parametrize("prompt", [1, 2, 5])
-@pytest.mark.parametrize("response", [32, 38])
+@pytest.mark.parametrize(("prompt", "response"), [(1, 32), (2, 38)])
 def test_a_short_prompt_shows_the_length_as_well(prompt, response):
     """Over one token, all frequencies of positions are alike."""
     assert_by_prefix(phi3(), explained(phi3(), prompt, response))
@@ -214,8 +213,9 @@ def test_padding_that_crosses_the_length_is_noticed():
         assert_by_prefix(phi3(), result)
 
 
-@pytest.mark.parametrize("hook", [average, neighbour, in_pairs])
-@pytest.mark.parametrize("lengths", [(15, 9), (18, 9), (31, 4)])
+@pytest.mark.parametrize(
+    ("hook", "lengths"), [(average, (15, 9)), (neighbour, (18, 9)), (in_pairs, (31, 4))]
+)
 def test_attention_that_looks_ahead_in_long_passes_only(hook, lengths):
     model = hooked(hook)
     with pytest.raises(UnsupportedModelError, match=r"longer pass .*use_cache = False"):
@@ -227,8 +227,7 @@ def test_attention_that_looks_ahead_in_long_passes_only(hook, lengths):
     assert not explained(model, 12, 4).notes
 
 
-@pytest.mark.parametrize("size", [2, 3, 5, 7])
-@pytest.mark.parametrize("lengths", [(20 + 30, 6), (20 + 42, 8)])
+@pytest.mark.parametrize(("size", "lengths"), [(2, (20 + 30, 6)), (5, (20 + 42, 8))])
 def test_blocks_of_any_size_that_end_where_the_prompt_does(size, lengths):
     model = hooked(in_blocks(size))
     model.generation_config.use_cache = False
@@ -293,7 +292,7 @@ class Passes:
         return self.rows[before:]
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "mistral", "gemma3_text", "mamba", "qwen3"])
+@pytest.mark.parametrize("family", ["llama", "mistral", "mamba"])
 def test_usual_models_pay_four_rows_at_new_lengths_and_none_afterwards(family):
     model = tiny.model(family)
     passes, explainer = Passes(model), Explainer(model, **ROWS)
@@ -344,8 +343,7 @@ def test_half_precision_rounds_without_being_taken_for_another_function():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("factor", [1.2, 1.5, 4.0])
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(("factor", "seed"), [(1.2, 1), (4.0, 2)])
 def test_half_precision_does_not_hide_another_function(dtype, factor, seed):
     """However few of the targets it moves by more than rounding does."""
     rope = LONGROPE | {"long_factor": [factor] * 4}

@@ -142,7 +142,8 @@ def facts_of_all(
 ) -> bool:
     """Whether the highest scores among the facts hit each cause."""
     question = case.prompt.index("Q:")
-    facts = torch.tensor([start < question and stop > start for start, stop in result.offsets])
+    # The question's own piece starts with the space before it.
+    facts = torch.tensor([start < stop <= question for start, stop in result.offsets])
     return every(case, result, scores.masked_fill(~facts, -torch.inf), hits)
 
 

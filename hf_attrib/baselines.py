@@ -147,7 +147,9 @@ def _named(spec: str, tokenizer: Any) -> Baseline:
     if spec == "mean":
         return Baseline("mean embedding", lambda table, draw: table.mean)
     if spec == "zero":
-        return Baseline("zero embedding", lambda table, draw: torch.zeros(table.width))
+        return Baseline(
+            "zero embedding", lambda table, draw: torch.zeros(table.width, dtype=torch.float32)
+        )
     if spec == "noise":
         return Baseline("noise around the mean embedding", _noise, distribution=True)
     if spec == "vocabulary":
@@ -195,7 +197,7 @@ def _token(token_id: int, name: str) -> Baseline:
 
 def _noise(table: Table, draw: Draw) -> Tensor:
     """Return normal noise with the mean and the spread of the table."""
-    noise = torch.randn(draw.count, len(table.mean), generator=draw.generator)
+    noise = torch.randn(draw.count, len(table.mean), generator=draw.generator, dtype=torch.float32)
     return table.mean + table.scale * noise.to(table.mean)
 
 

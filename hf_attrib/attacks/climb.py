@@ -116,7 +116,11 @@ class Climb:
         self._euclidean = euclidean
         radii = objective.radii
         if radii is None:
-            radii = self._felt() if eps == "auto" else torch.full(x.shape[:2], float(eps))
+            radii = (
+                self._felt()
+                if eps == "auto"
+                else torch.full(x.shape[:2], float(eps), dtype=torch.float32)
+            )
         self.eps = radii.to(x)[..., None, None]
         self.step = reach * self.eps if step is None else torch.full_like(self.eps, step)
         self.ball = self._ball(self.eps)
@@ -171,9 +175,10 @@ class Climb:
     def _drawn(self, draw: Callable[..., Tensor], *stream: Any, width: int | None = None) -> Tensor:
         # For the tokens of one sequence at a time: the same whatever it is padded with.
         width = width or self.x.shape[-1]
-        drawn = torch.zeros(len(self.x), self.x.shape[-2], width)
+        drawn = torch.zeros(len(self.x), self.x.shape[-2], width, dtype=torch.float32)
         for sequence, moves in zip(drawn, self.field.movable.cpu(), strict=True):
-            sequence[moves] = draw(int(moves.sum()), width, generator=generator(*stream))
+            shape = int(moves.sum()), width
+            sequence[moves] = draw(shape, generator=generator(*stream), dtype=drawn.dtype)
         return drawn[:, None].to(self.x)
 
     def _ball(self, eps: Tensor) -> Ball:

@@ -50,7 +50,10 @@ class DIM(MomentumRule, name="dim"):
         """Yield gradients of diverse inputs."""
         for step in count():
             kept = torch.ones_like(climb.moves)
-            if torch.rand((), generator=generator(self.seed, "diverse", step)) < self.diverse:
+            if (
+                torch.rand((), generator=generator(self.seed, "diverse", step), dtype=torch.float32)
+                < self.diverse
+            ):
                 drawn = climb.shares(self.seed, "dim", step, width=1)
                 kept = ((drawn >= self.dropout) | (climb.moves == 0)).to(kept)
             away = climb.here - climb.reference

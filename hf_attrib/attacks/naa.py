@@ -77,7 +77,11 @@ def _run(climb: Climb, points: Tensor, weights: Tensor | None) -> Tensor:
     def compute(part: Tensor) -> tuple[Tensor, ...]:
         here = part.to(rows.device)
         found = field.layered(rows[here], sequence[part], target[part])
-        return (found.weigh(torch.ones(len(part), 1)) if own is None else found.pull(own[here]),)
+        return (
+            found.weigh(torch.ones(len(part), 1, dtype=torch.float32))
+            if own is None
+            else found.pull(own[here]),
+        )
 
     (gradient,) = field.runner.map(len(rows), compute)
     field.count(len(rows) // field.sequences, len(rows) // field.sequences)

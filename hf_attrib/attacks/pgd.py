@@ -93,7 +93,9 @@ class PGD(UpdateRule, name="pgd"):
         else:
             even = climb.ball.unit(climb.normal(*stream) / climb.scale)
             count = climb.moves.sum((-2, -1), keepdim=True) * climb.x.shape[-1]
-            share = torch.rand((), generator=generator(*stream, "radius")).to(climb.x)
+            share = torch.rand((), generator=generator(*stream, "radius"), dtype=torch.float32).to(
+                climb.x
+            )
             away = climb.ball.radius * share ** (1 / count) * even
         return climb.field.rounded(climb.ball.project(climb.x + away))
 

@@ -88,7 +88,11 @@ class SIA(MomentumRule, name="sia"):
 def _drawn(draw: torch.Generator, shape: tuple[int, int]) -> tuple[str, float, Tensor]:
     """Return what to do to a span, and the numbers to do it with."""
     kind = ("scale", "noise", "drop", "smooth")[int(torch.randint(4, (), generator=draw))]
-    return kind, float(torch.rand((), generator=draw)), torch.rand(shape, generator=draw)
+    return kind, float(_uniform((), draw)), _uniform(shape, draw)
+
+
+def _uniform(shape: tuple[int, ...], draw: torch.Generator) -> Tensor:
+    return torch.rand(shape, generator=draw, dtype=torch.float32)
 
 
 def _low_pass(count: int) -> Tensor:

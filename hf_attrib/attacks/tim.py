@@ -54,7 +54,12 @@ class TIM(MomentumRule, name="tim"):
 
     def gradients(self, climb: Climb) -> Iterator[Tensor]:
         """Yield smoothed gradients."""
-        kernel = torch.linspace(-_SPREAD, _SPREAD, self.length).square().mul(-0.5).exp()
+        kernel = (
+            torch.linspace(-_SPREAD, _SPREAD, self.length, dtype=torch.float32)
+            .square()
+            .mul(-0.5)
+            .exp()
+        )
         kernel = (kernel / kernel.sum()).to(climb.x)
         while True:
             gradient = climb.gradient()

@@ -145,7 +145,7 @@ def one_target_each(wanted: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     for turn in range(int(count.max())):
         rows = (count > turn).nonzero()[:, 0]
         target = order[rows, turn]
-        weights = torch.zeros(wanted.shape)
+        weights = torch.zeros(wanted.shape, dtype=torch.float32)
         weights[rows, target] = 1
         yield rows, target, weights
 

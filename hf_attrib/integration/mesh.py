@@ -214,7 +214,9 @@ class Nodes:
 
     def _point(self, node: Node) -> tuple[Tensor, Tensor]:
         """Return where a node lies and the velocity there, [N, D] each."""
-        points, velocity = self._pieces[node.piece](torch.tensor([node.position]).double())
+        points, velocity = self._pieces[node.piece](
+            torch.tensor([node.position], dtype=torch.float64)
+        )
         sequence, own = divmod(node.walk, self._own)
         return points[0, sequence, own], velocity.expand(points.shape)[0, sequence, own]
 

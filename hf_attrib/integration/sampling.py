@@ -46,10 +46,12 @@ def noise(field: Field, x: Tensor, seed: int, sample: int) -> Tensor:
     Returns:
         noise [B, 1, N, D], like ``x``.
     """
-    drawn = torch.zeros(field.sequences, *x.shape[-2:])
+    drawn = torch.zeros(field.sequences, *x.shape[-2:], dtype=torch.float32)
     for sequence, moves in zip(drawn, field.movable.cpu(), strict=True):
         shape = (int(moves.sum()), x.shape[-1])
-        sequence[moves] = torch.randn(shape, generator=generator(seed, "noise", sample))
+        sequence[moves] = torch.randn(
+            shape, generator=generator(seed, "noise", sample), dtype=torch.float32
+        )
     return drawn[:, None].to(x) * field.space.scale.to(x)
 
 

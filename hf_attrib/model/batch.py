@@ -59,7 +59,9 @@ class Batch:
 
     def members(self, spans: Sequence[Sequence[Span]]) -> Tensor:
         """Return which targets spans of the responses add up, [B, S, T] bool."""
-        members = torch.zeros(len(spans), max(map(len, spans)), self.targets.shape[1])
+        members = torch.zeros(
+            len(spans), max(map(len, spans)), self.targets.shape[1], dtype=torch.float32
+        )
         for b, own in enumerate(spans):
             for s, span in enumerate(own):
                 members[b, s, span.start : span.stop] = 1

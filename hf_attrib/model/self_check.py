@@ -169,7 +169,7 @@ def _refuse_quantised(model: Any) -> None:
 
 def _probe(size: int, start: Tokens) -> TokenSequence:
     """Return ids spread over a vocabulary, clear of its ends, where special tokens are."""
-    ids = torch.linspace(0.1 * size, 0.9 * size, _TOKENS).long()
+    ids = torch.linspace(0.1 * size, 0.9 * size, _TOKENS, dtype=torch.float64).long()
     # Not in order: models of tokens' order should find none.
     ids = ids[torch.arange(_TOKENS) * 5 % _TOKENS]
     return TokenSequence(_plain(ids[:-_TARGETS]), start, _plain(ids[-_TARGETS:]))

@@ -128,7 +128,7 @@ class _State:
         self.x = self.points = x
         self.margin = margin.double().cpu()
         self.valid = valid
-        self.radius = torch.full(self.margin.shape, torch.inf).double()
+        self.radius = torch.full(self.margin.shape, torch.inf, dtype=torch.float64)
         self.radius[self.margin < 0] = 0
         self.tried = torch.zeros_like(self.radius)  # on the grid
         self.halved = torch.zeros_like(self.radius)
@@ -155,7 +155,9 @@ class _State:
 
     def asked(self) -> Tensor:
         """Return the next radius of each walker, [B, T]."""
-        of_grid = torch.tensor(GRID).double()[self.tried.long().clamp_max(len(GRID) - 1)]
+        of_grid = torch.tensor(GRID, dtype=torch.float64)[
+            self.tried.long().clamp_max(len(GRID) - 1)
+        ]
         middle = (self.failed() + torch.minimum(self.radius, self.enough)) / 2
         return torch.where(middle.isfinite() & (middle > 0), middle, self.search.eps * of_grid)
 

@@ -231,7 +231,10 @@ def _sensitivity(bench: _Bench) -> _Found:
             return found.scores.sum(1).double().cpu()  # [B, N]
 
         own = scores(x)
-        noise = [torch.rand(x.shape, generator=draw).to(x) * 2 - 1 for _ in range(_DRAWS)]
+        noise = [
+            torch.rand(x.shape, generator=draw, dtype=torch.float32).to(x) * 2 - 1
+            for _ in range(_DRAWS)
+        ]
         moved = torch.stack([scores(x + size * each) for each in noise], 1)
         found += [max_sensitivity(a.numpy(), b.numpy()) for a, b in zip(own, moved, strict=True)]
     about = f"largest relative change as inputs move by {_NOISE} of their scale"

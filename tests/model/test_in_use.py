@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import tiny
+from helpers.laws import DISTINCT
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoConfig,
@@ -61,6 +62,18 @@ def test_what_torch_is_set_to_changes_no_score(state):
         found = Explainer(model).explain(**QUESTION)
     assert found.scores.dtype == torch.float32
     torch.testing.assert_close(found.scores, wanted.scores, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [*DISTINCT, "attexplore", "la", "isa", "pgd", "sia", "naa"])
+def test_no_method_makes_numbers_of_the_type_that_torch_is_set_to(keys, name):
+    explainer, question = Explainer(*keys), {"prompt": "Ada's key is red. Q:", "response": " Bob"}
+    question["method"] = "integrated_gradients(steps=4)" if name == "integrated_gradients" else name
+    wanted = explainer.explain(**question)
+    for dtype in (torch.float64, torch.bfloat16):
+        with by_default(dtype):
+            found = explainer.explain(**question)
+        assert found.scores.dtype == torch.float32
+        torch.testing.assert_close(found.scores, wanted.scores, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -90,14 +90,14 @@ class ISA(WalkMethod, name="isa"):
         objective, rule = self.lowered(field), GradientSteps(self.eps, self.steps)
         rounds = min(self.rounds, int(field.movable.sum(1).max()))
         points = torch.stack(elimination(objective, x, baseline, rounds, rule))
-        size = torch.full(points.shape[1:3], float(self.eps))
+        size = torch.full(points.shape[1:3], float(self.eps), dtype=torch.float32)
         return self.along(field, Walk(points, size, size / self.steps))
 
     def program(self, field: Field, x: Tensor) -> Decomposition:
         """Return in which round coordinates go, and their ranks there."""
         objective, rule = Objective.of_each(field), GradientSteps(self.eps, self.steps)
         code = rank_code(objective, x, self.rounds, rule, (_SIGMA, _PENALTY, self.seed))
-        size = torch.full(code.shape[:2], float(self.eps))
+        size = torch.full(code.shape[:2], float(self.eps), dtype=torch.float32)
         return Decomposition(code, None, sizes=sizes(field, size, size / self.steps))
 
 

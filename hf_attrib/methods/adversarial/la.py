@@ -76,7 +76,7 @@ class LA(WalkMethod, name="la"):
         share = 0.1 if self.eps == "auto" else float(self.eps)
         objectives = self._objectives(field, x)
         parts = [reanchored(field, o, x, share * x, self.steps) for o in objectives]
-        size = torch.full((field.sequences, field.targets), share)
+        size = torch.full((field.sequences, field.targets), share, dtype=torch.float32)
         return Decomposition(torch.stack(parts).sum(0), None, sizes=sizes(field, size, size))
 
     def _objectives(self, field: Field, x: Tensor) -> list[Objective]:

@@ -258,7 +258,9 @@ def _measure(
         parts: where they go.
     """
     new = sorted({edge for each in asked for edge in each} - set(known))
-    known.update(zip(new, zip(*slopes.at(torch.tensor(new).double()), strict=True), strict=True))
+    known.update(
+        zip(new, zip(*slopes.at(torch.tensor(new, dtype=torch.float64)), strict=True), strict=True)
+    )
     rules = [log_cell(*each) for each in asked]
     found = slopes.along(torch.cat([rule.nodes for rule in rules]))
     pairs = zip(*(each.split(CELL_NODES) for each in found), strict=True)

@@ -42,13 +42,16 @@ class Slopes:
     def moving(self) -> Tensor:
         """Return the groups that move in some sequence, [J]."""
         moves = (self.x != self.baseline).any(-1)[:, 0].cpu() & self.field.movable.cpu()
-        owned = torch.zeros(self.field.groups.moving.shape)
+        owned = torch.zeros(self.field.groups.moving.shape, dtype=torch.float32)
         return owned.scatter_add(1, self.field.groups.owner, moves.float()).any(0).nonzero()[:, 0]
 
     def at(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
         """Return F, [K, B, T], and the slope along the line, [K, B, T], at nodes [K]."""
         shape = 0, self.field.sequences, self.field.targets
-        values, slopes = [torch.zeros(shape).double()], [torch.zeros(shape).double()]
+        values, slopes = (
+            [torch.zeros(shape, dtype=torch.float64)],
+            [torch.zeros(shape, dtype=torch.float64)],
+        )
         for sample in (
             self.field.along(straight(self.baseline, self.x), nodes) if len(nodes) else ()
         ):

@@ -97,7 +97,7 @@ class GuidedIG(Method, name="guided_ig"):
 
     def _shares(self, room: Tensor, need: Tensor, moving: Tensor) -> Tensor:
         """Return how far sorted coordinates go: groups fill up in turn until ``need`` is met."""
-        size = (self.fraction * (moving - 1).clamp_min(0)).floor().long() + 1
+        size = (self.fraction * (moving - 1).clamp_min(0).double()).floor().long() + 1
         group = torch.arange(room.shape[-1], device=room.device) // size
         filled = torch.zeros_like(room).scatter_add_(-1, group, room)
         before = filled.cumsum(-1) - filled

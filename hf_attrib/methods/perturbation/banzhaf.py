@@ -80,7 +80,7 @@ class Banzhaf(Perturbation, name="banzhaf"):
         """Return the coefficients of the regression, or the values themselves."""
         count, pairs = subsets.shape[1], len(subsets) // 2
         if len(subsets) == 2**count:
-            return semivalues(value, torch.full((count,), 0.5 ** (count - 1)).double())
+            return semivalues(value, torch.full((count,), 0.5 ** (count - 1), dtype=torch.float64))
         apart = (value[:pairs] - value[pairs:]) / 2
         found, error = least_squares(subsets[:pairs].double() - 0.5, apart)
         return Solution(found, standard_error=error)

@@ -96,7 +96,10 @@ class CLime(Method, name="c_lime"):
         check_enough(self.samples, count)
         drawn = torch.zeros(self.samples // 2, len(plays), dtype=torch.float64)
         draw = generator(self.seed, "c_lime")
-        drawn[:, plays] = self.sigma * torch.randn(len(drawn), count, generator=draw).double()
+        drawn[:, plays] = (
+            self.sigma
+            * torch.randn(len(drawn), count, generator=draw, dtype=torch.float32).double()
+        )
         return drawn
 
 

@@ -55,7 +55,12 @@ def players(field: Field, x: Tensor, baseline: Tensor, mode: str) -> Tensor:
     if mode != "embed":
         return groups.moving
     differs = (x != baseline).any(-1).any(1).cpu() & field.movable.cpu()
-    return torch.zeros(groups.moving.shape).scatter_add(1, groups.owner, differs.float()) > 0
+    return (
+        torch.zeros(groups.moving.shape, dtype=torch.float32).scatter_add(
+            1, groups.owner, differs.float()
+        )
+        > 0
+    )
 
 
 def distinct(subsets: Tensor) -> Tensor:
@@ -68,7 +73,7 @@ def readable(field: Field) -> Tensor:
     """Return which groups have an input that a target can depend on, [B, T, G] bool."""
     reads = (field.reads().cpu() & field.movable.cpu()[:, None]).float()
     owner = field.groups.owner[:, None].expand(reads.shape)
-    total = torch.zeros(*reads.shape[:2], field.groups.moving.shape[1])
+    total = torch.zeros(*reads.shape[:2], field.groups.moving.shape[1], dtype=torch.float32)
     return total.scatter_add(2, owner, reads) > 0
 
 
@@ -197,7 +202,7 @@ class Game:
             return None
         # Input by input, and for all sequences, so that it depends on no padding behind them.
         shape = self.x.shape[2], self.rounding_rows, self.x.shape[3]
-        noise = 2 * torch.rand(shape, generator=generator(0, "rounding")) - 1
+        noise = 2 * torch.rand(shape, generator=generator(0, "rounding"), dtype=torch.float32) - 1
         noise = noise.transpose(0, 1)[:, None, None]  # [K, 1, 1, N, D]
         points = self.x * (1 + self.field.precision * noise.to(self.x))
         return self.field.value(points).double().cpu().std(0)

@@ -78,7 +78,7 @@ class KernelShap(Perturbation, name="kernel_shap"):
         draw, drawn = generator(self.seed, "kernel_shap"), samples // 2 - count
         sizes, likely = _sizes(count)
         size = sizes[torch.multinomial(likely, drawn, replacement=True, generator=draw)]
-        place = torch.rand(drawn, count, generator=draw).argsort(1).argsort(1)
+        place = torch.rand(drawn, count, generator=draw, dtype=torch.float32).argsort(1).argsort(1)
         half = torch.cat([torch.eye(count, dtype=torch.bool), place < size[:, None]])
         ends = torch.tensor([[False], [True]]).expand(2, count)
         return torch.cat([ends, half, ~half])

@@ -34,7 +34,7 @@ def effective(weight: Tensor) -> float:
 
 def uniform(count: int, rows: int, draw: torch.Generator) -> Tensor:
     """Return subsets in which each player is by a fair coin, [R, n] bool."""
-    return torch.rand(rows, count, generator=draw) < 0.5
+    return torch.rand(rows, count, generator=draw, dtype=torch.float32) < 0.5
 
 
 def least_squares(

@@ -66,7 +66,10 @@ class Rise(Perturbation, name="rise"):
             return all_subsets(count)
         often = min(max(round(self.keep * self.samples), 2), self.samples - 2)
         draw = generator(self.seed, "rise")
-        return often > torch.rand(count, self.samples, generator=draw).argsort(1).T
+        return (
+            often
+            > torch.rand(count, self.samples, generator=draw, dtype=torch.float32).argsort(1).T
+        )
 
     def solve(self, subsets: Tensor, value: Tensor) -> Solution:
         """Return differences of means."""

@@ -16,7 +16,7 @@ import typer
 from hf_attrib.attacks import attacks
 from hf_attrib.baselines import NAMES, BaselineLike, check_name
 from hf_attrib.cli.files import STDSTREAM, check_distinct, check_writable
-from hf_attrib.engine import DEFAULTS, Question, check_default, size_of
+from hf_attrib.engine import DEFAULTS, Question, default_method, size_of
 from hf_attrib.errors import InputError
 from hf_attrib.methods import Method, methods
 from hf_attrib.methods import method as method_named
@@ -198,9 +198,7 @@ class QuestionOptions:
 
     def made_method(self, given: dict[str, Any], seed: int | None) -> Method:
         """Return the method with the fields given; one that samples takes the seed, too."""
-        if self.method is None:
-            check_default(given)
-        method = self.method or DEFAULTS["method"]
+        method = default_method(given) if self.method is None else self.method
         name, own = parsed(method)
         kind: Any = {**methods(), **attacks()}.get(name)
         known = {f.name for f in fields(kind)} if kind is not None else ()

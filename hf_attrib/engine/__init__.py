@@ -16,7 +16,7 @@ from hf_attrib.engine.options import (
     check_names,
     documented_by,
 )
-from hf_attrib.engine.question import DEFAULTS, Case, Plan, Question, check_default
+from hf_attrib.engine.question import DEFAULTS, Case, Plan, Question, default_method
 from hf_attrib.engine.ready import ReadyBatch
 from hf_attrib.engine.sharing import Sharing
 
@@ -36,8 +36,8 @@ __all__ = [
     "ReadyBatch",
     "RobustnessOptions",
     "Sharing",
-    "check_default",
     "check_names",
+    "default_method",
     "documented_by",
     "interacting",
     "pair_question",

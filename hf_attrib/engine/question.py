@@ -33,7 +33,7 @@ from hf_attrib.text import Grouping, Span, Tokens, TokenSequence, chosen, finest
 from hf_attrib.text.encoding import check_text
 from hf_attrib.text.given import as_ids
 
-__all__ = ["DEFAULTS", "Case", "Plan", "Question", "check_default"]
+__all__ = ["DEFAULTS", "Case", "Plan", "Question", "default_method"]
 
 #: What a call asks that says nothing.
 DEFAULTS: Mapping[str, Any] = MappingProxyType(
@@ -45,6 +45,9 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "on_error": "raise",
     }
 )
+
+#: What is taken where no method is named, and a field of it is given that the default has not.
+_PATH = "integrated_gradients"
 
 #: Roles that ``movable="content"`` leaves where they are.
 _FIXED_ROLES = {"special", "template"}
@@ -110,7 +113,9 @@ class Question:
         """
         asked = {f.name: given[f.name] for f in fields(cls) if f.name in given}
         rest = {name: value for name, value in given.items() if name not in asked}
-        known, given_method = field_names(), asked.pop("method", DEFAULTS["method"])
+        known = field_names()
+        own = {name: rest.pop(name) for name in list(rest) if name in known}
+        given_method = asked.pop("method") if "method" in asked else default_method(own)
         if not isinstance(given_method, str | Method):
             raise InputError(
                 f"method is {given_method!r:.80}; expected a name or an instance of a method."
@@ -120,12 +125,9 @@ class Question:
                 "method 'auto' runs several methods, and only explain() takes it; name a method. "
                 "What several cost, estimate_evaluation() tells."
             )
-        own = {name: rest.pop(name) for name in list(rest) if name in known}
         if own and isinstance(given_method, Method):
             names = ", ".join(sorted(own))
             raise InputError(f"{names} came next to {given_method!r}; set them when you make it.")
-        if "method" not in given:
-            check_default(own)
         made = method_named(given_method, own) if isinstance(given_method, str) else given_method
         scalar = target_named(asked.pop("target", DEFAULTS["target"]))
         return cls(made, scalar, **asked), rest
@@ -357,23 +359,29 @@ class Plan:
         return replace(self, cases=self.cases[start:stop])
 
 
-def check_default(own: Mapping[str, Any]) -> None:
-    """Refuse fields of other methods than the one that is taken where none is named.
+def default_method(own: Mapping[str, Any]) -> str:
+    """Return the name of the method that is taken where none is named.
+
+    It is the default, or integrated gradients where a number of steps, a tolerance or another field
+    of a path is given, which the default has no use for.
 
     Args:
         own: what came for the method, by name.
 
     Raises:
-        InputError: it says which methods have such a field.
+        InputError: neither has all these fields; it says which methods do.
     """
-    default = DEFAULTS["method"]
-    for name in own:
-        having = [kind for kind, made in methods().items() if name in argument_names(made)]
-        if default not in having:
-            raise InputError(
-                f"{name} was given and no method, and {default}, which is then taken, has no field "
-                f"{name}; give method= as well: {', '.join(having) or 'an attack'}."
-            )
+    default: str = DEFAULTS["method"]
+    having = {name: argument_names(made) for name, made in methods().items()}
+    for name in (default, _PATH):
+        if having[name].issuperset(own):
+            return name
+    field = next(f for f in own if f not in having[default])
+    others = [name for name, fields_of in having.items() if fields_of.issuperset(own)]
+    raise InputError(
+        f"{field} was given and no method, and {default}, which is then taken, has no field "
+        f"{field}; give method= as well: {', '.join(others) or 'an attack'}."
+    )
 
 
 def _flags(given: Any) -> list[bool]:

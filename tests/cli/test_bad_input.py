@@ -15,7 +15,7 @@ from helpers.command_line import PROMPT, QUICK, saved
         ([PROMPT, "--method", "saliency", "--steps", "3"], "method saliency has no field"),
         ([PROMPT, "--method", "bim", "--norm", "l2"], "method bim has no field norm; it has eps, "),
         ([PROMPT, "--method", "bim", "--update", "mim"], "method bim has no field update; it has"),
-        ([PROMPT, "--steps", "3"], "steps was given and no method, and loo_shapley"),
+        ([PROMPT, "--eps", "3"], "eps was given and no method, and loo_shapley"),
         ([PROMPT, "--method", "idgi", "--steps", "0"], "steps is 0"),
         ([PROMPT, "--steps", "many"], "--steps"),
         ([PROMPT, "--stepz", "3"], "--stepz"),

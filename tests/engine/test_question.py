@@ -23,7 +23,7 @@ PROMPT = "the key is red"
 @pytest.fixture
 def counted():
     """An explainer of a tiny model, and how often the model was run."""
-    model, passes = tiny.shared("llama"), []
+    model, passes = tiny.model("llama"), []
     model.register_forward_pre_hook(lambda *_: passes.append(1))
     return Explainer(model, tiny.tokenizer()), passes
 
@@ -48,6 +48,18 @@ WRONG = {
     "a hyperparameter out of range": {"method": "integrated_gradients", "steps": 0},
     "a misspelt argument": {"metod": "idgi"},
 }
+
+
+@pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
+def test_a_field_of_a_path_asks_for_one_where_no_method_is_named(keys):
+    explainer = Explainer(*keys)
+    named = explainer.explain("Ada's key", response=" is", method="integrated_gradients", steps=4)
+    found = explainer.explain("Ada's key", response=" is", steps=4)
+    assert found.run.method == "integrated_gradients"
+    assert torch.equal(found.scores, named.scores)
+    assert explainer.explain("Ada's key", response=" is").run.method == DEFAULTS["method"]
+    with pytest.raises(InputError, match="eps was given and no method, and loo_shapley"):
+        explainer.explain("Ada's key", response=" is", steps=4, eps=0.1)
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -115,7 +127,7 @@ def test_type_checkers_see_a_misspelt_argument(tmp_path):
 
 
 def test_editors_see_every_argument():
-    model = attach(tiny.shared("llama"), tiny.tokenizer())
+    model = attach(tiny.model("llama"), tiny.tokenizer())
     own = set(ExplainOptions.__annotations__) - set(MethodOptions.__annotations__)
     own -= set(GenerateOptions.__annotations__)
     for call in (Explainer.explain, model.explain, model.estimate):

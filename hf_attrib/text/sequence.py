@@ -185,9 +185,13 @@ def _documents(
     apart = batch and isinstance(given, list) and bool(given)
     if not apart or not all(isinstance(one, list) for one in given):
         return [Documents.of(given, placement, template)] * size
-    return [
-        Documents.of(one, placement, template) for one in _each(given, "documents", batch, size)
-    ]
+    read: list[Documents | None] = []
+    for number, one in enumerate(_each(given, "documents", batch, size), 1):
+        try:
+            read.append(Documents.of(one, placement, template))
+        except InputError as error:
+            raise InputError(f"prompt {number} of {size}: {error}") from None
+    return read
 
 
 def _each(given: Any, name: str, batch: bool, size: int) -> list[Any]:

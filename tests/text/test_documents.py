@@ -120,6 +120,8 @@ def test_prompts_share_documents_or_have_their_own():
     assert [r.documents for r in own.each] == [Documents.of(["a"]), Documents.of(["b", "c"])]
     with pytest.raises(InputError, match="2 prompts need a list of 2 of documents"):
         Requests.of(["p", "q"], documents=[["a"]])
+    with pytest.raises(InputError, match=r"^prompt 2 of 2: documents is an empty list"):
+        Requests.of(["p", "q"], documents=[["a"], []])
     assert Requests.of("p").each[0].documents is None
     with pytest.raises(InputError, match="none came; give documents"):
         Requests.of("p", template="{documents}{question}")

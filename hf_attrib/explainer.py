@@ -52,6 +52,9 @@ _REQUEST = (
     "template_options",
     "attention_mask",
     "on_error",
+    "documents",
+    "placement",
+    "template",
 )
 #: What ``explain``, ``robustness`` and ``estimate`` take as a prompt.
 _Prompt: TypeAlias = str | Messages | Prompts | None
@@ -280,6 +283,8 @@ class Explainer(Judging):
         check_names(options, kind, call, self.model)
         requested = {name: options[name] for name in _REQUEST if name in options}
         rest = {name: value for name, value in options.items() if name not in requested}
+        if options.get("documents") is not None:
+            rest.setdefault("groups", "document")
         return Requests.of(prompt, **requested), rest
 
 

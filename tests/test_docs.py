@@ -23,6 +23,7 @@ def blocks(language, text=README):
 
 OTHERS = (
     "devices",
+    "documents",
     "interactions",
     "local-approximation",
     "robustness",

@@ -14,7 +14,7 @@ from hf_attrib.cli import catalog
 from hf_attrib.cli.evaluation import EvaluationOptions, PromptFile, TableOptions, write_tables
 from hf_attrib.cli.files import check_distinct
 from hf_attrib.cli.flags import flagged
-from hf_attrib.cli.inputs import ComparisonOptions, PromptOptions, SavedResult
+from hf_attrib.cli.inputs import ComparisonOptions, DocumentOptions, PromptOptions, SavedResult
 from hf_attrib.cli.options import (
     AnswerOptions,
     ModelOptions,
@@ -42,6 +42,7 @@ __all__ = ["attacks", "compare", "evaluate", "explain", "methods", "models", "ro
 @flagged
 def explain(
     prompt: PromptOptions,
+    beside: DocumentOptions,
     asking: QuestionOptions,
     answer: AnswerOptions,
     model: ModelOptions,
@@ -55,15 +56,19 @@ def explain(
         raise InputError("--dry-run explains nothing, so there is nothing to write into a file.")
     # The file holds every token's score; what is only looked at may be joined at once.
     groups = view.group if save.json is None else None
+    if beside.documents is not None:
+        groups = groups or "document"
     if asking.automatic:
         work = _chosen(asking.contest(fields, groups), answer, save.dry_run)
     else:
         question = asking.question(asking.made_method(fields, answer.seed))
         work = _asked(replace(question, groups=groups), answer, save.dry_run)
     generating = answer.response is None and not save.dry_run
-    prepared = _prepared(prompt.read, model, answer.seed, "Explaining", generating)
-    with prepared as (explainer, text, _):
-        result = work(explainer, text)
+    prepared = _prepared(
+        lambda: (prompt.read(), beside.read()), model, answer.seed, "Explaining", generating
+    )
+    with prepared as (explainer, (text, documents), _):
+        result = work(explainer, text, documents)
     if save.dry_run:
         put(f"{result}\n")
     else:
@@ -73,9 +78,9 @@ def explain(
 def _asked(question: Question, answer: AnswerOptions, dry_run: bool) -> Callable[..., Any]:
     """Return what explains a prompt by a method, or estimates what that costs."""
 
-    def work(explainer: Explainer, text: Any) -> Any:
+    def work(explainer: Explainer, text: Any, documents: dict[str, Any]) -> Any:
         answered = explainer.estimate_requests if dry_run else explainer.explain_requests
-        requests = Requests.of(text, response=answer.response)
+        requests = Requests.of(text, response=answer.response, **documents)
         return answered(requests, question, answer.generation())[0]
 
     return work
@@ -86,13 +91,16 @@ def _chosen(asked: dict[str, Any], answer: AnswerOptions, dry_run: bool) -> Call
     contest, _, _ = automatic_contest(asked)
     measured = {name: getattr(contest.settings, name) for name in ("metrics", "random_orders")}
 
-    def work(explainer: Explainer, text: Any) -> Any:
+    def work(explainer: Explainer, text: Any, documents: dict[str, Any]) -> Any:
+        if dry_run and documents:
+            raise InputError("--dry-run tells no cost of --method auto with --documents.")
         if dry_run:
             told = {"responses": answer.response, **contest.common, **measured}
             return explainer.estimate_evaluation(
                 text, contest.methods, **told, **answer.generation()
             )
-        return explainer.explain(text, response=answer.response, **asked, **answer.generation())
+        given = {**documents, **asked, **answer.generation()}
+        return explainer.explain(text, response=answer.response, **given)
 
     return work
 

@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import typer
 
@@ -14,9 +14,9 @@ from hf_attrib.cli.files import STDSTREAM, check_writable
 from hf_attrib.cli.options import check_positive
 from hf_attrib.errors import InputError
 from hf_attrib.results import Attribution, Comparison, Result, compare, from_json
-from hf_attrib.text import Messages
+from hf_attrib.text import Documents, Messages
 
-__all__ = ["ComparisonOptions", "PromptOptions", "SavedResult"]
+__all__ = ["ComparisonOptions", "DocumentOptions", "PromptOptions", "SavedResult"]
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,50 @@ class PromptOptions:
         else:
             text = _decode(sys.stdin.buffer.read(), "standard input")
         return [{"role": "user", "content": text}] if self.chat else text
+
+
+@dataclass(frozen=True)
+class DocumentOptions:
+    """The documents that a prompt comes with, and how they stand in it."""
+
+    panel: ClassVar[str] = "Prompt"
+
+    documents: Annotated[
+        Path | None,
+        typer.Option(
+            help="Documents to answer from, one JSON text or object with a text on each line; they "
+            "are scored one by one, unless --group says otherwise."
+        ),
+    ] = None
+    template: Annotated[
+        str | None,
+        typer.Option(help="How they stand in the prompt: '... {documents} ... {question}'."),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.documents is None and self.template is not None:
+            raise InputError("--template says where documents stand; give --documents, too.")
+
+    def read(self) -> dict[str, Any]:
+        """Return the arguments of ``explain`` that say the same.
+
+        Raises:
+            InputError: the file cannot be read, or holds something else.
+        """
+        if self.documents is None:
+            return {}
+        lines = _decode(_bytes(self.documents), str(self.documents)).split("\n")
+        found = [_line(line, n, self.documents) for n, line in enumerate(lines, 1) if line.strip()]
+        given = {"documents": found, "template": self.template}
+        Documents.of(found, template=self.template)  # which refuses what is none
+        return given
+
+
+def _line(line: str, number: int, path: Path) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"line {number} of {path} is not JSON ({error}).") from None
 
 
 def _bytes(path: Path) -> bytes:

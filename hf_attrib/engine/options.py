@@ -184,9 +184,9 @@ class ExplainOptions(MethodOptions, GenerateOptions, total=False):
             ``"response"``, ``"word"``, ``"sentence"``, or parts as for :meth:`Attribution.group`;
             by default each token is explained.
         groups: join the inputs as :meth:`Attribution.group` does: ``"token"``, ``"word"``,
-            ``"sentence"``, ``"turn"`` or parts. Few groups cost much less than tokens, whatever
-            the length of the answer; by default each token is scored, and where a method plays
-            groups and could not play so many, words or parts of sentences.
+            ``"sentence"``, ``"turn"``, ``"document"`` or parts. Few groups cost much less than
+            tokens, whatever the length of the answer; by default each token is scored, and where a
+            method plays groups and could not play so many, words or parts of sentences.
         attribute_to: ``"prompt"`` holds the generated prefix fixed; ``"all"`` moves and scores it
             too.
         movable: ``"content"`` holds special and template tokens at their embeddings, which then
@@ -195,6 +195,15 @@ class ExplainOptions(MethodOptions, GenerateOptions, total=False):
         attention_mask: which of ``input_ids`` are read, as tokenizers return it; it cuts padding.
         on_error: what a prompt that fails does to a list of them: ``"raise"``, or ``"return"`` to
             have its error in the place of its result.
+        documents: what the model is given to answer from: a list of texts, mappings with ``text``
+            (``content``, ``page_content``, ``body``, ``snippet``, Cohere's ``data``), or objects
+            of LangChain or LlamaIndex; for a list of prompts a list for each, or one for all.
+            Inputs are then grouped by ``"document"``, unless ``groups`` says otherwise.
+        placement: ``"auto"`` puts documents where the chat template has a place for them, else
+            into the last turn of the user, each behind its number; ``"template"`` refuses where
+            there is no such place. A note of the result says where they are.
+        template: a text with ``{documents}`` and ``{question}``, which says how both stand in a
+            prompt that is a text, or in the last turn of the user.
         **arguments: hyperparameters of the method; anything else goes to ``generate``.
     """
 
@@ -212,6 +221,9 @@ class ExplainOptions(MethodOptions, GenerateOptions, total=False):
     template_options: Mapping[str, Any] | None
     attention_mask: Any
     on_error: str
+    documents: Any
+    placement: str
+    template: str | None
 
 
 class InteractionsOptions(ExplainOptions, total=False):

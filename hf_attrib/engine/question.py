@@ -43,6 +43,7 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "attribute_to": "prompt",
         "movable": "content",
         "on_error": "raise",
+        "placement": "auto",
     }
 )
 

@@ -129,6 +129,7 @@ def with_own(run: Run, case: Case, tokenizer: Any) -> Run:
         pieces = tuple(detokenize(tokenizer, [i])[2] for i in ids)
         run = replace(run, contrast_ids=ids, contrast_pieces=pieces)
     own = of_prompt(case.sequence, tokenizer)
+    run = replace(run, documents=case.sequence.prompt.documents)
     return replace(run, notes=(*run.notes, *own, *case.sequence.notes, *case.notes))
 
 

@@ -18,7 +18,8 @@ from hf_attrib.model.positions import positions, trained_positions
 from hf_attrib.model.sites import sites_of, vocabulary
 from hf_attrib.model.special import marks_of, special_ids
 from hf_attrib.model.state import state_restored
-from hf_attrib.text import Request, Tokens, TokenSequence
+from hf_attrib.model.window import check_window
+from hf_attrib.text import Documents, Request, Tokens, TokenSequence
 from hf_attrib.text.encoding import check_text, encode_prompt, encode_response, wrap
 from hf_attrib.text.given import answer_ids, as_ids, check_mask_of_text, read_ids
 
@@ -127,17 +128,32 @@ class Transcriber:
         """
         request.check()
         if request.prompt is not None:
-            tokens = encode_prompt(
-                self.tokenizer, request.prompt, request.template_options, self.special
-            )
+            tokens = self._encoded(request, request.documents)
             check_mask_of_text(request.attention_mask, len(tokens))
         else:
             given = as_ids(request.input_ids, "input_ids")
             marks = marks_of(self.model, self.tokenizer, (), self.special)
             ids = read_ids(given, request.attention_mask, marks)
             tokens = wrap(self.tokenizer, ids, "prompt", self.special)
-        self._check_range(tokens, "prompt")
+        # How many documents fit depends on the answer, which is looked at next.
+        self._check_range(tokens, "prompt", fits=request.documents is None)
         return tokens
+
+    def _encoded(self, request: Request, documents: Documents | None) -> Tokens:
+        assert request.prompt is not None
+        options = request.template_options
+        return encode_prompt(self.tokenizer, request.prompt, options, self.special, documents)
+
+    def _check_window(self, request: Request, prompt: Tokens, answer: int) -> None:
+        """Refuse more documents than fit before so many tokens of an answer."""
+        if request.documents is not None:
+            check_window(
+                self.model,
+                len(prompt),
+                answer,
+                request.documents,
+                lambda some: len(self._encoded(request, some)),
+            )
 
     def given(
         self, prompt: Tokens, request: Request, generation: Mapping[str, Any]
@@ -156,6 +172,8 @@ class Transcriber:
         """
         check_loaded(self.model)
         if not request.answered:
+            asked = generation.get("max_new_tokens")
+            self._check_window(request, prompt, asked if type(asked) is int and asked > 1 else 1)
             self._arguments(prompt, generation)
             return None
         if names := sorted(set(generation) - set(self._starts())):
@@ -164,6 +182,7 @@ class Transcriber:
             )
         start = self._decoder_start(generation)
         response, notes = self._response(prompt, start, request, generation)
+        self._check_window(request, prompt, len(response))
         return self._checked(TokenSequence(prompt, start, response, notes))
 
     def sequence(
@@ -229,8 +248,8 @@ class Transcriber:
         )
         return replace(sequence, notes=(*sequence.notes, note))
 
-    def _check_range(self, tokens: Tokens, name: str) -> None:
-        """Refuse ids that would fail deep inside the model."""
+    def _check_range(self, tokens: Tokens, name: str, fits: bool = True) -> None:
+        """Refuse ids that would fail deep inside the model, and more of them than it reads."""
         size = min(vocabulary(m) for m in sites_of(self.model).modules.values())
         low, high = int(tokens.ids.min()), int(tokens.ids.max())
         if low < 0 or high >= size:
@@ -239,7 +258,8 @@ class Transcriber:
                 f"has {size} tokens. Is the tokenizer the model's own?"
             )
         reads = name == "prompt" and self.model.config.is_encoder_decoder
-        self._check_length(len(tokens), "encoder" if reads else "decoder")
+        if fits:
+            self._check_length(len(tokens), "encoder" if reads else "decoder")
 
     def _check_length(self, length: int, side: str) -> None:
         limit = positions(self.model, side)

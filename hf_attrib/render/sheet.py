@@ -146,7 +146,9 @@ def units_of(result: Attribution) -> list[Unit]:
             character = result.inputs.text[slice(*extent)]
             units[-1] = Unit(character, units[-1].start, i + 1, units[-1].role)
         else:
-            units.append(Unit(piece, i, i + 1, roles[i]))
+            beside = i and result.columns[i].name and result.columns[i - 1].name
+            # Names, unlike texts, bring no white space along.
+            units.append(Unit(f" {piece}" if beside else piece, i, i + 1, roles[i]))
     return units
 
 

@@ -13,7 +13,7 @@ from hf_attrib.results import selection, tables
 from hf_attrib.results.convergence import Status, statuses
 from hf_attrib.results.protocol import Result
 from hf_attrib.results.run import Run
-from hf_attrib.text import Grouping, Span, Tokens, TokenSequence
+from hf_attrib.text import Document, Grouping, Span, Tokens, TokenSequence
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -138,6 +138,11 @@ class Attribution(Result):
         return self.run.notes
 
     @property
+    def documents_given(self) -> tuple[Document, ...]:
+        """The documents that came with the prompt; columns of one are called by its name."""
+        return self.run.documents
+
+    @property
     def gap(self) -> Tensor:
         r"""Relative completeness gap of each target, [T].
 
@@ -241,9 +246,10 @@ class Attribution(Result):
         as well, which bounds those of the sums from above. What is already joined stays so.
 
         Args:
-            by: ``"token"``, ``"word"``, ``"sentence"``, ``"turn"`` (each message of a chat), or
-                parts: names with a range of tokens or a text that occurs once, or a list of such;
-                what lies between turns or parts is grouped by role.
+            by: ``"token"``, ``"word"``, ``"sentence"``, ``"turn"`` (each message of a chat),
+                ``"document"`` (each of those that came with the prompt, and what else is in it),
+                or parts: names with a range of tokens or a text that occurs once, or a list of
+                such; what lies between turns or parts is grouped by role.
             response: how to join rows, said in the same way.
 
         Raises:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from hf_attrib.text import Document
+
 __all__ = ["LATER", "Value", "encoded", "parse", "record"]
 
 #: Metadata of a record's field that was added when there were files without it.
@@ -149,6 +151,8 @@ _READERS: Mapping[str, Callable[[Value], Any]] = MappingProxyType(
         "int": Value.whole,
         "str": Value.text,
         "str | None": lambda value: value.optional(Value.text),
+        "float | None": lambda value: value.optional(Value.number),
+        "tuple[Document, ...]": lambda v: v.list_of(lambda one: record(one, Document)),
         "tuple[str, ...]": lambda value: value.list_of(Value.text),
         "tuple[int, ...] | None": lambda v: v.optional(lambda ids: ids.list_of(Value.whole)),
         "tuple[str, ...] | None": lambda v: v.optional(lambda texts: texts.list_of(Value.text)),

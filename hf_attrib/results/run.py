@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hf_attrib.results.json_value import LATER
+from hf_attrib.text import Document
 
 __all__ = ["Run"]
 
@@ -42,6 +43,7 @@ class Run:
             its radius ``eps`` and its ``step`` in units of ``scale``, a typical coordinate.
         contest: of a method that was chosen among several, numbers of each of these, by name.
         contest_heads: what these numbers are.
+        documents: that came with the prompt.
     """
 
     method: str
@@ -68,6 +70,7 @@ class Run:
     sizes: Mapping[str, tuple[float, ...]] = field(default_factory=dict, metadata=LATER)
     contest: Mapping[str, tuple[float, ...]] = field(default_factory=dict, metadata=LATER)
     contest_heads: tuple[str, ...] = field(default=(), metadata=LATER)
+    documents: tuple[Document, ...] = field(default=(), metadata=LATER)
 
     def __post_init__(self) -> None:
         for name, least in (("resolution", math.ulp(0.0)), ("tolerance", 0.0), ("seconds", 0.0)):

@@ -6,6 +6,7 @@ This folder knows tokenizers and chat templates; it has never seen a model.
 """
 
 from hf_attrib.text.chat import Messages, Prompts
+from hf_attrib.text.documents import Document, Documents
 from hf_attrib.text.encoding import settings_kept
 from hf_attrib.text.given import Ids
 from hf_attrib.text.grouping import Grouping, chosen, finest, partition
@@ -13,6 +14,8 @@ from hf_attrib.text.sequence import Request, Requests, TokenSequence
 from hf_attrib.text.tokens import Segment, Span, Tokens, detokenize
 
 __all__ = [
+    "Document",
+    "Documents",
     "Grouping",
     "Ids",
     "Messages",

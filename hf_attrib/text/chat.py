@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from hf_attrib.errors import InputError
 from hf_attrib.text.tracing import Trace, trace
 
-__all__ = ["Messages", "Part", "Prompts", "Rendered", "render"]
+__all__ = [
+    "Around",
+    "Messages",
+    "Part",
+    "Prompts",
+    "Rendered",
+    "Slot",
+    "applied",
+    "attempt",
+    "changed",
+    "check",
+    "contents",
+    "framed",
+    "last_of_user",
+    "render",
+    "role_of",
+    "source",
+    "turn_names",
+]
 
 #: A conversation: mappings with ``role`` and ``content``, as ``apply_chat_template`` takes them.
 Messages: TypeAlias = Sequence[Mapping[str, Any]]
@@ -26,13 +45,17 @@ class Part:
         start: index of the first character.
         stop: index behind the last one.
         role: of its tokens.
-        turn: what tells the message from the others, or ``None`` for a prompt that is a text.
+        turn: what tells the message from the others, or ``None`` for what is of no message.
+        segment: kind and name of what it is beside that, such as a document.
+        whole: whether a token that reaches beyond it is none of it.
     """
 
     start: int
     stop: int
     role: str
     turn: str | None = None
+    segment: tuple[str, str] | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,18 +88,57 @@ _OF_TOKENIZER = {
 
 #: The way to a value within a message.
 _Way: TypeAlias = tuple[int | str, ...]
+#: A message, by its place, and the way to a text within it.
+Slot: TypeAlias = tuple[int, _Way]
+#: Words that are written before a text of a message, and behind it.
+Around: TypeAlias = Mapping[Slot, tuple[str, str]]
 
 
-def render(tokenizer: Any, messages: Messages, template_options: Mapping[str, Any]) -> Rendered:
+def render(
+    tokenizer: Any,
+    messages: Messages,
+    template_options: Mapping[str, Any],
+    around: Around = MappingProxyType({}),
+) -> Rendered:
     """Render messages through the chat template and find their contents in the result.
 
     Args:
         tokenizer: a tokenizer with a chat template.
         messages: the conversation.
         template_options: further arguments of the template, e.g. ``enable_thinking=False``.
+        around: words that are written around texts of messages, and are none of theirs.
 
     Raises:
         InputError: there is no template, or it rejects the messages.
+    """
+    slots = check(tokenizer, messages, template_options)
+    whole = framed(messages, around)
+    text = applied(tokenizer, whole, template_options)
+    given = [_value(messages[index], way) for index, way in slots]
+
+    def again(values: Sequence[Any]) -> str | None:
+        pairs = zip(slots, given, values, strict=True)
+        other = {slot: value for slot, own, value in pairs if value is not own}
+        return attempt(tokenizer, framed(changed(whole, other), around, other), template_options)
+
+    traces = trace(text, given, again)
+    turns = turn_names(messages)
+    parts = [
+        Part(*extent, role_of(messages[index]), turns[index])
+        for (index, _), found in zip(slots, traces, strict=True)
+        for extent in found.extents
+        if extent[0] < extent[1]
+    ]
+    notes = _left_out(turns, [index for index, _ in slots], given, traces)
+    notes += _unused(tokenizer, whole, template_options, text, turns)
+    return Rendered(text, tuple(sorted(parts, key=lambda part: part.start)), tuple(notes))
+
+
+def check(tokenizer: Any, messages: Messages, template_options: Mapping[str, Any]) -> list[Slot]:
+    """Return the places of all that messages say; arguments as for :func:`render`.
+
+    Raises:
+        InputError: there is no template, or something is no message.
     """
     named = template_options.get("chat_template")
     if tokenizer is None or (getattr(tokenizer, "chat_template", None) or named) is None:
@@ -89,31 +151,65 @@ def render(tokenizer: Any, messages: Messages, template_options: Mapping[str, An
             f"template_options are what the chat template reads, but {', '.join(foreign)} would "
             "say how to tokenize; leave it out."
         )
-    slots = [(index, way) for index, one in enumerate(messages) for way in _words(one)]
-    text = _apply(tokenizer, messages, template_options)
-    given = [_value(messages[index], way) for index, way in slots]
+    return [(index, way) for index, one in enumerate(messages) for way in _words(one)]
 
-    def again(values: Sequence[Any]) -> str | None:
-        changed = list(messages)
-        for (index, way), own, value in zip(slots, given, values, strict=True):
-            if value is not own:
-                changed[index] = _with(changed[index], way, value)
-        return _attempt(tokenizer, changed, template_options)
 
-    traces = trace(text, given, again)
-    turns = _turns(messages)
-    parts = [
-        Part(*extent, _ROLES.get(str(messages[index]["role"]), "tool"), turns[index])
-        for (index, _), found in zip(slots, traces, strict=True)
-        for extent in found.extents
-        if extent[0] < extent[1]
+def source(tokenizer: Any, template_options: Mapping[str, Any]) -> str:
+    """Return the text of the chat template that these options choose, or nothing."""
+    try:
+        named, tools = template_options.get("chat_template"), template_options.get("tools")
+        return str(tokenizer.get_chat_template(named, tools))
+    except (AttributeError, TypeError, ValueError):
+        return str(getattr(tokenizer, "chat_template", None) or "")
+
+
+def last_of_user(messages: Messages) -> int | None:
+    """Return the place of the last message of the user, if there is one."""
+    places = [i for i, message in enumerate(messages) if message["role"] == "user"]
+    return places[-1] if places else None
+
+
+def contents(messages: Messages, index: int | None) -> list[Slot]:
+    """Return where the texts of a message's content are; of ``None`` there are none."""
+    found = [] if index is None else [(index, way) for way in _words(messages[index])]
+    return [
+        (i, way)
+        for i, way in found
+        if way[0] == "content" and isinstance(_value(messages[i], way), str)
     ]
-    notes = _left_out(turns, [index for index, _ in slots], given, traces)
-    notes += _unused(tokenizer, messages, template_options, text, turns)
-    return Rendered(text, tuple(sorted(parts, key=lambda part: part.start)), tuple(notes))
 
 
-def _turns(messages: Messages) -> list[str]:
+def changed(messages: Messages, values: Mapping[Slot, Any]) -> list[Mapping[str, Any]]:
+    """Return messages with other values in some places."""
+    found = list(messages)
+    for (index, way), value in values.items():
+        found[index] = _with(found[index], way, value)
+    return found
+
+
+def framed(
+    messages: Messages, around: Around, only: Iterable[Slot] | None = None
+) -> list[Mapping[str, Any]]:
+    """Return messages with words around some of their texts.
+
+    Args:
+        messages: the conversation.
+        around: the words.
+        only: places to look at, if not all.
+    """
+    slots = around if only is None else [slot for slot in only if slot in around]
+    return changed(
+        messages,
+        {(i, way): _value(messages[i], way).join(around[i, way]) for i, way in slots},
+    )
+
+
+def role_of(message: Mapping[str, Any]) -> str:
+    """Return the role that a message's tokens have."""
+    return _ROLES.get(str(message["role"]), "tool")
+
+
+def turn_names(messages: Messages) -> list[str]:
     """Return what tells each message from the others."""
     roles = [str(message["role"]) for message in messages]
     return [
@@ -182,7 +278,12 @@ def _with(value: Any, way: _Way, leaf: Any) -> Any:
     return copy
 
 
-def _apply(tokenizer: Any, messages: Messages, options: Mapping[str, Any]) -> str:
+def applied(tokenizer: Any, messages: Messages, options: Mapping[str, Any]) -> str:
+    """Return what a chat template writes.
+
+    Raises:
+        InputError: it rejects the messages.
+    """
     # One excludes the other; without a word about either, an answer begins.
     begins = {"add_generation_prompt": not options.get("continue_final_message")}
     try:
@@ -192,10 +293,10 @@ def _apply(tokenizer: Any, messages: Messages, options: Mapping[str, Any]) -> st
     return str(text)
 
 
-def _attempt(tokenizer: Any, messages: Messages, options: Mapping[str, Any]) -> str | None:
+def attempt(tokenizer: Any, messages: Messages, options: Mapping[str, Any]) -> str | None:
     """Return what a template writes, or ``None`` where it rejects what it is given."""
     try:
-        return _apply(tokenizer, messages, options)
+        return applied(tokenizer, messages, options)
     except InputError:
         return None
 
@@ -263,12 +364,12 @@ def _unused(
     unused = []
     for name in ("tools", "documents"):
         rest = {key: value for key, value in options.items() if key != name}
-        if options.get(name) and _attempt(tokenizer, messages, rest) == text:
+        if options.get(name) and attempt(tokenizer, messages, rest) == text:
             unused.append(name)
     for index, message in enumerate(messages):
         if any(message.get(name) for name in _CALLS):
             bare = {key: value for key, value in message.items() if key not in _CALLS}
             others = [*messages[:index], bare, *messages[index + 1 :]]
-            if _attempt(tokenizer, others, options) == text:
+            if attempt(tokenizer, others, options) == text:
                 unused.append(f"the calls of {turns[index]!r}")
     return [f"The chat template does not write {', '.join(unused)}."] if unused else []

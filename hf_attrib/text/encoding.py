@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from difflib import Match, SequenceMatcher
-from itertools import chain, groupby
+from itertools import chain, groupby, takewhile
 from typing import Any
 
 import torch
 
 from hf_attrib.errors import InputError
 from hf_attrib.text import chat
+from hf_attrib.text.documents import Documents
+from hf_attrib.text.placement import laid_out, placed
 from hf_attrib.text.tokens import Segment, Tokens, detokenize
 
 __all__ = ["check_text", "encode_prompt", "encode_response", "settings_kept", "wrap"]
@@ -24,8 +26,16 @@ def encode_prompt(
     prompt: str | chat.Messages,
     template_options: Mapping[str, Any],
     special: set[int],
+    documents: Documents | None = None,
 ) -> Tokens:
     """Tokenise a text, or messages through the chat template, and tell the tokens' roles.
+
+    Args:
+        tokenizer: the tokenizer.
+        prompt: a text or messages.
+        template_options: further arguments of the chat template.
+        special: ids that carry no content.
+        documents: that come with the prompt.
 
     Raises:
         InputError: no tokenizer, an empty prompt, or messages that cannot be rendered.
@@ -39,15 +49,7 @@ def encode_prompt(
         )
     if not isinstance(prompt, Sequence) or isinstance(prompt, bytes):
         raise InputError(f"a prompt is a text or a list of messages; got {prompt!r:.80}.")
-    if isinstance(prompt, str):
-        if template_options:
-            raise InputError("template_options go with messages; the prompt is a text.")
-        check_text(prompt)
-        rendered = chat.Rendered(prompt, (), ())
-    else:
-        check_text(prompt)
-        check_text(template_options)
-        rendered = chat.render(tokenizer, prompt, template_options)
+    rendered = _rendered(tokenizer, prompt, template_options, documents)
     text, parts = rendered.text, rendered.parts
     encoding = tokenizer(
         text,
@@ -64,18 +66,40 @@ def encode_prompt(
     else:
         parts = _moved(parts, text, decoded)
         text = decoded
-    if isinstance(prompt, str):
+    if isinstance(prompt, str) and documents is None:
         parts = (chat.Part(0, len(text), "prompt"),)
-    origins = _origins(offsets, parts)
+    origins, astride = _origins(offsets, parts, text)
     return Tokens(
         torch.tensor(ids),
         tuple(pieces),
         _roles(ids, origins, special),
         tuple(offsets),
         text,
-        _turns(origins),
-        rendered.notes,
+        _segments(origins),
+        (*rendered.notes, *_lost(parts, origins, astride)),
+        () if documents is None else documents.each,
     )
+
+
+def _rendered(
+    tokenizer: Any,
+    prompt: str | chat.Messages,
+    template_options: Mapping[str, Any],
+    documents: Documents | None,
+) -> chat.Rendered:
+    """Return a prompt as it is tokenised, with what its characters come from."""
+    if isinstance(prompt, str) and template_options:
+        raise InputError("template_options go with messages; the prompt is a text.")
+    check_text(prompt)
+    check_text(template_options)
+    if documents is not None:
+        check_text([*(form.content for form in documents.given), documents.template])
+        if isinstance(prompt, str):
+            return laid_out(prompt, documents)
+        return placed(tokenizer, prompt, template_options, documents)
+    if isinstance(prompt, str):
+        return chat.Rendered(prompt, (), ())
+    return chat.render(tokenizer, prompt, template_options)
 
 
 @contextmanager
@@ -235,21 +259,46 @@ def wrap(
 
 
 def _origins(
-    offsets: Sequence[tuple[int, int]], parts: Sequence[chat.Part]
-) -> list[chat.Part | None]:
+    offsets: Sequence[tuple[int, int]], parts: Sequence[chat.Part], text: str
+) -> tuple[list[chat.Part | None], int]:
     """Return the part that each token's characters overlap, or nothing for the template's.
+
+    White space belongs to the word that a token holds with it, as it does in groups.
 
     Args:
         offsets: of the tokens.
         parts: as they follow in the text, none within another.
+        text: that both are ranges of.
+
+    Returns:
+        the parts, and how many tokens reach over the border of one that is taken whole.
     """
     stops = [part.stop for part in parts]
-
-    def origin(start: int, end: int) -> chat.Part | None:
+    found: list[chat.Part | None] = []
+    astride = 0
+    for start, end in offsets:
         at = bisect_right(stops, start)  # the first part that ends behind it
-        return parts[at] if at < len(parts) and end > parts[at].start else None
+        over = list(takewhile(lambda part, end=end: part.start < end, parts[at:]))  # type: ignore[misc]
+        beyond = "".join(text[start : p.start] + text[max(start, p.stop) : end] for p in over)
+        cut = any(p.whole for p in over) and (len(over) > 1 or bool(beyond.strip()))
+        astride += cut
+        found.append(over[0] if over and not cut else None)
+    return found, astride
 
-    return [origin(*extent) for extent in offsets]
+
+def _lost(
+    parts: Sequence[chat.Part], origins: Sequence[chat.Part | None], astride: int
+) -> list[str]:
+    """Say which tokens are no part's since they reach beyond it, and which parts have no others."""
+    notes = []
+    if astride:
+        s, count = ("s reach", "count") if astride > 1 else (" reaches", "counts")
+        notes.append(
+            f"{astride} token{s} over the border of a document, and {count} as the template's."
+        )
+    held = {id(part) for part in origins}
+    lost = [p.segment[1] for p in parts if p.whole and p.segment and id(p) not in held]
+    return notes + [f"{n.capitalize()} has no token of its own, so it is not scored." for n in lost]
 
 
 def _moved(parts: Sequence[chat.Part], text: str, decoded: str) -> tuple[chat.Part, ...]:
@@ -279,16 +328,27 @@ def _roles(
     )
 
 
-def _turns(origins: Sequence[chat.Part | None]) -> tuple[Segment, ...]:
-    """Return a segment for each run of tokens of one message."""
-    turns = [None if part is None else part.turn for part in origins]
-    found, start = [], 0
-    for turn, run in groupby(turns):
-        stop = start + len(list(run))
-        if turn is not None:
-            found.append(Segment(start, stop, "turn", turn))
-        start = stop
+def _segments(origins: Sequence[chat.Part | None]) -> tuple[Segment, ...]:
+    """Return a segment for each run of tokens of one message, and of what has another kind."""
+    found: list[Segment] = []
+    parents: dict[int, int] = {}  # which segment each token lies in
+    for start, stop, turn in _runs([None if p is None else p.turn for p in origins]):
+        parents |= dict.fromkeys(range(start, stop), len(found))
+        found.append(Segment(start, stop, "turn", turn))
+    inner = [None if p is None or p.segment is None else (p.turn, p.segment) for p in origins]
+    for start, stop, (_, (kind, name)) in _runs(inner):
+        found.append(Segment(start, stop, kind, name, parents.get(start)))
     return tuple(found)
+
+
+def _runs(owners: Sequence[Any]) -> Iterator[tuple[int, int, Any]]:
+    """Yield the stretches of tokens that have one owner."""
+    start = 0
+    for owner, run in groupby(owners):
+        stop = start + len(list(run))
+        if owner is not None:
+            yield start, stop, owner
+        start = stop
 
 
 def _tell_apart(

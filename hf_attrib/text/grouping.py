@@ -1,4 +1,4 @@
-"""Tokens into words, sentences, turns and spans of one's own, for tokenizers of any kind.
+"""Tokens into words, sentences, turns, documents and spans of one's own, of any tokenizer.
 
 Words and sentences are found in the text, not in the tokens, and tokens are then joined wherever
 no boundary of the text falls between them: a token that straddles two words makes them one, and
@@ -11,6 +11,8 @@ the bytes of a character stay together.
   it, or at the end of a line. A full stop ends none before a lower-case letter, after an initial,
   a dotted abbreviation, a title or the number of a list's item.
 - A *turn* is the content of one message of a chat; the template around it belongs to none.
+- A *document* is one that came with the prompt; beside them the question, each other message, and
+  each call of a tool within one are groups, and what is no part of these is "template and other".
 - White space belongs to what follows it, as in most tokenizers.
 - Tokens of different roles are never joined, special tokens not even among themselves.
 """
@@ -18,7 +20,7 @@ the bytes of a character stay together.
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from itertools import groupby, pairwise
 from typing import TypeAlias
@@ -122,6 +124,25 @@ def by_turn(tokens: Tokens) -> tuple[Span, ...]:
     )
 
 
+def by_document(tokens: Tokens) -> tuple[Span, ...]:
+    """Group the tokens of each document, of the question, of each call, and of each other message.
+
+    Args:
+        tokens: what to group; what is between those parts differs in roles only.
+    """
+    owners: list[tuple[str | None, Hashable]] = [
+        (_REMAINDER, None) if role in ("template", "special") else (None, role)
+        for role in tokens.roles
+    ]
+    for index, segment in enumerate(tokens.segments):  # those within others come behind them
+        for token in range(segment.start, segment.stop):
+            owners[token] = segment.name, index
+    starts = [i for i, owner in enumerate(owners) if i == 0 or owner != owners[i - 1]]
+    return tuple(Span(a, b, owners[a][0]) for a, b in pairwise([*starts, len(tokens)]))
+
+
+#: What tokens are called that come from no part of a conversation.
+_REMAINDER = "template and other"
 #: Words that are so many times fewer than groups may be are no words.
 _COARSER = 8
 
@@ -131,6 +152,7 @@ RULES: Mapping[str, Callable[[Tokens], tuple[Span, ...]]] = {
     "word": partial(by_text, words),
     "sentence": partial(by_text, sentences),
     "turn": by_turn,
+    "document": by_document,
 }
 
 
@@ -139,8 +161,8 @@ def partition(tokens: Tokens, by: Grouping) -> tuple[Span, ...]:
 
     Args:
         tokens: what to group.
-        by: ``"token"``, ``"word"``, ``"sentence"``, ``"turn"``, or parts, between which the tokens
-            of one role, and each special token, make up groups of their own.
+        by: ``"token"``, ``"word"``, ``"sentence"``, ``"turn"``, ``"document"``, or parts, between
+            which the tokens of one role, and each special token, make up groups of their own.
 
     Returns:
         G spans that partition the tokens.

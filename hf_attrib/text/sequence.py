@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 
 from hf_attrib.errors import InputError
 from hf_attrib.text.chat import Messages
+from hf_attrib.text.documents import Documents
 from hf_attrib.text.given import Ids
 from hf_attrib.text.tokens import Tokens
 
@@ -27,6 +28,7 @@ class Request:
         response_ids: the response as token ids, instead.
         template_options: further arguments of the chat template.
         attention_mask: which of the ids are read, as tokenizers return it.
+        documents: that the prompt comes with, and where in it they are to stand.
     """
 
     prompt: str | Messages | None = None
@@ -35,6 +37,7 @@ class Request:
     response_ids: Ids | None = None
     template_options: Mapping[str, Any] = field(default_factory=dict)
     attention_mask: Any = None
+    documents: Documents | None = None
 
     def check(self) -> None:
         """Refuse a request without a prompt, or with two of one thing.
@@ -47,6 +50,11 @@ class Request:
             raise InputError(f"give a prompt or input_ids; {given} came.")
         if self.response is not None and self.response_ids is not None:
             raise InputError("response and response_ids were both given; give one of them.")
+        if self.documents is not None and self.prompt is None:
+            raise InputError(
+                "documents came with input_ids, which hold all that is read; give the question as "
+                "a text or as messages, or leave documents out."
+            )
 
     @property
     def answered(self) -> bool:
@@ -125,6 +133,9 @@ class Requests:
         template_options: Any = None,
         attention_mask: Any = None,
         on_error: str = "raise",
+        documents: Any = None,
+        placement: str = "auto",
+        template: str | None = None,
     ) -> Requests:
         """Return the requests of arguments that are as for :meth:`Explainer.explain`.
 
@@ -140,11 +151,14 @@ class Requests:
             raise InputError("a list of prompts came with ids of one prompt; give one of them.")
         texts = _each(response, "response", many, len(prompts))
         ids = _each(response_ids, "response_ids", many, len(prompts))
-        given = zip(prompts, texts, ids, strict=True)
+        if documents is None and template is not None:
+            raise InputError("template says where documents stand, but none came; give documents.")
+        read = _documents(documents, placement, template, many, len(prompts))
+        given = zip(prompts, texts, ids, read, strict=True)
         options = template_options or {}
         requests = [
-            Request(_listed(one), input_ids, text, own, options, attention_mask)
-            for one, text, own in given
+            Request(_listed(one), input_ids, text, own, options, attention_mask, beside)
+            for one, text, own, beside in given
         ]
         return cls(requests, many, on_error)
 
@@ -158,6 +172,26 @@ def _listed(prompt: Any) -> Any:
     if single or not hasattr(prompt, "__len__") or not hasattr(prompt, "__iter__"):
         return prompt
     return list(prompt)
+
+
+def _documents(
+    given: Any, placement: str, template: str | None, batch: bool, size: int
+) -> list[Documents | None]:
+    """Return the documents of each of ``size`` prompts: a list for each, or the same for all."""
+    if given is None:
+        return [None] * size
+    if not isinstance(given, str | bytes | Mapping) and isinstance(given, Iterable):
+        given = list(given)
+    apart = batch and isinstance(given, list) and bool(given)
+    if not apart or not all(isinstance(one, list) for one in given):
+        return [Documents.of(given, placement, template)] * size
+    read: list[Documents | None] = []
+    for number, one in enumerate(_each(given, "documents", batch, size), 1):
+        try:
+            read.append(Documents.of(one, placement, template))
+        except InputError as error:
+            raise InputError(f"prompt {number} of {size}: {error}") from None
+    return read
 
 
 def _each(given: Any, name: str, batch: bool, size: int) -> list[Any]:

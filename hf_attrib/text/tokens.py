@@ -9,11 +9,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hf_attrib.text.documents import Document
+
 __all__ = ["ROLES", "Segment", "Span", "Tokens", "detokenize", "shared"]
 
 #: What a token is in its conversation. ``special`` tokens belong to the tokenizer (BOS, EOS, a
 #: decoder's start), ``template`` tokens to the chat template, ``generated`` ones to the response.
-ROLES = ("prompt", "system", "user", "assistant", "tool", "template", "special", "generated")
+ROLES = (
+    "prompt",
+    "system",
+    "user",
+    "assistant",
+    "tool",
+    "document",
+    "template",
+    "special",
+    "generated",
+)
 
 #: A UTF-8 character has at most this many bytes, hence at most this many byte tokens.
 _LONGEST_CHARACTER = 4
@@ -47,7 +59,8 @@ class Segment:
     Args:
         start: index of the first token.
         stop: index behind the last one.
-        kind: what it is: ``"turn"`` for the content of a message.
+        kind: what it is: ``"turn"`` for the content of a message, ``"document"``, ``"question"``
+            or ``"call"`` of a tool.
         name: what tells it from others of its kind, e.g. ``"user"``.
         parent: index of the segment that it lies in, among those of its tokens, or ``None``.
     """
@@ -73,6 +86,7 @@ class Tokens:
         text: the whole text.
         segments: parts that the tokens come from, each behind the one it lies in.
         notes: what of that which was given is not among the tokens.
+        documents: that came with the prompt; each that has tokens has a segment of its name.
     """
 
     ids: Tensor
@@ -82,6 +96,7 @@ class Tokens:
     text: str
     segments: tuple[Segment, ...] = ()
     notes: tuple[str, ...] = ()
+    documents: tuple[Document, ...] = ()
 
     def __post_init__(self) -> None:
         lengths = {len(self.ids), len(self.pieces), len(self.roles), len(self.offsets)}
@@ -117,6 +132,7 @@ class Tokens:
             text=self.text + other.text,
             segments=self.segments + _moved(other.segments, len(self), len(self.segments)),
             notes=self.notes + other.notes,
+            documents=self.documents + other.documents,
         )
 
     def __getitem__(self, index: slice) -> Tokens:
@@ -132,6 +148,7 @@ class Tokens:
             self.text,
             _cut(self.segments, range(len(self))[index]),
             self.notes,
+            self.documents,
         )
 
     def singles(self) -> tuple[Span, ...]:

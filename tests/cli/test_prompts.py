@@ -8,6 +8,8 @@ import sys
 import pytest
 from helpers.command_line import ESCAPE, PROMPT, QUICK, copied, saved
 
+import hf_attrib
+
 
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
 def test_all_sources_give_the_same_prompt(run, pipe_in, tmp_path, ending):
@@ -105,3 +107,42 @@ def test_turns_of_a_chat_are_shown_as_groups(run, tmp_path):
         assert "user 0" in out
         assert "user 1" in out
         assert "total attribution of each group" in out
+
+
+def test_documents_of_a_file_are_scored_one_by_one(run, tmp_path):
+    lines = ['"Ada\'s key is red."', '{"text": "Bob\'s key is blue.", "id": "b"}', ""]
+    (tmp_path / "d.jsonl").write_text("\n".join(lines))
+    asked = ("explain", "What color is Bob's key?", "--documents", tmp_path / "d.jsonl", *QUICK)
+    template = ("--template", "{documents} Q: {question} A:")
+    code, out, _ = run(*asked, *template)
+    assert code == 0
+    assert "document 1" in out
+    assert "document 2" in out
+    assert "The documents stand in the given template." in " ".join(out.split())
+    assert run(*asked, *template, "--json", tmp_path / "r.json")[0] == 0
+    result = hf_attrib.load(tmp_path / "r.json")
+    assert [d.id for d in result.documents_given] == [None, "b"]
+    assert "document 2" in result.pieces
+    assert "in a numbered frame" in " ".join(run(*asked)[1].split())
+    assert "document 1" not in run(*asked, "--group", "word")[1]
+
+
+@pytest.mark.parametrize(
+    ("content", "more", "message"),
+    [
+        ("{", (), "line 1 of"),
+        ("5", (), "document 1 is 5; expected a text"),
+        ("", (), "documents is an empty list"),
+        ('"a"', ("--template", "x"), "template holds {documents} 0 times"),
+        ('"a"', ("--method", "auto", "--dry-run"), "tells no cost of --method auto"),
+    ],
+)
+def test_bad_files_of_documents(refused, tmp_path, content, more, message):
+    (tmp_path / "d.jsonl").write_text(content)
+    asked = ("explain", "a", "--documents", tmp_path / "d.jsonl", *more)
+    assert message in refused(*asked)
+
+
+def test_a_place_for_no_documents(refused):
+    assert "give --documents, too" in refused("explain", "a", "--template", "{documents}")
+    assert "cannot read nowhere.jsonl" in refused("explain", "a", "--documents", "nowhere.jsonl")

@@ -202,6 +202,23 @@ TEMPLATES = {
     + _END,
 }  # fmt: skip
 
+#: Templates that have a place for documents.
+WITH_DOCUMENTS = {
+    **{name: TEMPLATES[name] for name in ("Granite 3", "Granite 4", "Command R7B")},
+    "Granite 3.3": "{% for d in documents or [] %}<|start_of_role|>document {\"document_id\": \""
+    "{{ d.doc_id | string }}\"}<|end_of_role|>\n{{ d['text'] }}<eos>\n{% endfor %}" + _LOOP +
+    "<|start_of_role|>{{ m.role }}<|end_of_role|>{{ m.content }}<eos>\n" + _END +
+    "{% if add_generation_prompt %}<|start_of_role|>assistant<|end_of_role|>{% endif %}",
+    "Command A": "<bos>{% if documents %}<|SYSTEM|><results>[{\"tool_call_id\": \"0\", \"results\": { "
+    "{% for d in documents %}\n    \"{{ loop.index0 }}\": {{ d | tojson }}{{ '' if loop.last else ',' }}"
+    "{% endfor %}\n}}]</results><|END|>{% endif %}" + _LOOP + "<|{{ m.role | upper }}|>{{ m.content }}"
+    "<|END|>" + _END + "{% if add_generation_prompt %}<|CHATBOT|>{% endif %}",
+    "trimmed": "{% for d in documents or [] %}<doc>{{ d.text | trim }}</doc>{% endfor %}" + TEMPLATES["ChatML"],
+    "told to write": "{% set ns = namespace(text='') %}{% for d in documents or [] %}"
+    "{% if d.text | trim %}{% set ns.text = ns.text + '* ' + d.text + '\n' %}{% endif %}{% endfor %}"
+    "{{ ns.text }}" + TEMPLATES["ChatML"],
+}  # fmt: skip
+
 
 def said(role, content, **more):
     return {"role": role, "content": content, **more}

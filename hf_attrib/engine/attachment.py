@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -34,6 +35,9 @@ def bind(
     attachment = _Attachment(make, tokenizer, options)
     attachment.explainer(model)  # refuses what cannot be used
     vars(model)[_ATTACHED] = attachment
+    # Where the first model of a process was made, torch keeps the frames that led to an import, and
+    # the model in them: it would outlive its last reference, with all of its weights.
+    gc.collect()
     kind = type(model)
     for name in names:
         before = vars(kind).get(name)

@@ -219,7 +219,7 @@ def test_loo_shapley_finds_both_copies_of_a_fact_and_nothing_where_nothing_count
 @pytest.mark.parametrize(
     ("sentences", "orders"),
     [
-        ([0, 0, 0, 1, 1, 2, 2], [[0, 1, 2, 3, 4, 5, 6], [5, 6, 3, 4, 0, 1, 2]]),
+        ([0, 0, 0, 1, 1, 2, 2], [[5, 6, 0, 1, 2, 3, 4], [5, 6, 3, 4, 0, 1, 2]]),
         ([4, 4, 4, 4, 9, 9, 9], [[0, 1, 2, 3, 4, 5, 6], [4, 5, 6, 0, 1, 2, 3]]),
         ([3, 3, 3, 3, 3, 3, 3], [[0, 1, 2, 3, 4, 5, 6], [3, 4, 5, 6, 0, 1, 2]]),
     ],
@@ -240,7 +240,7 @@ def test_loo_shapley_lets_sentences_come_in_by_two_orders_and_words_as_they_are_
             before += int(bits[player])
     missing = value[-1] - value[0] - total.sum(0)
     whole = total + missing / total.abs().sum(0) * total.abs()
-    full = missing.abs() <= total.abs().sum(0) / 2  # the others take less of what is lost
+    full = missing.abs() <= 0.9 * total.abs().sum(0)  # the others take less of what is lost
     assert full.any()
     torch.testing.assert_close(found.scores[0].T[:, full], whole[:, full])
     several = len(set(sentences)) > 2
@@ -583,7 +583,7 @@ def test_loo_shapley_leaves_tokens_out_by_both_ways(family):
             lost = (parts["embed"][t] + parts["drop"][t]) / 2
             mixed = weight * lost + (1 - weight) * parts["shapley"][t]
             missing = change - mixed.sum()
-            if missing.abs() <= mixed.abs().sum() / 2:
+            if missing.abs() <= 0.9 * mixed.abs().sum():
                 break
             weight = weight / 2 if weight > 0.1 else 0
         expected = mixed + missing * mixed.abs() / mixed.abs().sum()

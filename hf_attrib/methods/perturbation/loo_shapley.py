@@ -24,7 +24,7 @@ _STAIRS, _FEW = 2, 6
 #: Groups that are played where the caller names none.
 _MOST = 128
 #: What only combinations explain is shared as long as no score changes by more than this.
-_SHARED = 0.5
+_SHARED = 0.9
 #: How often the weight of leave-one-out is halved for that, before there is none of it.
 _HALVED = 3
 
@@ -45,13 +45,15 @@ class LooShapley(Perturbation, name="loo_shapley"):
     :math:`\phi` is what each input adds as inputs come in one after another. Sentences come in in
     all orders, as for Shapley values, and within a sentence inputs come in as they are read, since
     words mean little before those that they follow. Both copies of a fact then have their share,
-    and scores sum to f(x) - f(x'). Two orders are run, the prompt's own and the one with its
-    sentences reversed, which are all that there are of two; of a single sentence, its halves take
-    their place. ``samples`` asks for more. Groups that the caller names, other than words, are each
-    their own sentence, so that up to 6 of them have their Shapley values over all subsets.
+    and scores sum to f(x) - f(x'). Two orders are run. In both the last sentence comes in first, as
+    it is what asks or is continued, and without it no fact would be worth anything; the others
+    follow as they are read, and backwards. Of two sentences both orders are run, and of a single
+    one its halves take their place. ``samples`` asks for more. Groups that the caller names, other
+    than words, are each their own sentence, so that up to 6 of them have their Shapley values over
+    all subsets.
 
     What g misses of the sum, R, is what only combinations of inputs explain; it is shared in
-    proportion to the scores, whose signs and order stay. Where R is more than half of them
+    proportion to the scores, whose signs and order stay. Where R is more than nine tenths of them
     together, the weight of :math:`\ell`, 2/3, is halved until it is not. What cannot be cut out has
     :math:`\ell^{embed}` with the weight of both: the inputs of a function, those that another
     method moved, and all that a target is predicted from. In another ``mode`` than ``"embed"`` that
@@ -154,13 +156,15 @@ class LooShapley(Perturbation, name="loo_shapley"):
         """Return pairs of orders of n players, [P, 2, n]: who comes first, second, ..."""
         number = _units(sentence)
         count = int(number.max()) + 1
-        ranks = [torch.arange(count)] + [
-            torch.randperm(count, generator=generator(self.seed, "sentences", pair))
-            for pair in range(1, (self.samples or _STAIRS) // 2)
-        ]
+        read = torch.arange(count)
+        # Of two, the last one first is their order backwards.
+        pairs = [((read + 1) % count if count > 2 else read, -read)]
+        for pair in range(1, (self.samples or _STAIRS) // 2):
+            rank = torch.randperm(count, generator=generator(self.seed, "sentences", pair))
+            pairs.append((rank, -rank))
         # A stable sort leaves those of a sentence in reading order.
-        orders = [r[number].argsort(stable=True) for rank in ranks for r in (rank, -rank)]
-        return torch.stack(orders).reshape(len(ranks), 2, -1)
+        orders = [rank[number].argsort(stable=True) for pair in pairs for rank in pair]
+        return torch.stack(orders).reshape(len(pairs), 2, -1)
 
     def _solve(self, sentence: Tensor, value: Tensor, cut: Tensor, dropped: Tensor) -> Solution:
         """Return the mean of what is lost and what is added, completed.

@@ -6,9 +6,10 @@ scores [T, P], or ``None`` where its convention is another and the numbers are n
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -155,6 +156,50 @@ def interpreto(subject: Subject) -> Callable[[], None]:
         method(subject.prompt, targets=target)
 
     return run
+
+
+def interpreto_scores(
+    subject: Subject, kind: str = "IntegratedGradients", **_: Any
+) -> Callable[[], Tensor]:
+    """One of its methods as it is when nothing is said, but for tokens.
+
+    Its default is words, and to Gemma's tokenizer a whole text is one of them.
+
+    Args:
+        subject: what is explained.
+        kind: the class of the method.
+    """
+    method, tokenizer = _interpreto(subject.model, subject.tokenizer, kind)
+    ids, count = subject.prompt_ids + subject.response_ids, len(subject.prompt_ids)
+
+    def run() -> Tensor:
+        encoded = tokenizer(subject.prompt, return_tensors="pt", return_offsets_mapping=True)
+        found = method(encoded, targets=torch.tensor(subject.response_ids))[0]
+        read = found.model_inputs_to_explain
+        if read["input_ids"][0].tolist() != ids:
+            raise ValueError("interpreto reads other tokens than it was given")
+        places = [place for (place,) in found.granularity.get_indices(read, tokenizer)[0]]
+        scores = torch.zeros(len(subject.response_ids), len(ids))  # what is special has none
+        scores[:, places] = found.attributions.nan_to_num().float()
+        return scores[:, :count]
+
+    return run
+
+
+@cache
+def _interpreto(model: Any, tokenizer: Any, kind: str) -> tuple[Any, Any]:
+    """Return a method of interpreto and its tokenizer.
+
+    It adds a token to the model that it is given, so that is a copy; and it would write a space
+    before answers that begin without one, which are other answers.
+    """
+    import interpreto as library
+
+    own = copy.deepcopy(tokenizer)
+    made = getattr(library, kind)
+    method = made(copy.deepcopy(model), own, granularity=library.Granularity.TOKEN)
+    method.normalize_target_ids_with_leading_space = lambda target: target
+    return method, own
 
 
 CONTESTANTS: dict[str, Contestant] = {

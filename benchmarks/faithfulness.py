@@ -18,11 +18,12 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from contestants import captum, inseq_scores
+from contestants import captum, inseq_scores, interpreto_scores
 from peers import machine
 from subjects import Subject, gemma_model
 from torch import Tensor
@@ -31,12 +32,17 @@ from hf_attrib import AttributionWarning, Evaluation, Explainer
 from hf_attrib.engine import Case
 
 HERE = Path(__file__).parent
-#: Steps of the peers' integrated gradients: what they take when nothing is said.
+#: Steps of captum's and inseq's integrated gradients: what they take when nothing is said.
 STEPS = 50
 RANDOM_ORDERS = 4
 #: Generated tokens of the answers that are timed.
 LENGTHS = (3, 16)
-PEERS: Mapping[str, Callable[..., Callable[[], Tensor]]] = {"captum": captum, "inseq": inseq_scores}
+PEERS: Mapping[str, Callable[..., Callable[[], Tensor]]] = {
+    "captum": captum,
+    "inseq": inseq_scores,
+    "interpreto": interpreto_scores,
+    "interpreto (KernelShap)": partial(interpreto_scores, kind="KernelShap"),
+}
 
 OURS: Mapping[str, str | Mapping[str, str]] = {
     "loo_shapley": "loo_shapley",
@@ -152,7 +158,7 @@ def cost_table(report: Mapping[str, Any]) -> str:
     """Write seconds, and what share of captum's they are."""
     lines = [
         f"CPU seconds of a prompt, mean of {report['prompts']} prompts; in brackets the share of "
-        f"captum's. {report['machine']['cpu']}, one thread.",
+        f"captum's. {report['machine']['processor']}, one thread.",
         "",
         f"| method | {' | '.join(f'T = {tokens}' for tokens in LENGTHS)} |",
         f"|---|{'--:|' * len(LENGTHS)}",

@@ -31,22 +31,26 @@ def main() -> None:
     """Check, and keep what was found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--prompts", type=int, default=3, help="how many prompts")
+    parser.add_argument("--methods", nargs="*", help="some alone; what is known of others is kept")
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", AttributionWarning)
     explainer = Explainer(*embedded.load("keys-llama"))
     prompts = [case.prompt for case in retrieval.examples(options.prompts, 2, seed=17)]
+    kept = RESULTS / "sanity-keys-llama.json"
+    known = json.loads(kept.read_text())["found"] if options.methods else {}
     found: dict[str, dict[str, Any]] = {}
-    for name in methods():
+    for name in options.methods or methods():
         checks = explainer.sanity(prompts, name, CHECKS, max_new_tokens=3).checks
         found[name] = {
             check.check: {"outcome": check.outcome, "value": rounded(check.value)}
             for check in checks
         }
         print(name, found[name], flush=True)
+    found = dict(sorted((known | found).items()))
     report = {"machine": machine(1), "model": "keys-llama", "prompts": prompts, "found": found}
     text = json.dumps(report, indent=1, allow_nan=False)
-    (RESULTS / "sanity-keys-llama.json").write_text(text + "\n")
+    kept.write_text(text + "\n")
 
 
 def rounded(value: float) -> float | None:

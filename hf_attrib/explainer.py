@@ -12,6 +12,7 @@ from hf_attrib.engine import (
     DEFAULTS,
     INTERACTIONS_DEFAULTS,
     Answering,
+    CoalitionGame,
     Engine,
     Estimate,
     ExplainOptions,
@@ -23,6 +24,7 @@ from hf_attrib.engine import (
     Sharing,
     check_names,
     documented_by,
+    game_of,
     interacting,
     pair_question,
     size_of,
@@ -276,6 +278,22 @@ class Explainer(Judging):
         self._answering.warn(found)
         return found if requests.many else found[0]
 
+    @documented_by(ExplainOptions, {n: d for n, d in DEFAULTS.items() if n != "method"})
+    def game(
+        self, prompt: str | Messages | None = None, **options: Unpack[ExplainOptions]
+    ) -> CoalitionGame:
+        """Return f of subsets of the inputs, for methods of your own, or those of shapiq.
+
+        Args:
+            prompt: a text or messages, as for :meth:`explain`.
+            **options: see :class:`hf_attrib.engine.ExplainOptions`; no method, but its ``mode``.
+
+        Raises:
+            InputError: an argument cannot be used; the message says what to do.
+            UnsupportedModelError: the model cannot be explained faithfully.
+        """
+        return game_of(self._answering, *self._given(prompt, options, ExplainOptions, "game"))
+
     def _given(
         self, prompt: _Prompt, options: Mapping[str, Any], kind: Any, call: str
     ) -> tuple[Requests, dict[str, Any]]:
@@ -353,6 +371,7 @@ _BOUND = (
     "choose",
     "sanity",
     "estimate_evaluation",
+    "game",
 )
 
 

@@ -5,6 +5,7 @@ what came out. It knows models, methods and results, and no screen.
 """
 
 from hf_attrib.engine.answering import Answering, Place
+from hf_attrib.engine.coalitions import CoalitionGame, game_of
 from hf_attrib.engine.engine import Engine
 from hf_attrib.engine.estimation import Estimate
 from hf_attrib.engine.interactions import INTERACTIONS_DEFAULTS, interacting, pair_question
@@ -25,6 +26,7 @@ __all__ = [
     "INTERACTIONS_DEFAULTS",
     "Answering",
     "Case",
+    "CoalitionGame",
     "Engine",
     "Estimate",
     "ExplainOptions",
@@ -39,6 +41,7 @@ __all__ = [
     "check_names",
     "default_method",
     "documented_by",
+    "game_of",
     "interacting",
     "pair_question",
     "size_of",

@@ -208,7 +208,8 @@ class Question:
         # Parts that the caller named stand for themselves.
         within = self.joins and self.groups in (None, "token", "word")
         sentences = partition(inputs, "sentence") if within else groups
-        return Case(sequence, inputs, moves, contrast, targets, groups, sentences, notes)
+        words = partition(inputs, "word") if within else groups
+        return Case(sequence, inputs, moves, contrast, targets, groups, sentences, words, notes)
 
     def _baseline(self, tokenizer: Any) -> Baseline:
         """Return the baseline asked for, or the method's own."""
@@ -320,6 +321,7 @@ class Case:
         targets: spans of the response that are explained, one for each row of the scores.
         groups: spans that partition the inputs; each token is one unless groups were named.
         sentences: spans that partition the inputs, in each of which groups belong together.
+        words: and so, within sentences.
         notes: what of the question has no answer but 0.
     """
 
@@ -330,6 +332,7 @@ class Case:
     targets: tuple[Span, ...]
     groups: tuple[Span, ...]
     sentences: tuple[Span, ...]
+    words: tuple[Span, ...]
     notes: tuple[str, ...] = ()
 
 

@@ -40,11 +40,13 @@ class Groups:
         owner: the group of each input, [B, N], on the CPU.
         movable: where inputs may move, [B, N] bool, on the CPU.
         sentence: the sentence that each input is in, [B, N], on the CPU; by default its own.
+        word: the word that each input is in, [B, N], on the CPU; by default its own.
     """
 
     owner: Tensor
     movable: Tensor
     sentence: Tensor | None = None
+    word: Tensor | None = None
 
     @classmethod
     def single(cls, movable: Tensor) -> Groups:
@@ -64,11 +66,12 @@ class Groups:
     @cached_property
     def sentences(self) -> Tensor:
         """The sentence that the first input of each group is in, [B, G]."""
-        own = self.sentence
-        if own is None:
-            own = torch.arange(self.owner.shape[1]).expand(self.owner.shape)
-        found = torch.zeros(self.moving.shape, dtype=torch.int64)
-        return found.scatter_reduce(1, self.owner, own, "amin", include_self=False)
+        return self._of_first(self.sentence)
+
+    @cached_property
+    def words(self) -> Tensor:
+        """The word that the first input of each group is in, [B, G]."""
+        return self._of_first(self.word)
 
     @cached_property
     def apart(self) -> bool:
@@ -119,3 +122,10 @@ class Groups:
         """
         own = (self.owner[sequence] == group[:, None]) & self.movable[sequence]
         return velocity.masked_fill(~own[..., None].to(velocity.device), 0)
+
+    def _of_first(self, part: Tensor | None) -> Tensor:
+        """Return the part that the first input of each group is in, [B, G], of parts [B, N]."""
+        if part is None:
+            part = torch.arange(self.owner.shape[1]).expand(self.owner.shape)
+        found = torch.zeros(self.moving.shape, dtype=torch.int64)
+        return found.scatter_reduce(1, self.owner, part, "amin", include_self=False)

@@ -42,6 +42,7 @@ from hf_attrib.methods.perturbation.kernel_shap import KernelShap
 from hf_attrib.methods.perturbation.lime import Lime
 from hf_attrib.methods.perturbation.loo_shapley import LooShapley
 from hf_attrib.methods.perturbation.occlusion import Occlusion
+from hf_attrib.methods.perturbation.owen import Owen
 from hf_attrib.methods.perturbation.rise import Rise
 from hf_attrib.methods.perturbation.shapley import Shapley
 from hf_attrib.methods.perturbation.sobol import Sobol
@@ -77,6 +78,7 @@ __all__ = [
     "Method",
     "NoiseAverage",
     "Occlusion",
+    "Owen",
     "PairScores",
     "Rise",
     "Saliency",

@@ -18,6 +18,7 @@ FINE = {
     "discretized_ig": {"nodes": 20},
     # Four players are few enough to run all subsets of, which depends on no seed.
     "shapley": {"samples": 4},
+    "owen": {"samples": 4},
     "loo_shapley": {"samples": 4},
     "kernel_shap": {"samples": 12},
     "banzhaf": {"samples": 14},

@@ -205,6 +205,7 @@ PERTURBATION: dict[str, Callable[[Case], Tensor]] = {
     "lime": lime,
     "loo_shapley": loo_shapley,
     "occlusion": occlusion,
+    "owen": shapley,  # where each player is its own sentence; others have a test of their own
     "rise": rise,
     "shapley": shapley,
     "sobol": sobol,

@@ -11,7 +11,7 @@ from helpers import tiny
 from hf_attrib import Explainer
 from hf_attrib.field import FunctionField
 from hf_attrib.methods import KernelShap, Lime, Occlusion, Shapley
-from hf_attrib.methods.perturbation.shapley import orders
+from hf_attrib.methods.perturbation.staircases import orders
 
 COUNT = 5
 MIX = torch.randn(COUNT, 4, generator=torch.Generator().manual_seed(3)).double()

@@ -18,7 +18,7 @@ from hf_attrib.methods.base import AXIOMS, Claims
 from hf_attrib.methods.interaction.base import Interaction, PairScores, row_sums
 from hf_attrib.methods.perturbation.base import claims_in
 from hf_attrib.methods.perturbation.game import Game, distinct, players, readable
-from hf_attrib.methods.perturbation.shapley import orders
+from hf_attrib.methods.perturbation.staircases import orders
 from hf_attrib.methods.perturbation.values import (
     all_subsets,
     pair_values,

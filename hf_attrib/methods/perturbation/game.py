@@ -94,6 +94,7 @@ class Game:
     Attributes:
         players: numbers of the groups that play, [n] for each sequence.
         sentences: numbers of the sentences that these are in, [n] for each sequence.
+        words: and of the words.
         rows: how many subsets of each sequence are known, that of all players aside.
 
     Raises:
@@ -118,9 +119,10 @@ class Game:
         if playing is None:
             playing = [own.nonzero()[:, 0] for own in players(field, x, baseline, mode)]
         self.players = playing
-        self.sentences = [
-            number[own] for number, own in zip(field.groups.sentences, self.players, strict=True)
-        ]
+        self.sentences, self.words = (
+            [number[own] for number, own in zip(numbers, self.players, strict=True)]
+            for numbers in (field.groups.sentences, field.groups.words)
+        )
         self.rows = [0] * len(self.players)
         self._done = 0
         self._found: list[dict[bytes, int]] = [{} for _ in self.players]

@@ -14,7 +14,7 @@ from hf_attrib.integration import generator
 from hf_attrib.methods.base import AXIOMS, Claims
 from hf_attrib.methods.perturbation.base import Perturbation
 from hf_attrib.methods.perturbation.game import Game, Solution, distinct
-from hf_attrib.methods.perturbation.shapley import added, stairs
+from hf_attrib.methods.perturbation.staircases import added, stairs
 from hf_attrib.methods.perturbation.values import all_subsets, semivalues, shapley_weights
 
 __all__ = ["LooShapley"]

@@ -11,10 +11,10 @@ from torch import Tensor
 from hf_attrib.errors import InputError
 from hf_attrib.field import Cost, Decomposition, Field
 from hf_attrib.hyperparameters import at_least, even, hyperparameter
-from hf_attrib.integration import generator
 from hf_attrib.methods.base import AXIOMS, Claims
 from hf_attrib.methods.perturbation.base import Perturbation
 from hf_attrib.methods.perturbation.game import Game, Solution
+from hf_attrib.methods.perturbation.staircases import added, mean_over, orders, stairs
 from hf_attrib.methods.perturbation.values import all_subsets, semivalues, shapley_weights
 
 __all__ = ["Shapley"]
@@ -119,7 +119,7 @@ class Shapley(Perturbation, name="shapley"):
         pairs = self.pairs(count)
         if not pairs:
             return semivalues(value, shapley_weights(count), value[0])
-        return _mean(added(orders(count, 0, pairs, self.seed), value), value[0])
+        return mean_over(added(orders(count, 0, pairs, self.seed), value), value[0])
 
     def cost(self, targets: int, inputs: int) -> tuple[Cost, Cost]:
         """Return the rows run at least and at most."""
@@ -168,59 +168,15 @@ class _Walk:
         self.start, self.pairs = value[0], torch.cat([self.pairs, more]) if done else more
         # Rows that are known need not be paid for again, but how many is not known before.
         self.next = min(2 - len(self.pairs) % 2, (self.budget - 1 - rows) // (2 * self.count - 2))
-        if self.next < 1 or not _open(_mean(self.pairs, self.start)).any():
+        if self.next < 1 or not _open(mean_over(self.pairs, self.start)).any():
             self.asked = self.asked[:0]
         else:
             self.asked = stairs(orders(self.count, len(self.pairs), self.next, self.method.seed))
 
     def solution(self) -> Solution:
         """Return the mean over staircases, and which targets' orders are open."""
-        found = self.exact or _mean(self.pairs, self.start)
+        found = self.exact or mean_over(self.pairs, self.start)
         return replace(found, undecided=_open(found))
-
-
-def orders(count: int, first: int, pairs: int, seed: int) -> Tensor:
-    """Return pairs of orders of n players, [pairs, 2, n]: who comes first, second, ...
-
-    Args:
-        count: n.
-        first: number of the first pair.
-        pairs: how many.
-        seed: the caller's.
-    """
-    found = []
-    for number in range(first, first + pairs):
-        draw = generator(seed, "staircases", number // 2)
-        order = torch.randperm(count, generator=draw).roll(number % 2 * (count // 2))
-        found.append(torch.stack([order, order.flip(0)]))
-    return torch.stack(found)
-
-
-def stairs(order: Tensor) -> Tensor:
-    """Return who has come in after each step of orders [P, 2, n], [P * 2 * (n + 1), n] bool."""
-    count = order.shape[-1]
-    place = order.flatten(0, 1).argsort(-1)  # of each player
-    return (place[:, None] < torch.arange(count + 1)[:, None]).flatten(0, 1)
-
-
-def added(order: Tensor, value: Tensor) -> Tensor:
-    """Return what each player adds along orders [P, 2, n] of which values are known.
-
-    Args:
-        order: who comes first, second, ...
-        value: of the subsets along them, as :func:`stairs` returns these, [P * 2 * (n + 1), T].
-
-    Returns:
-        gains [P, 2, n, T].
-    """
-    steps = value.reshape(*order.shape[:2], order.shape[2] + 1, -1).diff(dim=2)
-    return steps.gather(2, order.argsort(-1)[..., None].expand(steps.shape))
-
-
-def _mean(pairs: Tensor, start: Tensor) -> Solution:
-    """Return the mean of gains [P, 2, n, T], and its standard error over pairs."""
-    means = pairs.mean(1)
-    return Solution(means.mean(0), start, means.std(0) / len(means) ** 0.5)
 
 
 def _open(found: Solution) -> Tensor:

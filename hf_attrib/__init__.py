@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     )
     from hf_attrib.explainer import Explainer, attach, estimate, evaluate
     from hf_attrib.methods import Method
-    from hf_attrib.results import Attribution, Comparison, Interactions, compare, load
+    from hf_attrib.results import Attribution, Comparison, Interactions, Passages, compare, load
     from hf_attrib.robustness import RobustAccuracy, Robustness, robust_accuracy
     from hf_attrib.validation import Choice, Evaluation
 
@@ -45,6 +45,7 @@ __all__ = [
     "Interactions",
     "MemoryLimitError",
     "Method",
+    "Passages",
     "ProcessError",
     "ResultFileError",
     "RobustAccuracy",
@@ -76,6 +77,7 @@ _HOMES = {
     "Interactions": "results",
     "MemoryLimitError": "errors",
     "Method": "methods",
+    "Passages": "results",
     "ProcessError": "errors",
     "ResultFileError": "errors",
     "RobustAccuracy": "robustness",

@@ -12,6 +12,7 @@ from hf_attrib.engine import (
     DEFAULTS,
     INTERACTIONS_DEFAULTS,
     Answering,
+    Citing,
     CoalitionGame,
     Engine,
     Estimate,
@@ -62,7 +63,7 @@ _REQUEST = (
 _Prompt: TypeAlias = str | Messages | Prompts | None
 
 
-class Explainer(Judging):
+class Explainer(Judging, Citing):
     """Explains what one model generates.
 
     Args:
@@ -365,6 +366,7 @@ def evaluate(
 _BOUND = (
     "explain",
     "interactions",
+    "passages",
     "robustness",
     "estimate",
     "evaluate",

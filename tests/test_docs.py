@@ -26,6 +26,7 @@ OTHERS = (
     "documents",
     "interactions",
     "local-approximation",
+    "passages",
     "robustness",
     "validation",
     "write-a-method",

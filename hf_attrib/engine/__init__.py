@@ -5,6 +5,7 @@ what came out. It knows models, methods and results, and no screen.
 """
 
 from hf_attrib.engine.answering import Answering, Place
+from hf_attrib.engine.citing import Citing, PassagesOptions
 from hf_attrib.engine.coalitions import CoalitionGame, game_of
 from hf_attrib.engine.engine import Engine
 from hf_attrib.engine.estimation import Estimate
@@ -26,12 +27,14 @@ __all__ = [
     "INTERACTIONS_DEFAULTS",
     "Answering",
     "Case",
+    "Citing",
     "CoalitionGame",
     "Engine",
     "Estimate",
     "ExplainOptions",
     "InteractionsOptions",
     "Memory",
+    "PassagesOptions",
     "Place",
     "Plan",
     "Question",

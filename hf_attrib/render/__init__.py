@@ -8,17 +8,20 @@ Here each kind of result is given its view, and its page if it has one; what any
 from hf_attrib.render.console.evaluation import ChoiceView, CurvesView, EvaluationView, SanityView
 from hf_attrib.render.console.heatmap import Heatmap
 from hf_attrib.render.console.interactions import InteractionsView
+from hf_attrib.render.console.passages import PassagesView
 from hf_attrib.render.console.robustness import CurveView, RobustnessView
 from hf_attrib.render.console.side_by_side import SideBySide
 from hf_attrib.render.export import plain, to_svg, to_text
 from hf_attrib.render.html.document import frame_of, page_of, plain_frame, plain_page
 from hf_attrib.render.html.evaluation import evaluation_page
 from hf_attrib.render.html.interactions import interactions_page
+from hf_attrib.render.html.passages import passages_page
 from hf_attrib.render.html.robustness import robustness_page
 from hf_attrib.results import (
     Attribution,
     Comparison,
     Interactions,
+    Passages,
     Result,
     frame,
     page,
@@ -35,6 +38,7 @@ __all__ = [
     "EvaluationView",
     "Heatmap",
     "InteractionsView",
+    "PassagesView",
     "RobustnessView",
     "SanityView",
     "SideBySide",
@@ -46,6 +50,7 @@ __all__ = [
 view.register(Attribution, Heatmap)
 view.register(Comparison, SideBySide)
 view.register(Interactions, InteractionsView)
+view.register(Passages, PassagesView)
 view.register(Robustness, RobustnessView)
 view.register(RobustAccuracy, CurveView)
 view.register(Choice, ChoiceView)
@@ -55,6 +60,7 @@ view.register(Evaluation, EvaluationView)
 page.register(Attribution, page_of)
 page.register(Comparison, page_of)
 page.register(Interactions, interactions_page)
+page.register(Passages, passages_page)
 page.register(Robustness, robustness_page)
 page.register(Evaluation, evaluation_page)
 page.register(Result, plain_page)

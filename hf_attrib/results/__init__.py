@@ -13,6 +13,7 @@ from hf_attrib.results.convergence import Status
 from hf_attrib.results.files import write_atomically
 from hf_attrib.results.formats import FORMATS, Format, from_json, to_json
 from hf_attrib.results.interactions import Interactions, Pair
+from hf_attrib.results.passages import Citation, Coalitions, Confirmation, Passages
 from hf_attrib.results.protocol import Result, frame, load, page, text, view
 from hf_attrib.results.run import Run
 from hf_attrib.results.storage import tokens_read, tokens_written
@@ -21,10 +22,14 @@ __all__ = [
     "FORMATS",
     "Agreement",
     "Attribution",
+    "Citation",
+    "Coalitions",
     "Comparison",
+    "Confirmation",
     "Format",
     "Interactions",
     "Pair",
+    "Passages",
     "Result",
     "Run",
     "Status",

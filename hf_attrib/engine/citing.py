@@ -1,0 +1,115 @@
+"""What an explainer can be asked about passages: which of them an answer rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from typing_extensions import Unpack
+
+from hf_attrib.baselines import BaselineLike
+from hf_attrib.engine.answering import Answering
+from hf_attrib.engine.engine import Engine
+from hf_attrib.engine.options import GenerateOptions, documented_by
+from hf_attrib.engine.passages import about_passages, in_passages
+from hf_attrib.engine.question import DEFAULTS, Plan
+from hf_attrib.engine.sharing import Sharing
+from hf_attrib.methods import Method
+from hf_attrib.results import Passages
+from hf_attrib.text import Grouping, Ids, Requests
+
+__all__ = ["Citing", "PassagesOptions"]
+
+#: What a call asks that says nothing.
+_DEFAULTS: Mapping[str, Any] = {
+    "mode": "embed",
+    "movable": DEFAULTS["movable"],
+    "on_error": DEFAULTS["on_error"],
+}
+
+
+class PassagesOptions(GenerateOptions, total=False):
+    """What :meth:`Explainer.passages` may be given by name.
+
+    Args:
+        groups: the passages: names with text that occurs once or with ranges of tokens, or a list
+            of such, as for :meth:`Explainer.explain`; in the order in which they are numbered.
+        origins: what is known of each passage, a mapping for each: ``id``, ``title``,
+            ``source``, ``url``, and ``score`` of the retrieval, all kept with the result and used
+            for nothing; ``text`` says which of the passage's characters are the document's.
+        threshold: nats that a sentence must lose without the passages it cites; by default that
+            of the mode in :data:`hf_attrib.results.passages.THRESHOLDS`.
+        mode: how passages are taken away: ``"embed"``, ``"token"``, ``"attention"`` or ``"drop"``.
+        budget: forward rows at most; by default 64, or 10 for each passage. All subsets are run
+            where that reaches for them, so of up to 6 passages.
+        method: what ranks passages where it does not: a method that plays groups, as
+            ``"kernel_shap"``; by default ``"shapley"`` along drawn orders, whose scores sum to the
+            gain exactly. Where it is named it scores them in any case.
+        samples: of that method.
+        seed: of that method.
+        input_ids: the prompt as token ids, instead of ``prompt``.
+        response: an answer to explain instead of generating one; a list for a list of prompts.
+        response_ids: the same as token ids.
+        baseline: what takes the place of passages in mode ``"embed"`` or ``"token"``, as for
+            :meth:`Explainer.explain`.
+        movable: ``"content"`` holds special and template tokens; ``"all"`` moves them too; or a
+            flag for each input token.
+        template_options: further arguments of the chat template.
+        attention_mask: which of ``input_ids`` are read, as tokenizers return it; it cuts padding.
+        on_error: what a prompt that fails does to a list of them: ``"raise"``, or ``"return"`` to
+            have its error in the place of its result.
+        **arguments: go to ``generate``.
+    """
+
+    groups: Grouping
+    origins: Sequence[Mapping[str, Any]] | None
+    threshold: float | None
+    mode: str
+    budget: int | None
+    method: str | Method
+    samples: int | None
+    seed: int
+    input_ids: Ids | None
+    response: str | Sequence[str] | None
+    response_ids: Ids | Sequence[Ids] | None
+    baseline: BaselineLike | None
+    movable: str | Sequence[bool]
+    template_options: Mapping[str, Any] | None
+    attention_mask: Any
+    on_error: str
+
+
+class Citing:
+    """Calls about the passages of a prompt to one model."""
+
+    _engine: Engine
+    _answering: Answering
+
+    def _given(
+        self, prompt: Any, options: Mapping[str, Any], kind: Any, call: str
+    ) -> tuple[Requests, dict[str, Any]]:
+        raise NotImplementedError
+
+    @documented_by(PassagesOptions, _DEFAULTS)
+    def passages(
+        self, prompt: Any = None, **options: Unpack[PassagesOptions]
+    ) -> Passages | list[Passages]:
+        """Tell which passages of the prompt each sentence of the answer rests on.
+
+        Args:
+            prompt: a text, messages, or a list of either, as for :meth:`explain`.
+            **options: see :class:`hf_attrib.engine.PassagesOptions`.
+
+        Raises:
+            InputError: an argument cannot be used, or there are too many passages.
+            UnsupportedModelError: the model cannot be explained faithfully.
+        """
+        requests, given = self._given(prompt, options, PassagesOptions, "passages")
+        question, generation = about_passages(given)
+
+        def work(plan: Plan, sharing: Sharing) -> Iterator[Passages]:
+            return in_passages(self._engine, plan, sharing.of_rows)
+
+        found = self._answering.worked(requests, question, generation, work)
+        self._answering.warn(found)
+        return found if requests.many else found[0]

@@ -1,0 +1,337 @@
+"""From a question about passages to a table of subsets, and what each passage was worth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hf_attrib.engine.engine import Engine
+from hf_attrib.engine.options import field_names
+from hf_attrib.engine.question import DEFAULTS, Case, Plan, Question
+from hf_attrib.engine.ready import ReadyBatch
+from hf_attrib.engine.record import checked, run_of, spent, unlikely, with_own
+from hf_attrib.errors import InputError
+from hf_attrib.execution import Processes
+from hf_attrib.field import Table
+from hf_attrib.methods import Method, Shapley
+from hf_attrib.methods import method as method_named
+from hf_attrib.methods.perturbation.base import Perturbation
+from hf_attrib.methods.perturbation.game import Game, Solution, distinct
+from hf_attrib.methods.perturbation.values import all_subsets, semivalues, shapley_weights
+from hf_attrib.results import Coalitions, Passages
+from hf_attrib.results.passages import THRESHOLDS, Origin, checked_threshold, confirm
+from hf_attrib.results.passages.citations import sentences, trimmed
+from hf_attrib.targets import target as target_named
+from hf_attrib.text import Span, Tokens, chosen
+
+__all__ = [
+    "PassageQuestion",
+    "about_passages",
+    "in_passages",
+]
+
+#: Passages at most, and those whose subsets may all be run.
+_MOST, _ENUMERATED = 32, 10
+#: Rows at most where nothing is said: so many, or so many for each passage.
+_ROWS, _ROWS_EACH = 64, 10
+#: Of these for confirming what is cited, where not all subsets are run.
+_RESERVED = 16
+#: Orders of passages at least, where they are drawn.
+_ORDERS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class PassageQuestion(Question):
+    """A question about passages, which are the groups that were named.
+
+    Args:
+        origins: what is known of each.
+        threshold: nats that a sentence must lose without what it cites.
+        budget: forward rows at most.
+
+    Raises:
+        InputError: there are too many passages or none, or origins of other passages.
+    """
+
+    origins: Sequence[Mapping[str, Any]] | None = None
+    threshold: float | None = None
+    budget: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checked_threshold(self.confirming)
+        if (least := len(self.first)) > self.rows:
+            raise InputError(
+                f"budget is {self.budget}; to rank {self.count} passages by {self.method} and to "
+                f"leave out each of them takes {least} rows."
+            )
+        if self.origins is not None and len(self.origins) != self.count:
+            raise InputError(
+                f"there are {len(self.origins)} origins for {self.count} passages; give a "
+                "mapping for each, in the order of groups."
+            )
+        self.known  # noqa: B018  # which refuses what is none
+
+    @property
+    def count(self) -> int:
+        """How many passages there are, n."""
+        return _counted(self.groups)
+
+    @property
+    def confirming(self) -> float:
+        """What a sentence must lose for a citation, in nats."""
+        return THRESHOLDS[self.ranking.mode] if self.threshold is None else self.threshold
+
+    @property
+    def exact(self) -> bool:
+        """Whether all subsets are run."""
+        return _enumerates(self.count, _reach(self.count, self.budget))
+
+    @property
+    def first(self) -> Tensor:
+        """The subsets that are run whatever they tell, [R, n] bool, without repetition."""
+        every = all_subsets(self.count) if self.exact else _ends(self.count)
+        return distinct(torch.cat([every, self.ranking.subsets(self.count)]))
+
+    @property
+    def rows(self) -> int:
+        """How many subsets are run at most."""
+        if self.budget is not None:
+            return self.budget
+        return max(_reach(self.count, None), len(self.first) + _RESERVED)
+
+    @property
+    def known(self) -> tuple[Origin, ...]:
+        """Where each passage comes from, n."""
+        given = self.origins or [{}] * self.count
+        return tuple(Origin.of(each, place) for place, each in enumerate(given))
+
+    @property
+    def ranking(self) -> Perturbation:
+        """The method, which plays the passages."""
+        assert isinstance(self.method, Perturbation)
+        return self.method
+
+    def located(self, inputs: Tokens) -> tuple[tuple[Span, ...], tuple[tuple[int, int], ...]]:
+        """Return the tokens of each passage, and its characters.
+
+        Args:
+            inputs: of the prompt.
+
+        Raises:
+            InputError: a passage is not there, or more than once.
+        """
+        given: Any = self.groups
+        named = isinstance(given, Mapping)
+        parts: list[tuple[Any, Any]] = [
+            ({part: given[part]}, given[part]) if named else ([part], part) for part in given
+        ]
+        texts = [each.get("text") for each in self.origins or [{}] * self.count]
+        spans = tuple(chosen(inputs, by)[0] for by, _ in parts)
+        extents = tuple(
+            _extent(inputs, span, (text, where))
+            for span, text, (_, where) in zip(spans, texts, parts, strict=True)
+        )
+        return spans, extents
+
+    def check(self, prompts: Sequence[Tokens], tokenizer: Any, tables: Sequence[Table]) -> None:
+        """Refuse what could not be answered for prompts, passages that cannot go among them."""
+        super().check(prompts, tokenizer, tables)
+        for prompt in prompts:
+            moves = self._moves(prompt, len(prompt))
+            for span in self.located(prompt)[0]:
+                if not moves[span.start : span.stop].any():
+                    raise InputError(
+                        f"the passage {prompt.piece(span)!r:.80} may not move, as the tokenizer or "
+                        "the template made all of it; pass movable='all'."
+                    )
+
+
+def about_passages(given: Mapping[str, Any]) -> tuple[PassageQuestion, dict[str, Any]]:
+    """Return the question of a call, and what it was given for ``generate``.
+
+    Args:
+        given: :class:`PassagesOptions`, those of a request aside.
+
+    Raises:
+        InputError: something that was named does not make sense.
+    """
+    asked = {f.name: given[f.name] for f in fields(PassageQuestion) if f.name in given}
+    rest = {name: value for name, value in given.items() if name not in asked}
+    own = {name: rest.pop(name) for name in list(rest) if name in field_names()}
+    count, budget = _counted(asked.get("groups")), asked.get("budget")
+    if budget is not None and (type(budget) is not int or budget < 1):
+        raise InputError(f"budget is {budget!r:.80}; expected forward rows, at least 1.")
+    made = _ranking(asked.pop("method", None), own, count, _reach(count, budget))
+    return PassageQuestion(made, target_named(DEFAULTS["target"]), **asked), rest
+
+
+def _counted(groups: Any) -> int:
+    """Return how many passages are named."""
+    if not isinstance(groups, Mapping | Sequence) or isinstance(groups, str):
+        raise InputError(
+            f"groups are {groups!r:.80}; expected the passages: names with text that occurs once "
+            "or ranges of tokens, e.g. {'report': (3, 90)}, or a list of such."
+        )
+    if not 1 <= len(groups) <= _MOST:
+        raise InputError(
+            f"there are {len(groups)} passages; expected 1 to {_MOST}. Ask about documents first, "
+            "and then about the sentences of those that matter."
+        )
+    return len(groups)
+
+
+def _reach(count: int, budget: int | None) -> int:
+    """Return how many rows there are to be spent on passages."""
+    return max(_ROWS, _ROWS_EACH * count) if budget is None else budget
+
+
+def _enumerates(count: int, budget: int) -> bool:
+    return count <= _ENUMERATED and 1 << count <= budget
+
+
+def _ranking(named: Any, own: Mapping[str, Any], count: int, budget: int) -> Perturbation:
+    """Return the method that scores passages."""
+    if named is not None:
+        if isinstance(named, Method) and own:
+            raise InputError(f"{', '.join(own)} came next to {named!r}; set them when you make it.")
+        found = method_named(named, own) if isinstance(named, str) else named
+        if not isinstance(found, Perturbation):
+            raise InputError(
+                f"method is {named!r:.80}, which does not play groups forward alone; take "
+                "'shapley', 'kernel_shap', 'banzhaf', 'occlusion', 'context_cite' or another."
+            )
+        return found
+    if _enumerates(count, budget) or "samples" in own:
+        return Shapley(**own)
+    samples = (budget - 2 - count - min(_RESERVED, budget // 4)) // (count - 1) // 2 * 2
+    return Shapley(samples=max(_ORDERS, samples), **own)
+
+
+def _extent(inputs: Tokens, span: Span, texts: Sequence[Any]) -> tuple[int, int]:
+    """Return which characters a passage is: those of a text that was given, if they are there."""
+    start, stop = inputs.extent(span)
+    for text in texts:
+        if isinstance(text, str) and text:
+            found = inputs.text.find(text, start, stop)
+            if found >= 0:
+                return found, found + len(text)
+    return trimmed(inputs.text, start, stop)
+
+
+def in_passages(engine: Engine, plan: Plan, processes: Processes) -> Iterator[Passages]:
+    """Run subsets of the passages of some prompts, and yield what was found of each.
+
+    Args:
+        engine: of the model, which is isolated.
+        plan: what is asked of each sequence.
+        processes: those that share the rows to run.
+    """
+    # One by one: what is asked next depends on what was found.
+    alone = (plan.part(index, index + 1) for index in range(len(plan.cases)))
+    for ready in chain.from_iterable(engine.each(one, processes) for one in alone):
+        done: list[Passages] = []
+        with ready.attempt():
+            done = [_found(ready, engine)]
+        del ready  # with what it holds on the device, before the next one is made
+        yield from done
+
+
+def _found(ready: ReadyBatch, engine: Engine) -> Passages:
+    (case,), question = ready.plan.cases, ready.plan.question
+    assert isinstance(question, PassageQuestion)
+    spans, extents = question.located(case.inputs)
+    columns = {(group.start, group.stop): number for number, group in enumerate(case.groups)}
+    playing = torch.tensor([columns[span.start, span.stop] for span in spans])
+    game = Game(ready.field, ready.seen.x, ready.reference(), question.ranking.mode, [playing])
+    table, solution, missing = _table(game, question, case)
+    run = with_own(run_of(ready, engine.model), case, engine.tokenizer)
+    notes = (*unlikely(ready, 0), *_reserved(question, table, missing))
+    run = replace(run, **spent(ready.field, 0), notes=(*run.notes, *notes))
+    count, error = len(case.targets), solution.standard_error
+    return Passages(
+        table=table,
+        scores=solution.scores[:, :count],
+        spans=spans,
+        extents=extents,
+        origins=question.known,
+        inputs=case.inputs,
+        response=case.sequence.response,
+        probability=ready.seen.probability[0, :count].double().cpu(),
+        run=checked(run, table.values),
+        threshold=question.confirming,
+        standard_error=None if error is None else error[:, :count],
+        sequence=case.sequence.bare(),
+    )
+
+
+def _table(
+    game: Game, question: PassageQuestion, case: Case
+) -> tuple[Coalitions, Solution, set[tuple[int, ...]]]:
+    """Run subsets, score passages, and run what confirms them while the budget reaches.
+
+    Returns:
+        the table, the scores, and what would tell more and was not run.
+    """
+    count, method = question.count, question.ranking
+    ranked, asked = method.subsets(count), question.first
+    value = game.values([asked])[0]
+    where = {tuple(row): place for place, row in enumerate(asked.tolist())}
+    own = value[[where[tuple(row)] for row in ranked.tolist()]]
+    solution = method.solve(ranked, own)
+    if question.exact and isinstance(method, Shapley):
+        scores = semivalues(value, shapley_weights(count)).scores
+        return Coalitions(asked, value), Solution(scores), set()
+    table, missing = Coalitions(asked, value), set[tuple[int, ...]]()
+    while missing := _missing(table, solution, question, case):
+        left = sorted(missing)[: max(0, question.rows - len(table.subsets))]
+        if not left:
+            break
+        more = torch.zeros(len(left), count, dtype=torch.bool)
+        for row, kept in enumerate(left):
+            more[row, list(kept)] = True
+        values = torch.cat([table.values, game.values([more])[0]])
+        table = Coalitions(torch.cat([table.subsets, more]), values)
+    return table, solution, missing
+
+
+def _ends(count: int) -> Tensor:
+    """Return all passages, none, and all but each, [n + 2, n] bool."""
+    whole = torch.ones(1, count, dtype=torch.bool)
+    return torch.cat([whole, ~whole, ~torch.eye(count, dtype=torch.bool)])
+
+
+def _missing(
+    table: Coalitions, solution: Solution, question: PassageQuestion, case: Case
+) -> set[tuple[int, ...]]:
+    """Return the subsets that would tell more about the answer and about its sentences."""
+    parts = [(0, len(case.targets))]
+    parts += [(span.start, span.stop) for span in sentences(case.sequence.response)]
+    return {
+        kept
+        for start, stop in parts
+        for kept in confirm(
+            table, solution.scores[:, start:stop].sum(1), question.confirming, (start, stop)
+        ).missing
+    }
+
+
+def _reserved(
+    question: PassageQuestion, table: Coalitions, missing: set[tuple[int, ...]]
+) -> list[str]:
+    """Say what was not run."""
+    if table.complete:
+        return []
+    run, every = len(table.subsets), 1 << table.count
+    said = f"{run} of {every:,} subsets of the {table.count} passages were run"
+    if not missing:
+        return [f"{said}: those that rank passages and confirm what is cited."]
+    return [
+        f"{said}, as budget={question.rows} reaches for no more: where that leaves open what is "
+        "cited, the status is 'not decided'."
+    ]

@@ -1,0 +1,221 @@
+"""Which passages a part of an answer rests on, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+from torch import Tensor
+
+from hf_attrib.results.passages.coalitions import Coalitions, Rows, SubsetMissing, is_necessary
+
+__all__ = ["THRESHOLDS", "Confirmation", "Status", "confirm"]
+
+#: Nats that a sentence must lose for a citation, by how passages are taken away: the smallest at
+#: which at most 5 % of answers without support have one, as ``benchmarks/citations.py`` finds.
+#: On cases that did not find them it is 5 to 8 %.
+THRESHOLDS: Mapping[str, float] = MappingProxyType(
+    {"embed": 1.0, "token": 1.0, "attention": 1.5, "drop": 1.25}
+)
+
+#: What is known of a part of an answer, or of a passage.
+Status = Literal[
+    "confirmed", "redundant", "joint", "own knowledge", "against", "not decided", "unused"
+]
+
+#: Passages that are taken away together where not all subsets are run, at most.
+_TOGETHER = 4
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What a part of an answer rests on.
+
+    Args:
+        cited: numbers of the passages, in order.
+        status: of the part. ``"confirmed"``: without those cited it loses the threshold;
+            ``"redundant"``: it does so without all of them only, not without any one; ``"joint"``:
+            none of them suffices alone, but together they do; ``"own knowledge"``: it is said as
+            well without any passage; ``"not decided"``: passages matter, but no set of them was
+            confirmed, or what would tell was not run.
+        gain: of all passages, in nats.
+        drop: what is lost without those cited, in nats; NaN where it is not known.
+        hold: what is lost with these alone, likewise.
+        passages: status of each of the n: that of a cited one ``"confirmed"``, ``"redundant"`` or
+            ``"joint"``; else ``"against"``, where its score argues against the part by the
+            threshold; ``"not decided"`` or ``"unused"``.
+        drops: what is lost without each, [n], NaN where it is not known; and
+        holds: with each alone.
+        missing: subsets that were not run, and would tell more.
+    """
+
+    cited: tuple[int, ...]
+    status: Status
+    gain: float
+    drop: float
+    hold: float
+    passages: tuple[Status, ...]
+    drops: tuple[float, ...]
+    holds: tuple[float, ...]
+    missing: tuple[tuple[int, ...], ...] = ()
+
+
+def confirm(
+    table: Coalitions,
+    scores: Tensor,
+    threshold: float,
+    rows: Rows = None,
+    errors: Tensor | None = None,
+) -> Confirmation:
+    r"""Find the passages that a part of an answer rests on, and confirm them as a set.
+
+    Cited is who is in one of the smallest sets S with :math:`\ell(\text{all}) - \ell(\text{all}
+    \setminus S) \ge \tau`, of which no member could stay for less than half of that. Copies of a
+    fact, of which any one can go, make up such a set together. Those cited must also add as much
+    as they take away, :math:`\ell(S) - \ell(\emptyset) \ge \tau`, and each of them half of that,
+    alone or to the others; or else whoever keeps another passage from misleading the model would be
+    cited. In a table that is not complete each passage alone is tried, and then the best of them by
+    score together, up to 4.
+
+    Args:
+        table: the passages.
+        scores: of each in this part, [n], in nats.
+        threshold: :math:`\tau`, in nats.
+        rows: the part; by default all of the answer.
+        errors: standard errors of the scores, [n], where they have some.
+    """
+    view = _View(table, rows)
+    order = scores.argsort(descending=True).tolist()
+    gain, cited = table.gain(rows), _needed(view, order, threshold)
+    if cited:
+        cited = _rising(view, cited, gain, threshold)
+    drops, holds = view.each(view.drop), view.each(view.hold)
+    status, drop, hold = _status(view, cited, threshold, gain)
+    found: list[Status] = []
+    for i, score in enumerate(scores.tolist()):
+        if i in (cited or ()):
+            alone = drops[i] >= threshold
+            found.append("joint" if status == "joint" else "confirmed" if alone else "redundant")
+            continue
+        wide = 0.0 if errors is None else 2 * float(errors[i])
+        if score + wide <= -threshold:
+            found.append("against")
+        elif score - wide <= -threshold or (status == "not decided" and not cited):
+            found.append("not decided")
+        else:
+            found.append("unused")
+    return Confirmation(
+        tuple(cited or ()), status, gain, drop, hold, tuple(found), drops, holds,
+        tuple(dict.fromkeys(view.missing)),
+    )  # fmt: skip
+
+
+@dataclass
+class _View:
+    """A table that remembers what it was asked for in vain."""
+
+    table: Coalitions
+    rows: Rows
+    missing: list[tuple[int, ...]] = field(default_factory=list)
+
+    def drop(self, some: Sequence[int]) -> float:
+        try:
+            return self.table.drop(some, self.rows)
+        except SubsetMissing as lacking:
+            self.missing.append(lacking.kept)
+            return math.nan
+
+    def hold(self, some: Sequence[int]) -> float:
+        try:
+            return self.table.hold(some, self.rows)
+        except SubsetMissing as lacking:
+            self.missing.append(lacking.kept)
+            return math.nan
+
+    def each(self, what: Callable[[Sequence[int]], float]) -> tuple[float, ...]:
+        """Return a number of each passage alone; what is not known is not missed."""
+        asked = len(self.missing)
+        found = tuple(what([i]) for i in range(self.table.count))
+        del self.missing[asked:]
+        return found
+
+
+def _needed(view: _View, order: Sequence[int], threshold: float) -> list[int] | None:
+    """Return who the part loses by; ``None`` where what would tell was not run."""
+    table = view.table
+    if table.complete:
+        sets = table.necessary(threshold, view.rows)
+        return sorted({i for some in sets for i in some})
+    alone = [view.drop([i]) for i in range(table.count)]
+    if view.missing:
+        return None
+    if single := [i for i, lost in enumerate(alone) if lost >= threshold]:
+        return single
+    for size in range(2, min(_TOGETHER, table.count) + 1):
+        lost = view.drop(order[:size])
+        if math.isnan(lost):
+            return None
+        if lost >= threshold:
+            return _adding(view, sorted(order[:size]), lost, threshold)
+    return []
+
+
+def _adding(view: _View, some: Sequence[int], lost: float, threshold: float) -> list[int] | None:
+    """Return the members of a set that add to what is lost without it."""
+    own = [lost - view.drop([j for j in some if j != i]) for i in some]
+    if any(map(math.isnan, own)):
+        return None
+    left = [i for i, more in zip(some, own, strict=True) if more >= threshold / 2]
+    try:
+        return left if is_necessary(view.table, left, threshold, view.rows) else []
+    except SubsetMissing as lacking:
+        view.missing.append(lacking.kept)
+        return None
+
+
+def _rising(view: _View, some: Sequence[int], gain: float, threshold: float) -> list[int] | None:
+    """Return who of a set adds to the part as well; ``None`` where that was not run."""
+    found = []
+    for i in some:
+        alone = gain - view.hold([i])
+        if len(some) > 1 and not alone >= threshold / 2:
+            others = [j for j in some if j != i]
+            more = view.hold(others) - view.hold(some)
+            alone = math.nan if math.isnan(alone + more) else max(alone, more)
+        if math.isnan(alone):
+            return None
+        if alone >= threshold / 2:
+            found.append(i)
+    if not found:
+        return []
+    rise, lost = gain - view.hold(found), view.drop(found)
+    if math.isnan(rise) or math.isnan(lost):
+        return None
+    return found if min(rise, lost) >= threshold else []
+
+
+def _status(
+    view: _View, cited: Sequence[int] | None, threshold: float, gain: float
+) -> tuple[Status, float, float]:
+    """Return the status of a part, and the drop and the hold of what it cites."""
+    if not cited:
+        own = cited is not None and gain < threshold
+        return ("own knowledge" if own else "not decided"), math.nan, math.nan
+    drop, hold = view.drop(cited), view.hold(cited)
+    if math.isnan(drop) or math.isnan(hold) or drop < threshold:
+        return "not decided", drop, hold
+    if len(cited) == 1:
+        return "confirmed", drop, hold
+    alone = [view.drop([i]) for i in cited]
+    if all(lost < threshold for lost in alone):
+        return "redundant", drop, hold
+    if hold < threshold:
+        one = [view.hold([i]) for i in cited]
+        if all(lost >= threshold for lost in one):
+            return "joint", drop, hold
+        if any(map(math.isnan, one)):
+            return "not decided", drop, hold
+    return "confirmed", drop, hold

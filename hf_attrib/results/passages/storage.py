@@ -1,0 +1,85 @@
+"""Results about passages as JSON files: lossless, whole or absent, and never code."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hf_attrib.results.formats import FORMATS, Format
+from hf_attrib.results.json_value import Value, encoded, record
+from hf_attrib.results.passages.citations import Origin
+from hf_attrib.results.passages.coalitions import Coalitions, code_of
+from hf_attrib.results.passages.result import Passages
+from hf_attrib.results.run import Run
+from hf_attrib.results.storage import span_read, tokens_read, tokens_written
+
+#: Version of the format of tokens.
+_TOKENS = 2
+_TEXTS = [f.name for f in fields(Origin) if f.name != "score"]
+
+
+def _written(result: Passages) -> dict[str, Any]:
+    sizes = {name: encoded(list(each)) for name, each in result.run.sizes.items()}
+    content: dict[str, Any] = {"run": asdict(result.run) | {"sizes": sizes}}
+    content |= tokens_written(result) | {"threshold": result.threshold}
+    content["spans"] = [[s.start, s.stop, s.name] for s in result.spans]
+    content["extents"] = [list(extent) for extent in result.extents]
+    content["origins"] = [asdict(origin) for origin in result.origins]
+    # A subset is a number, whose bit i is set where passage i is kept.
+    content["subsets"] = [
+        code_of(i for i, kept in enumerate(row) if kept) for row in result.table.subsets.tolist()
+    ]
+    content["values"] = encoded(result.table.values.tolist())
+    for name in ("scores", "standard_error", "probability"):
+        values = getattr(result, name)
+        content[name] = None if values is None else encoded(values.tolist())
+    return content
+
+
+def _read(file: Value, version: int) -> Passages:
+    run = record(file.field("run"), Run)
+    tokens = tokens_read(file, _TOKENS, run.attribute_to)
+    spans, targets = file.field("spans").list_of(span_read), len(tokens["response"])
+    count = len(spans)
+    codes = file.field("subsets").list_of(Value.whole)
+    if any(code >> count for code in codes):
+        raise ValueError(f"its subsets are not of {count} passages")
+    kept = torch.tensor([[code >> i & 1 for i in range(count)] for code in codes]) == 1
+    by_passage = partial(_matrix, shape=(count, targets))
+    probability = file.field("probability").entries(targets)
+    return Passages(
+        **tokens,
+        table=Coalitions(
+            kept.reshape(-1, count), _matrix(file.field("values"), (len(codes), targets))
+        ),
+        scores=by_passage(file.field("scores")),
+        spans=spans,
+        extents=file.field("extents").list_of(_extent),
+        origins=file.field("origins").list_of(_origin),
+        probability=torch.tensor([each.number() for each in probability], dtype=torch.float64),
+        run=run,
+        threshold=file.field("threshold").number(),
+        standard_error=file.field("standard_error").optional(by_passage),
+    )
+
+
+def _extent(value: Value) -> tuple[int, int]:
+    start, stop = value.entries(2)
+    return start.whole(), stop.whole()
+
+
+def _origin(value: Value) -> Origin:
+    texts = {name: value.field(name).optional(Value.text) for name in _TEXTS}
+    return Origin(**texts, score=value.field("score").optional(Value.number))
+
+
+def _matrix(value: Value, shape: tuple[int, int]) -> Tensor:
+    rows = [[each.number() for each in row.entries(shape[1])] for row in value.entries(shape[0])]
+    return torch.tensor(rows, dtype=torch.float64).reshape(shape)
+
+
+FORMATS[Passages] = Format("hf_attrib.passages", "result about passages", 1, _written, _read)

@@ -11,7 +11,7 @@ from hf_attrib.baselines import BaselineLike
 from hf_attrib.engine.answering import Answering
 from hf_attrib.engine.engine import Engine
 from hf_attrib.engine.options import GenerateOptions, documented_by
-from hf_attrib.engine.passages import about_passages, in_passages
+from hf_attrib.engine.passages import about_passages, documents_of, in_passages
 from hf_attrib.engine.question import DEFAULTS, Plan
 from hf_attrib.engine.sharing import Sharing
 from hf_attrib.methods import Method
@@ -24,6 +24,7 @@ __all__ = ["Citing", "PassagesOptions"]
 _DEFAULTS: Mapping[str, Any] = {
     "mode": "embed",
     "movable": DEFAULTS["movable"],
+    "placement": DEFAULTS["placement"],
     "on_error": DEFAULTS["on_error"],
 }
 
@@ -33,7 +34,12 @@ class PassagesOptions(GenerateOptions, total=False):
 
     Args:
         groups: the passages: names with text that occurs once or with ranges of tokens, or a list
-            of such, as for :meth:`Explainer.explain`; in the order in which they are numbered.
+            of such, as for :meth:`Explainer.explain`; in the order in which they are numbered. By
+            default the documents.
+        documents: the passages, placed in the prompt as for :meth:`Explainer.explain`; each has
+            a text, and there are as many for each prompt of a list.
+        placement: where they are to stand, ``"auto"`` or ``"template"``.
+        template: how they and the question stand in a prompt that is a text.
         origins: what is known of each passage, a mapping for each: ``id``, ``title``,
             ``source``, ``url``, and ``score`` of the retrieval, all kept with the result and used
             for nothing; ``text`` says which of the passage's characters are the document's.
@@ -62,6 +68,9 @@ class PassagesOptions(GenerateOptions, total=False):
     """
 
     groups: Grouping
+    documents: Any
+    placement: str
+    template: str | None
     origins: Sequence[Mapping[str, Any]] | None
     threshold: float | None
     mode: str
@@ -105,6 +114,8 @@ class Citing:
             UnsupportedModelError: the model cannot be explained faithfully.
         """
         requests, given = self._given(prompt, options, PassagesOptions, "passages")
+        if given.get("groups") == "document" and "documents" in options:
+            given["documents"] = documents_of(requests)
         question, generation = about_passages(given)
 
         def work(plan: Plan, sharing: Sharing) -> Iterator[Passages]:

@@ -27,11 +27,14 @@ from hf_attrib.results import Coalitions, Passages
 from hf_attrib.results.passages import THRESHOLDS, Origin, checked_threshold, confirm
 from hf_attrib.results.passages.citations import sentences, trimmed
 from hf_attrib.targets import target as target_named
-from hf_attrib.text import Span, Tokens, chosen
+from hf_attrib.text import Requests, Span, Tokens, chosen
+from hf_attrib.text.documents import Document
+from hf_attrib.text.grouping import by_document
 
 __all__ = [
     "PassageQuestion",
     "about_passages",
+    "documents_of",
     "in_passages",
 ]
 
@@ -47,10 +50,11 @@ _ORDERS = 4
 
 @dataclass(frozen=True, eq=False)
 class PassageQuestion(Question):
-    """A question about passages, which are the groups that were named.
+    """A question about passages: the groups that were named, or the documents of the prompt.
 
     Args:
-        origins: what is known of each.
+        documents: how many documents came, where these are the passages.
+        origins: what is known of each that was named.
         threshold: nats that a sentence must lose without what it cites.
         budget: forward rows at most.
 
@@ -58,6 +62,7 @@ class PassageQuestion(Question):
         InputError: there are too many passages or none, or origins of other passages.
     """
 
+    documents: int | None = None
     origins: Sequence[Mapping[str, Any]] | None = None
     threshold: float | None = None
     budget: int | None = None
@@ -75,12 +80,15 @@ class PassageQuestion(Question):
                 f"there are {len(self.origins)} origins for {self.count} passages; give a "
                 "mapping for each, in the order of groups."
             )
-        self.known  # noqa: B018  # which refuses what is none
+        if self.documents is not None and self.origins is not None:
+            raise InputError("origins came next to documents, which say themselves what they are.")
+        if self.documents is None:
+            self.known(())  # which refuses what is none
 
     @property
     def count(self) -> int:
         """How many passages there are, n."""
-        return _counted(self.groups)
+        return _counted(self.groups) if self.documents is None else self.documents
 
     @property
     def confirming(self) -> float:
@@ -105,10 +113,15 @@ class PassageQuestion(Question):
             return self.budget
         return max(_reach(self.count, None), len(self.first) + _RESERVED)
 
-    @property
-    def known(self) -> tuple[Origin, ...]:
-        """Where each passage comes from, n."""
+    def known(self, documents: Sequence[Document]) -> tuple[Origin, ...]:
+        """Return where each passage comes from, n.
+
+        Args:
+            documents: that came with the prompt.
+        """
         given = self.origins or [{}] * self.count
+        if self.documents is not None:
+            given = [vars(document) for document in documents]
         return tuple(Origin.of(each, place) for place, each in enumerate(given))
 
     @property
@@ -126,6 +139,8 @@ class PassageQuestion(Question):
         Raises:
             InputError: a passage is not there, or more than once.
         """
+        if self.documents is not None:
+            return _documents_in(inputs)
         given: Any = self.groups
         named = isinstance(given, Mapping)
         parts: list[tuple[Any, Any]] = [
@@ -164,7 +179,8 @@ def about_passages(given: Mapping[str, Any]) -> tuple[PassageQuestion, dict[str,
     asked = {f.name: given[f.name] for f in fields(PassageQuestion) if f.name in given}
     rest = {name: value for name, value in given.items() if name not in asked}
     own = {name: rest.pop(name) for name in list(rest) if name in field_names()}
-    count, budget = _counted(asked.get("groups")), asked.get("budget")
+    count, budget = asked.get("documents"), asked.get("budget")
+    count = _counted(asked.get("groups")) if count is None else count
     if budget is not None and (type(budget) is not int or budget < 1):
         raise InputError(f"budget is {budget!r:.80}; expected forward rows, at least 1.")
     made = _ranking(asked.pop("method", None), own, count, _reach(count, budget))
@@ -178,12 +194,49 @@ def _counted(groups: Any) -> int:
             f"groups are {groups!r:.80}; expected the passages: names with text that occurs once "
             "or ranges of tokens, e.g. {'report': (3, 90)}, or a list of such."
         )
-    if not 1 <= len(groups) <= _MOST:
+    return _checked_count(len(groups))
+
+
+def _checked_count(count: int) -> int:
+    if not 1 <= count <= _MOST:
         raise InputError(
-            f"there are {len(groups)} passages; expected 1 to {_MOST}. Ask about documents first, "
+            f"there are {count} passages; expected 1 to {_MOST}. Ask about documents first, "
             "and then about the sentences of those that matter."
         )
-    return len(groups)
+    return count
+
+
+def documents_of(requests: Requests) -> int:
+    """Return how many documents each of some prompts came with.
+
+    Args:
+        requests: the prompts.
+
+    Raises:
+        InputError: one has no text, which would move the numbers of those behind it; or prompts
+            came with different numbers, or with too many.
+    """
+    every = [one.documents.each for one in requests.each if one.documents]
+    if empty := [document.name for each in every for document in each if not document.text.strip()]:
+        raise InputError(f"{empty[0]} has no text, so nothing can rest on it; leave it out.")
+    counts = set(map(len, every))
+    if len(counts) > 1:
+        raise InputError(
+            f"prompts came with {min(counts)} to {max(counts)} documents; ask about prompts with "
+            "as many documents together, and about others in calls of their own."
+        )
+    return _checked_count(*counts)
+
+
+def _documents_in(inputs: Tokens) -> tuple[tuple[Span, ...], tuple[tuple[int, int], ...]]:
+    """Return the tokens of each document, and its characters."""
+    where = {span.name: span for span in by_document(inputs)}
+    spans = tuple(where[document.name] for document in inputs.documents)
+    extents = tuple(
+        _extent(inputs, span, (document.text, document.text.strip()))
+        for span, document in zip(spans, inputs.documents, strict=True)
+    )
+    return spans, extents
 
 
 def _reach(count: int, budget: int | None) -> int:
@@ -259,7 +312,7 @@ def _found(ready: ReadyBatch, engine: Engine) -> Passages:
         scores=solution.scores[:, :count],
         spans=spans,
         extents=extents,
-        origins=question.known,
+        origins=question.known(case.inputs.documents),
         inputs=case.inputs,
         response=case.sequence.response,
         probability=ready.seen.probability[0, :count].double().cpu(),

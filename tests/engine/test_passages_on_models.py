@@ -226,6 +226,50 @@ def test_lists_and_attached_models(keys):
     torch.testing.assert_close(many[0].table.values, alone.table.values, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("copies", [1, 2])
+def test_documents_are_passages_where_they_stand(explainer, copies):
+    texts = FACTS[:3] * copies
+    question, template = "What color is Bob's key?", "{documents} Q: {question} A:"
+    documents = [{"text": text, "id": f"d{i}", "score": i / 8} for i, text in enumerate(texts)]
+    found = explainer.passages(question, documents=documents, template=template)
+    assert [found.passage_text(i) for i in range(len(texts))] == list(texts)
+    assert [origin.id for origin in found.origins] == [one["id"] for one in documents]
+    assert [origin.score for origin in found.origins] == [one["score"] for one in documents]
+    (cited,) = found.citations()
+    assert {p.origin.id for p in cited.passages} == {f"d{1 + 3 * k}" for k in range(copies)}
+    spans = [(span.start, span.stop) for span in found.spans]
+    ids = {"input_ids": found.inputs.ids.tolist(), "response_ids": found.response.ids.tolist()}
+    named = explainer.passages(**ids, groups=spans)
+    torch.testing.assert_close(found.table.values, named.table.values, rtol=0, atol=1e-6)
+    many = explainer.passages([question] * 2, documents=documents, template=template)
+    assert [one.citations("markers") for one in many] == [found.citations("markers")] * 2
+
+
+def test_documents_of_a_chat_are_passages_too(explainer):
+    asked = [{"role": "user", "content": "What color is Bob's key?"}]
+    found = explainer.passages(asked, documents=FACTS[:3], response=" Bob's key is blue.")
+    assert [found.passage_text(i) for i in range(3)] == list(FACTS[:3])
+    assert [p.index for p in found.citations()[0].passages] == [1]
+    assert "in the last turn of the user" in found.run.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"documents": ["Ada", " "]}, "document 2 has no text, so nothing can rest on it; leave"),
+        ({"documents": ["Ada"] * 33}, "there are 33 passages; expected 1 to 32"),
+        ({"documents": ["Ada"], "origins": [{}]}, "origins came next to documents"),
+        (
+            {"prompt": ["Q", "R"], "documents": [["Ada"], ["Ada", "B"]]},
+            "came with 1 to 2 documents",
+        ),
+    ],
+)
+def test_documents_that_cannot_be_passages_are_refused(explainer, asked, message):
+    with pytest.raises(InputError, match=message):
+        explainer.passages(**{"prompt": "Who?"} | asked)
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [

@@ -12,13 +12,15 @@ from hf_attrib.engine.estimation import Estimate
 from hf_attrib.engine.interactions import INTERACTIONS_DEFAULTS, interacting, pair_question
 from hf_attrib.engine.memory import Memory, size_of
 from hf_attrib.engine.options import (
+    DEFAULTS,
     ExplainOptions,
     InteractionsOptions,
     RobustnessOptions,
     check_names,
+    default_method,
     documented_by,
 )
-from hf_attrib.engine.question import DEFAULTS, Case, Plan, Question, default_method
+from hf_attrib.engine.question import Case, Plan, Question
 from hf_attrib.engine.ready import ReadyBatch
 from hf_attrib.engine.sharing import Sharing
 

@@ -10,9 +10,9 @@ from typing_extensions import Unpack
 from hf_attrib.baselines import BaselineLike
 from hf_attrib.engine.answering import Answering
 from hf_attrib.engine.engine import Engine
-from hf_attrib.engine.options import GenerateOptions, documented_by
+from hf_attrib.engine.options import DEFAULTS, GenerateOptions, documented_by
 from hf_attrib.engine.passages import about_passages, documents_of, in_passages
-from hf_attrib.engine.question import DEFAULTS, Plan
+from hf_attrib.engine.question import Plan
 from hf_attrib.engine.sharing import Sharing
 from hf_attrib.methods import Method
 from hf_attrib.results import Passages

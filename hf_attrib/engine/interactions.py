@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from hf_attrib.engine.engine import Engine
-from hf_attrib.engine.options import field_names
-from hf_attrib.engine.question import DEFAULTS, Plan, Question
+from hf_attrib.engine.options import DEFAULTS, field_names
+from hf_attrib.engine.question import Plan, Question
 from hf_attrib.engine.ready import ReadyBatch
 from hf_attrib.engine.record import (
     NOT_FINITE,

@@ -1,4 +1,7 @@
-"""What a call may be given by name: for editors, for type checkers, and for the nearest name."""
+"""What a call may be given by name, and what it asks where it says nothing.
+
+For editors, for type checkers, and for the nearest name.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Any, TypedDict, TypeVar
 
 from hf_attrib.attacks import Attack, attacks
@@ -17,13 +21,30 @@ from hf_attrib.targets import Score
 from hf_attrib.text import Grouping, Ids
 
 __all__ = [
+    "DEFAULTS",
     "ExplainOptions",
     "InteractionsOptions",
     "RobustnessOptions",
     "check_names",
+    "default_method",
     "documented_by",
     "field_names",
 ]
+
+#: What a call asks that says nothing.
+DEFAULTS: Mapping[str, Any] = MappingProxyType(
+    {
+        "method": "loo_shapley",
+        "target": "log_prob",
+        "attribute_to": "prompt",
+        "movable": "content",
+        "on_error": "raise",
+        "placement": "auto",
+    }
+)
+
+#: What is taken where no method is named, and a field of it is given that the default has not.
+_PATH = "integrated_gradients"
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -275,6 +296,31 @@ class RobustnessOptions(MethodOptions, GenerateOptions, total=False):
     template_options: Mapping[str, Any] | None
     attention_mask: Any
     on_error: str
+
+
+def default_method(own: Mapping[str, Any]) -> str:
+    """Return the name of the method that is taken where none is named.
+
+    It is the default, or integrated gradients where a number of steps, a tolerance or another field
+    of a path is given, which the default has no use for.
+
+    Args:
+        own: what came for the method, by name.
+
+    Raises:
+        InputError: neither has all these fields; it says which methods do.
+    """
+    default: str = DEFAULTS["method"]
+    having = {name: argument_names(made) for name, made in methods().items()}
+    for name in (default, _PATH):
+        if having[name].issuperset(own):
+            return name
+    field = next(f for f in own if f not in having[default])
+    others = [name for name, fields_of in having.items() if fields_of.issuperset(own)]
+    raise InputError(
+        f"{field} was given and no method, and {default}, which is then taken, has no field "
+        f"{field}; give method= as well: {', '.join(others) or 'an attack'}."
+    )
 
 
 def field_names() -> set[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Integral
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -20,12 +19,11 @@ from hf_attrib.baselines import (
     stand_in,
 )
 from hf_attrib.engine.memory import Demand
-from hf_attrib.engine.options import field_names
+from hf_attrib.engine.options import DEFAULTS, default_method, field_names
 from hf_attrib.engine.zeros import contrasted, fixed, unseen
 from hf_attrib.errors import InputError
 from hf_attrib.field import Table
-from hf_attrib.hyperparameters import argument_names
-from hf_attrib.methods import Method, methods
+from hf_attrib.methods import Method
 from hf_attrib.methods import method as method_named
 from hf_attrib.targets import Target
 from hf_attrib.targets import target as target_named
@@ -33,22 +31,7 @@ from hf_attrib.text import Grouping, Span, Tokens, TokenSequence, chosen, finest
 from hf_attrib.text.encoding import check_text
 from hf_attrib.text.given import as_ids
 
-__all__ = ["DEFAULTS", "Case", "Plan", "Question", "default_method"]
-
-#: What a call asks that says nothing.
-DEFAULTS: Mapping[str, Any] = MappingProxyType(
-    {
-        "method": "loo_shapley",
-        "target": "log_prob",
-        "attribute_to": "prompt",
-        "movable": "content",
-        "on_error": "raise",
-        "placement": "auto",
-    }
-)
-
-#: What is taken where no method is named, and a field of it is given that the default has not.
-_PATH = "integrated_gradients"
+__all__ = ["Case", "Plan", "Question"]
 
 #: Roles that ``movable="content"`` leaves where they are.
 _FIXED_ROLES = {"special", "template"}
@@ -361,31 +344,6 @@ class Plan:
     def part(self, start: int, stop: int) -> Plan:
         """Return the plan of some sequences, which run together."""
         return replace(self, cases=self.cases[start:stop])
-
-
-def default_method(own: Mapping[str, Any]) -> str:
-    """Return the name of the method that is taken where none is named.
-
-    It is the default, or integrated gradients where a number of steps, a tolerance or another field
-    of a path is given, which the default has no use for.
-
-    Args:
-        own: what came for the method, by name.
-
-    Raises:
-        InputError: neither has all these fields; it says which methods do.
-    """
-    default: str = DEFAULTS["method"]
-    having = {name: argument_names(made) for name, made in methods().items()}
-    for name in (default, _PATH):
-        if having[name].issuperset(own):
-            return name
-    field = next(f for f in own if f not in having[default])
-    others = [name for name, fields_of in having.items() if fields_of.issuperset(own)]
-    raise InputError(
-        f"{field} was given and no method, and {default}, which is then taken, has no field "
-        f"{field}; give method= as well: {', '.join(others) or 'an attack'}."
-    )
 
 
 def _flags(given: Any) -> list[bool]:

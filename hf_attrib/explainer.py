@@ -23,9 +23,9 @@ from hf_attrib.engine import (
     Question,
     RobustnessOptions,
     Sharing,
-    check_names,
     documented_by,
     game_of,
+    given_to,
     interacting,
     pair_question,
     size_of,
@@ -48,17 +48,6 @@ __all__ = ["Explainer", "attach", "estimate", "evaluate"]
 #: What ``robustness`` does when nothing is said.
 _ATTACK = {"attack": "bim", "eps": 1.0, "bisections": 6}
 _INPUTS = {name: DEFAULTS[name] for name in ("attribute_to", "movable")}
-_REQUEST = (
-    "input_ids",
-    "response",
-    "response_ids",
-    "template_options",
-    "attention_mask",
-    "on_error",
-    "documents",
-    "placement",
-    "template",
-)
 #: What ``explain``, ``robustness`` and ``estimate`` take as a prompt.
 _Prompt: TypeAlias = str | Messages | Prompts | None
 
@@ -137,7 +126,7 @@ class Explainer(Judging, Citing):
             InputError: an argument cannot be used; the message says what to do.
             UnsupportedModelError: the model cannot be explained faithfully.
         """
-        requests, given = self._given(prompt, options, ExplainOptions, "explain")
+        requests, given = given_to(self.model, prompt, options, ExplainOptions, "explain")
         if given.get("method") == "auto":
             results = automatic(self._answering, requests, given)
         else:
@@ -187,7 +176,7 @@ class Explainer(Judging, Citing):
             InputError: an argument cannot be used; the message says what to do.
             UnsupportedModelError: the model cannot be attacked faithfully.
         """
-        requests, given = self._given(prompt, options, RobustnessOptions, "robustness")
+        requests, given = given_to(self.model, prompt, options, RobustnessOptions, "robustness")
         attack, eps, bisections = (given.pop(n, default) for n, default in _ATTACK.items())
         inputs = {name: given.pop(name, default) for name, default in _INPUTS.items()}
         baseline = given.pop("baseline", None)
@@ -226,7 +215,7 @@ class Explainer(Judging, Citing):
             InputError: an argument cannot be used; the message says what to do.
             MemoryLimitError: a single row takes more than ``max_memory``.
         """
-        requests, given = self._given(prompt, options, ExplainOptions, "estimate")
+        requests, given = given_to(self.model, prompt, options, ExplainOptions, "estimate")
         question, generation = Question.of(given)
         found = self.estimate_requests(requests, question, generation)
         return found if requests.many else found[0]
@@ -269,7 +258,7 @@ class Explainer(Judging, Citing):
             InputError: an argument cannot be used, or there are too many groups to pair.
             UnsupportedModelError: the model cannot be explained faithfully.
         """
-        requests, given = self._given(prompt, options, InteractionsOptions, "interactions")
+        requests, given = given_to(self.model, prompt, options, InteractionsOptions, "interactions")
         question, generation = pair_question(given)
 
         def work(plan: Plan, sharing: Sharing) -> Iterator[Interactions]:
@@ -293,18 +282,9 @@ class Explainer(Judging, Citing):
             InputError: an argument cannot be used; the message says what to do.
             UnsupportedModelError: the model cannot be explained faithfully.
         """
-        return game_of(self._answering, *self._given(prompt, options, ExplainOptions, "game"))
-
-    def _given(
-        self, prompt: _Prompt, options: Mapping[str, Any], kind: Any, call: str
-    ) -> tuple[Requests, dict[str, Any]]:
-        """Return the requests of a call, and what else it was given by name."""
-        check_names(options, kind, call, self.model)
-        requested = {name: options[name] for name in _REQUEST if name in options}
-        rest = {name: value for name, value in options.items() if name not in requested}
-        if options.get("documents") is not None:
-            rest.setdefault("groups", "document")
-        return Requests.of(prompt, **requested), rest
+        return game_of(
+            self._answering, *given_to(self.model, prompt, options, ExplainOptions, "game")
+        )
 
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ The engine opens a batch, fits its rows into memory, lets the method work on the
 what came out. It knows models, methods and results, and no screen.
 """
 
-from hf_attrib.engine.answering import Answering, Place
+from hf_attrib.engine.answering import Answering, Place, given_to
 from hf_attrib.engine.citing import Citing, PassagesOptions
 from hf_attrib.engine.coalitions import CoalitionGame, game_of
 from hf_attrib.engine.engine import Engine
@@ -47,6 +47,7 @@ __all__ = [
     "default_method",
     "documented_by",
     "game_of",
+    "given_to",
     "interacting",
     "pair_question",
     "size_of",

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from hf_attrib.engine.engine import TOGETHER, Engine
 from hf_attrib.engine.estimation import Estimate
+from hf_attrib.engine.options import check_names
 from hf_attrib.engine.question import Plan, Question
 from hf_attrib.engine.record import warning_of
 from hf_attrib.engine.sharing import Sharing
@@ -25,9 +26,46 @@ from hf_attrib.model import Transcriber, isolated
 from hf_attrib.results import Attribution, Result
 from hf_attrib.text import Request, Requests, Tokens, TokenSequence, settings_kept
 
-__all__ = ["Answering", "Place"]
+__all__ = ["Answering", "Place", "given_to"]
 
 _R = TypeVar("_R", bound=Result)
+
+
+#: What belongs to a prompt, and not to what is asked about it.
+_REQUEST = (
+    "input_ids",
+    "response",
+    "response_ids",
+    "template_options",
+    "attention_mask",
+    "on_error",
+    "documents",
+    "placement",
+    "template",
+)
+
+
+def given_to(
+    model: Any, prompt: Any, options: Mapping[str, Any], kind: Any, call: str
+) -> tuple[Requests, dict[str, Any]]:
+    """Return the requests of a call, and what else it was given by name.
+
+    Args:
+        model: that is asked about them.
+        prompt: a text, messages, or a list of either.
+        options: what came by name.
+        kind: which names there are.
+        call: what it is called.
+
+    Raises:
+        InputError: there is no such name, or what belongs to a prompt makes no sense.
+    """
+    check_names(options, kind, call, model)
+    requested = {name: options[name] for name in _REQUEST if name in options}
+    rest = {name: value for name, value in options.items() if name not in requested}
+    if options.get("documents") is not None:
+        rest.setdefault("groups", "document")
+    return Requests.of(prompt, **requested), rest
 
 
 @dataclass(frozen=True, eq=False)

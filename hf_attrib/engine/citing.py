@@ -8,15 +8,16 @@ from typing import Any
 from typing_extensions import Unpack
 
 from hf_attrib.baselines import BaselineLike
-from hf_attrib.engine.answering import Answering
+from hf_attrib.engine.answering import Answering, given_to
 from hf_attrib.engine.engine import Engine
 from hf_attrib.engine.options import DEFAULTS, GenerateOptions, documented_by
-from hf_attrib.engine.passages import about_passages, documents_of, in_passages
+from hf_attrib.engine.passages import about_passages, in_passages
 from hf_attrib.engine.question import Plan
 from hf_attrib.engine.sharing import Sharing
+from hf_attrib.errors import InputError
 from hf_attrib.methods import Method
 from hf_attrib.results import Passages
-from hf_attrib.text import Grouping, Ids, Requests
+from hf_attrib.text import Grouping, Ids
 
 __all__ = ["Citing", "PassagesOptions"]
 
@@ -91,13 +92,9 @@ class PassagesOptions(GenerateOptions, total=False):
 class Citing:
     """Calls about the passages of a prompt to one model."""
 
+    model: Any
     _engine: Engine
     _answering: Answering
-
-    def _given(
-        self, prompt: Any, options: Mapping[str, Any], kind: Any, call: str
-    ) -> tuple[Requests, dict[str, Any]]:
-        raise NotImplementedError
 
     @documented_by(PassagesOptions, _DEFAULTS)
     def passages(
@@ -113,9 +110,14 @@ class Citing:
             InputError: an argument cannot be used, or there are too many passages.
             UnsupportedModelError: the model cannot be explained faithfully.
         """
-        requests, given = self._given(prompt, options, PassagesOptions, "passages")
-        if given.get("groups") == "document" and "documents" in options:
-            given["documents"] = documents_of(requests)
+        requests, given = given_to(self.model, prompt, options, PassagesOptions, "passages")
+        if options.get("documents") is not None:
+            if given["groups"] != "document":
+                raise InputError(
+                    "groups came next to documents, which are the passages; leave one out."
+                )
+            each = (len(one.documents) for one in requests.each if one.documents)
+            given["documents"] = next(each, 1)  # as many for each prompt, which is checked
         question, generation = about_passages(given)
 
         def work(plan: Plan, sharing: Sharing) -> Iterator[Passages]:

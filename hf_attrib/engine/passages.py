@@ -24,17 +24,16 @@ from hf_attrib.methods.perturbation.base import Perturbation
 from hf_attrib.methods.perturbation.game import Game, Solution, distinct
 from hf_attrib.methods.perturbation.values import all_subsets, semivalues, shapley_weights
 from hf_attrib.results import Coalitions, Passages
-from hf_attrib.results.passages import THRESHOLDS, Origin, checked_threshold, confirm
+from hf_attrib.results.passages import THRESHOLDS, checked_threshold, confirm
 from hf_attrib.results.passages.citations import sentences, trimmed
 from hf_attrib.targets import target as target_named
-from hf_attrib.text import Requests, Span, Tokens, chosen
+from hf_attrib.text import Span, Tokens, chosen
 from hf_attrib.text.documents import Document
 from hf_attrib.text.grouping import by_document
 
 __all__ = [
     "PassageQuestion",
     "about_passages",
-    "documents_of",
     "in_passages",
 ]
 
@@ -82,8 +81,8 @@ class PassageQuestion(Question):
             )
         if self.documents is not None and self.origins is not None:
             raise InputError("origins came next to documents, which say themselves what they are.")
-        if self.documents is None:
-            self.known(())  # which refuses what is none
+        for place, given in enumerate(self.origins or ()):
+            _check_origin(given, place)
 
     @property
     def count(self) -> int:
@@ -113,16 +112,20 @@ class PassageQuestion(Question):
             return self.budget
         return max(_reach(self.count, None), len(self.first) + _RESERVED)
 
-    def known(self, documents: Sequence[Document]) -> tuple[Origin, ...]:
-        """Return where each passage comes from, n.
+    def known(self, inputs: Tokens, extents: Sequence[tuple[int, int]]) -> tuple[Document, ...]:
+        """Return the document that each passage is, n.
 
         Args:
-            documents: that came with the prompt.
+            inputs: of the prompt.
+            extents: of each passage in its text.
         """
-        given = self.origins or [{}] * self.count
         if self.documents is not None:
-            given = [vars(document) for document in documents]
-        return tuple(Origin.of(each, place) for place, each in enumerate(given))
+            return inputs.documents
+        pairs = zip(self.origins or [{}] * self.count, extents, strict=True)
+        return tuple(
+            Document.about(inputs.text[slice(*extent)], place, given)
+            for place, (given, extent) in enumerate(pairs)
+        )
 
     @property
     def ranking(self) -> Perturbation:
@@ -140,7 +143,7 @@ class PassageQuestion(Question):
             InputError: a passage is not there, or more than once.
         """
         if self.documents is not None:
-            return _documents_in(inputs)
+            return self._documents_in(inputs)
         given: Any = self.groups
         named = isinstance(given, Mapping)
         parts: list[tuple[Any, Any]] = [
@@ -153,6 +156,23 @@ class PassageQuestion(Question):
             for span, text, (_, where) in zip(spans, texts, parts, strict=True)
         )
         return spans, extents
+
+    def _documents_in(self, inputs: Tokens) -> tuple[tuple[Span, ...], tuple[tuple[int, int], ...]]:
+        """Return the tokens of each document, and its characters."""
+        every = inputs.documents
+        if len(every) != self.documents:
+            raise InputError(
+                f"it came with {len(every)} documents and the first prompt with {self.documents}; "
+                "ask about prompts with as many documents together, and about others in calls of "
+                "their own."
+            )
+        # Without it, those behind it would have other numbers than they were given by.
+        if empty := [document.name for document in every if not document.text.strip()]:
+            raise InputError(f"{empty[0]} has no text, so nothing can rest on it; leave it out.")
+        where = {span.name: span for span in by_document(inputs)}
+        spans = tuple(where[document.name] for document in every)
+        # Whatever the template made of its text, it is all that these tokens are.
+        return spans, tuple(trimmed(inputs.text, *inputs.extent(span)) for span in spans)
 
     def check(self, prompts: Sequence[Tokens], tokenizer: Any, tables: Sequence[Table]) -> None:
         """Refuse what could not be answered for prompts, passages that cannot go among them."""
@@ -180,7 +200,7 @@ def about_passages(given: Mapping[str, Any]) -> tuple[PassageQuestion, dict[str,
     rest = {name: value for name, value in given.items() if name not in asked}
     own = {name: rest.pop(name) for name in list(rest) if name in field_names()}
     count, budget = asked.get("documents"), asked.get("budget")
-    count = _counted(asked.get("groups")) if count is None else count
+    count = _counted(asked.get("groups")) if count is None else _checked_count(count)
     if budget is not None and (type(budget) is not int or budget < 1):
         raise InputError(f"budget is {budget!r:.80}; expected forward rows, at least 1.")
     made = _ranking(asked.pop("method", None), own, count, _reach(count, budget))
@@ -206,37 +226,14 @@ def _checked_count(count: int) -> int:
     return count
 
 
-def documents_of(requests: Requests) -> int:
-    """Return how many documents each of some prompts came with.
-
-    Args:
-        requests: the prompts.
-
-    Raises:
-        InputError: one has no text, which would move the numbers of those behind it; or prompts
-            came with different numbers, or with too many.
-    """
-    every = [one.documents.each for one in requests.each if one.documents]
-    if empty := [document.name for each in every for document in each if not document.text.strip()]:
-        raise InputError(f"{empty[0]} has no text, so nothing can rest on it; leave it out.")
-    counts = set(map(len, every))
-    if len(counts) > 1:
+def _check_origin(given: Any, place: int) -> None:
+    if not isinstance(given, Mapping):
+        raise InputError(f"origins[{place}] is {given!r:.80}; expected a mapping.")
+    score = given.get("score")
+    if score is not None and Document.about("", place, {"score": score}).score is None:
         raise InputError(
-            f"prompts came with {min(counts)} to {max(counts)} documents; ask about prompts with "
-            "as many documents together, and about others in calls of their own."
+            f"origins[{place}]['score'] is {score!r:.80}; expected a number that is finite."
         )
-    return _checked_count(*counts)
-
-
-def _documents_in(inputs: Tokens) -> tuple[tuple[Span, ...], tuple[tuple[int, int], ...]]:
-    """Return the tokens of each document, and its characters."""
-    where = {span.name: span for span in by_document(inputs)}
-    spans = tuple(where[document.name] for document in inputs.documents)
-    extents = tuple(
-        _extent(inputs, span, (document.text, document.text.strip()))
-        for span, document in zip(spans, inputs.documents, strict=True)
-    )
-    return spans, extents
 
 
 def _reach(count: int, budget: int | None) -> int:
@@ -305,14 +302,14 @@ def _found(ready: ReadyBatch, engine: Engine) -> Passages:
     table, solution, missing = _table(game, question, case)
     run = with_own(run_of(ready, engine.model), case, engine.tokenizer)
     notes = (*unlikely(ready, 0), *_reserved(question, table, missing))
-    run = replace(run, **spent(ready.field, 0), notes=(*run.notes, *notes))
+    known = question.known(case.inputs, extents)
+    run = replace(run, **spent(ready.field, 0), notes=(*run.notes, *notes), documents=known)
     count, error = len(case.targets), solution.standard_error
     return Passages(
         table=table,
         scores=solution.scores[:, :count],
         spans=spans,
         extents=extents,
-        origins=question.known(case.inputs.documents),
         inputs=case.inputs,
         response=case.sequence.response,
         probability=ready.seen.probability[0, :count].double().cpu(),

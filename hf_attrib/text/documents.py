@@ -56,6 +56,17 @@ class Document:
     score: float | None = None
     index: int = 0
 
+    @classmethod
+    def about(cls, text: str, index: int, *given: Mapping[str, Any]) -> Document:
+        """Return a text as a document of which something is known.
+
+        Args:
+            text: what it says.
+            index: its place among the documents.
+            *given: what is known, by the names that documents have it under; the first counts.
+        """
+        return cls(text, index=index, **_known([*given, *_metadata(given[-1])]))
+
     @property
     def name(self) -> str:
         """What its tokens are called among the parts of a prompt, counted from 1."""
@@ -186,15 +197,14 @@ def _of_mapping(
 ) -> tuple[Document, _Given]:
     key = next((name for name in _TEXT if isinstance(given.get(name), str)), None)
     if key is not None:
-        document = Document(given[key], index=index, **_known([more, given, *_metadata(given)]))
-        return document, _Given(dict(given), key)
+        return Document.about(given[key], index, more, given), _Given(dict(given), key)
     data = given.get("data")  # as Cohere's clients take them
     if not isinstance(data, str | Mapping):
         raise _no_document(given, index)
     outer = {**{name: value for name, value in given.items() if name != "data"}, **more}
     if isinstance(data, Mapping):
         return _of_mapping(data, outer, index)
-    document = Document(data, index=index, **_known([outer]))
+    document = Document.about(data, index, outer)
     return document, _Given(_plain(document), "text")
 
 
@@ -232,6 +242,8 @@ def _known(places: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _word(value: Any) -> str | None:
     """Return a text, a number or a UUID as text; anything else names nothing."""
+    if isinstance(value, bool) or value == "":
+        return None
     return str(value) if isinstance(value, str | Real | UUID) else None
 
 
@@ -239,7 +251,10 @@ def _number(value: Any) -> float | None:
     """Return a finite number, whatever counts it; anything else is none."""
     if isinstance(value, bool | str) or not hasattr(value, "__float__"):
         return None
-    number = float(value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # too large, or several
+        return None
     return number if math.isfinite(number) else None
 
 

@@ -135,7 +135,7 @@ def placed(
     found = _in_slot(tokenizer, messages, options, documents)
     if found is not None:
         return found
-    plain = chat.applied(tokenizer, messages, options)
+    plain = chat.attempt(tokenizer, messages, options)
     written = chat.attempt(tokenizer, messages, {**options, "documents": _given(documents)})
     reason = (
         "the chat template has no place for them"
@@ -146,6 +146,10 @@ def placed(
         raise InputError(
             f"placement='template' asks for the chat template's own place, but "
             f"{reason}; leave placement out to have them in the last turn of the user."
+        )
+    if plain is None and written is not None:
+        raise InputError(
+            f"no place was found for the documents: {reason}, and it writes nothing without any."
         )
     return _in_turn(tokenizer, messages, options, documents, reason)
 

@@ -153,6 +153,8 @@ class Requests:
         ids = _each(response_ids, "response_ids", many, len(prompts))
         if documents is None and template is not None:
             raise InputError("template says where documents stand, but none came; give documents.")
+        if documents is None and placement != "auto":
+            raise InputError("placement says where documents stand, but none came; give documents.")
         read = _documents(documents, placement, template, many, len(prompts))
         given = zip(prompts, texts, ids, read, strict=True)
         options = template_options or {}

@@ -1,14 +1,15 @@
 """Passages in models: citations against plain calls, in all modes; many passages; refusals."""
 
 import itertools
+import json
 import re
 
 import pytest
 import torch
-from helpers import tiny
+from helpers import chat_templates, tiny
 
 import hf_attrib
-from hf_attrib import Explainer, InputError
+from hf_attrib import Explainer, InputError, Passages
 from hf_attrib.embedded import retrieval
 
 pytestmark = pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
@@ -233,16 +234,51 @@ def test_documents_are_passages_where_they_stand(explainer, copies):
     documents = [{"text": text, "id": f"d{i}", "score": i / 8} for i, text in enumerate(texts)]
     found = explainer.passages(question, documents=documents, template=template)
     assert [found.passage_text(i) for i in range(len(texts))] == list(texts)
-    assert [origin.id for origin in found.origins] == [one["id"] for one in documents]
-    assert [origin.score for origin in found.origins] == [one["score"] for one in documents]
+    assert [(one.id, one.score) for one in found.run.documents] == [
+        (one["id"], one["score"]) for one in documents
+    ]
+    assert found.names == tuple(one["id"] for one in documents)
     (cited,) = found.citations()
-    assert {p.origin.id for p in cited.passages} == {f"d{1 + 3 * k}" for k in range(copies)}
+    assert {p.document.id for p in cited.passages} == {f"d{1 + 3 * k}" for k in range(copies)}
     spans = [(span.start, span.stop) for span in found.spans]
     ids = {"input_ids": found.inputs.ids.tolist(), "response_ids": found.response.ids.tolist()}
     named = explainer.passages(**ids, groups=spans)
     torch.testing.assert_close(found.table.values, named.table.values, rtol=0, atol=1e-6)
     many = explainer.passages([question] * 2, documents=documents, template=template)
     assert [one.citations("markers") for one in many] == [found.citations("markers")] * 2
+
+
+@pytest.mark.parametrize("name", ["trimmed", "Command A", "Granite 4"])
+def test_what_is_cited_is_where_the_document_itself_has_it(name):
+    """Though the template cuts white space, or writes a JSON string."""
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = chat_templates.WITH_DOCUMENTS[name]
+    explainer = Explainer(tiny.model("llama", max_position_embeddings=4096), tokenizer)
+    texts = ['  say "hi"\n\tC\\ \u00e9 \n', "\\", "dup", "dup", "Beta \U0001f642 "]
+    found = explainer.passages([{"role": "user", "content": "Which?"}], documents=texts,
+                               response="Beta. One two.", threshold=1e-6)  # fmt: skip
+    stands = [found.passage_text(i) for i in range(len(texts))]
+    escaped = [json.dumps(text, ensure_ascii=False)[1:-1] for text in texts]
+    trimmed = [text.strip() for text in texts]
+    assert stands in (escaped, [each.strip() for each in escaped], trimmed, texts)
+    cited = {p.index: p for citation in found.citations() for p in citation.passages}
+    assert cited
+    for index, passage in cited.items():
+        assert passage.text == trimmed[index] == texts[index][passage.start : passage.end]
+    for citation in found.citations("langchain"):
+        extras = citation["extras"]
+        own = texts[extras["document_index"]]
+        assert own[extras["start_char_index"] : extras["end_char_index"]] == citation["cited_text"]
+    for citation in found.citations("cohere"):  # whose documents have no ids here
+        for source in citation["sources"]:
+            assert "document_id" not in source["document"]
+
+
+def test_a_prompt_with_an_empty_document_has_its_error_in_its_place(explainer):
+    found = explainer.passages(["Who?"] * 2, documents=[["Ada"], [" "]], max_new_tokens=1,
+                               on_error="return")  # fmt: skip
+    assert isinstance(found[0], Passages)
+    assert "document 1 has no text" in str(found[1])
 
 
 def test_documents_of_a_chat_are_passages_too(explainer):
@@ -259,9 +295,10 @@ def test_documents_of_a_chat_are_passages_too(explainer):
         ({"documents": ["Ada", " "]}, "document 2 has no text, so nothing can rest on it; leave"),
         ({"documents": ["Ada"] * 33}, "there are 33 passages; expected 1 to 32"),
         ({"documents": ["Ada"], "origins": [{}]}, "origins came next to documents"),
+        ({"documents": ["Ada"], "groups": {"a": "Ada"}}, "groups came next to documents"),
         (
             {"prompt": ["Q", "R"], "documents": [["Ada"], ["Ada", "B"]]},
-            "came with 1 to 2 documents",
+            "prompt 2 of 2: it came with 2 documents and the first prompt with 1",
         ),
     ],
 )

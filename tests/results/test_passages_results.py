@@ -7,6 +7,7 @@ import math
 import pickle
 import random
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,9 +18,14 @@ from rich.console import Console
 import hf_attrib
 from hf_attrib import InputError, ResultFileError
 from hf_attrib.results import Coalitions, Passages, Run
-from hf_attrib.results.passages import Origin, SubsetMissing, confirm
+from hf_attrib.results.passages import SubsetMissing, confirm
 from hf_attrib.text import Span
+from hf_attrib.text.documents import Document
 
+DOCUMENTS = (
+    Document("Ada has one.", "a", "On Ada", "a.txt", "https://a.example", 0.25),
+    Document(" Bob has two.\n", id="b", score=0.5, index=1),
+)
 RUN = Run(
     method="shapley", method_fields={"mode": "embed"}, target="log_prob", contrast_ids=None,
     contrast_pieces=None, attribute_to="prompt", movable="content", baseline="mean", signed=True,
@@ -260,14 +266,10 @@ def result(answer=None, prompt=None, **changes):
         "scores": shares,
         "spans": (Span(0, 4, "first"), Span(4, 8)),
         "extents": ((0, len("Ada has one.")), (13, 13 + len("Bob has two."))),
-        "origins": (
-            Origin("a", "On Ada", "a.txt", "https://a.example", 0.25),
-            Origin(id="b", score=0.5),
-        ),
         "inputs": tokens(prompt),
         "response": tokens(answer, "generated"),
         "probability": values[3].exp(),
-        "run": RUN,
+        "run": replace(RUN, documents=DOCUMENTS),
         "threshold": 1.5,
     }
     return Passages(**given | changes)
@@ -284,7 +286,8 @@ def test_each_sentence_has_its_own_passages():
         assert answer[citation.start : citation.end] == citation.text
         assert "".join(made.response.pieces[slice(*citation.rows)]).strip() == citation.text
         for passage in citation.passages:
-            assert made.passage_text(passage.index)[passage.start : passage.end] == passage.text
+            own = DOCUMENTS[passage.index].text
+            assert own[passage.start : passage.end] == passage.text == own.strip()
             assert citation.drop == passage.drop == pytest.approx(made.table.drop(
                 [passage.index], citation.rows
             ))  # fmt: skip
@@ -328,7 +331,7 @@ def test_marks_come_out_again():
 
 def test_shapes_of_others_index_the_right_characters():
     made = result()
-    answer, texts = made.response.text, [made.passage_text(i) for i in range(2)]
+    answer, texts = made.response.text, [document.text for document in DOCUMENTS]
     found = made.citations("langchain")
     assert [answer[c["start_index"] : c["end_index"]] for c in found] == [
         "Bob has two.", "Ada has one.",
@@ -349,7 +352,7 @@ def test_shapes_of_others_index_the_right_characters():
     cohere = made.citations("cohere")
     assert [answer[c["start"] : c["end"]] for c in cohere] == [c["text"] for c in cohere]
     assert [source["id"] for c in cohere for source in c["sources"]] == ["b", "a"]
-    assert cohere[0]["sources"][0]["document"]["snippet"] == texts[1]
+    assert cohere[0]["sources"][0]["document"]["snippet"] == texts[1].strip()
     notes = made.citations("openai")
     assert [answer[c["start_index"] : c["end_index"]] for c in notes] == [
         "Bob has two.", "Ada has one.",
@@ -365,7 +368,7 @@ def same(one, other):
         again = getattr(other, name)
         if isinstance(value, torch.Tensor):
             torch.testing.assert_close(again, value, rtol=0, atol=0, equal_nan=True)
-        elif name in ("spans", "extents", "origins", "run", "threshold"):
+        elif name in ("spans", "extents", "run", "threshold"):
             assert again == value, name
     assert repr(one.citations()) == repr(other.citations())  # which NaN would not equal
     assert one.documents == other.documents
@@ -422,7 +425,9 @@ def test_it_prints_within_any_width(width, colors):
 def test_text_is_data(tmp_path):
     for hostile in HOSTILE:
         answer = [f" {hostile}", " has", " two", ".", *ANSWER[4:]]
-        made = result(answer, origins=(Origin(hostile, hostile, hostile, hostile), Origin()))
+        made = result(
+            answer, run=replace(RUN, documents=(Document(*[hostile] * 5), Document("Bob", index=1)))
+        )
         assert harmless(str(made))
         page = made.to_html()
         assert harmless(page)

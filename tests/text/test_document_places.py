@@ -165,6 +165,9 @@ def test_a_template_that_does_more_to_documents_than_write_them_has_no_place(slo
         encoded(tokenizer_of(template), ASKED, documents, placement="template")
     tokens = encoded(tokenizer_of(template), ASKED, documents)
     assert "does not write each of them once" in tokens.notes[0]
+    needed = tokenizer_of(template.replace("documents or []", "documents"))
+    with pytest.raises(InputError, match="once and as it is, and it writes nothing without any"):
+        encoded(needed, ASKED, documents)
     assert found(tokens) == named(TEXTS, str.strip)
     assert tokens.text.startswith("<|im_start|>user\n[1] T\nAda has")
 

@@ -61,6 +61,9 @@ class Node:
         ({"text": "A text", "id": uuid.UUID(int=1), "score": True}, {"id": str(uuid.UUID(int=1))}),
         ({"text": "A text", "score": float("nan"), "title": ["no"]}, {}),
         ({"text": None, "content": "A text"}, {}),
+        *(({"text": "A text", "score": score}, {}) for score in (10**400, np.ones(2), "0.5")),
+        ({"text": "A text", "id": "", "doc_id": "d"}, {"id": "d"}),
+        ({"text": "A text", "id": True}, {}),
     ],
 )
 def test_documents_of_all_kinds(given, expected):
@@ -127,3 +130,8 @@ def test_prompts_share_documents_or_have_their_own():
         Requests.of("p", template="{documents}{question}")
     with pytest.raises(InputError, match="documents came with input_ids"):
         Requests.of(None, input_ids=[1], documents=["a"]).each[0].check()
+
+
+def test_a_place_without_documents_is_refused():
+    with pytest.raises(InputError, match="placement says where documents stand, but none came"):
+        Requests.of("Who?", placement="template")

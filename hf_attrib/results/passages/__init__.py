@@ -5,7 +5,7 @@ looks at each sentence and ``styles`` writes them down for others; ``result`` is
 """
 
 from hf_attrib.results.passages import storage as storage  # it registers
-from hf_attrib.results.passages.citations import Citation, CitedPassage, Origin
+from hf_attrib.results.passages.citations import Citation, CitedPassage
 from hf_attrib.results.passages.coalitions import Coalitions, Rows, SubsetMissing
 from hf_attrib.results.passages.confirmation import THRESHOLDS, Confirmation, confirm
 from hf_attrib.results.passages.result import Passages, checked_threshold
@@ -18,7 +18,6 @@ __all__ = [
     "CitedPassage",
     "Coalitions",
     "Confirmation",
-    "Origin",
     "Passages",
     "Rows",
     "SubsetMissing",

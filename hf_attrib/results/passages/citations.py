@@ -2,60 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import isnan
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hf_attrib.errors import InputError
 from hf_attrib.results.passages.confirmation import Status
 from hf_attrib.text import Span, Tokens, partition
+from hf_attrib.text.documents import Document
 
 if TYPE_CHECKING:
     from hf_attrib.results.passages.result import Passages
 
-__all__ = ["Citation", "CitedPassage", "Origin", "citations", "sentences"]
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a passage comes from, as far as the caller said; no number depends on it.
-
-    Args:
-        id: its identifier.
-        title: its title.
-        source: its file or collection.
-        url: its address.
-        score: of the retrieval that found it.
-    """
-
-    id: str | None = None
-    title: str | None = None
-    source: str | None = None
-    url: str | None = None
-    score: float | None = None
-
-    @classmethod
-    def of(cls, given: Mapping[str, Any], place: int) -> Origin:
-        """Return what a mapping says of these; its other entries are left out.
-
-        Raises:
-            InputError: it is no mapping, or an entry is no text or no number.
-        """
-        if not isinstance(given, Mapping):
-            raise InputError(f"origins[{place}] is {given!r:.80}; expected a mapping.")
-        found: dict[str, Any] = {}
-        for name in (f.name for f in fields(cls)):
-            value = given.get(name)
-            if value is None:
-                continue
-            try:
-                found[name] = float(value) if name == "score" else str(value)
-            except (TypeError, ValueError):
-                raise InputError(
-                    f"origins[{place}][{name!r}] is {value!r:.80}; expected a number."
-                ) from None
-        return cls(**found)
+__all__ = ["Citation", "CitedPassage", "citations", "sentences"]
 
 
 @dataclass(frozen=True)
@@ -64,8 +23,8 @@ class CitedPassage:
 
     Args:
         index: its number, from 0.
-        origin: where it comes from.
-        start: where what is cited begins in the passage, in characters.
+        document: what it is: its own text, and where that comes from.
+        start: where what is cited begins in the text of the document, in characters.
         end: where it ends.
         text: what is cited.
         score: of the passage for the sentence, in nats.
@@ -75,7 +34,7 @@ class CitedPassage:
     """
 
     index: int
-    origin: Origin
+    document: Document
     start: int
     end: int
     text: str
@@ -162,10 +121,11 @@ def _citation(result: Passages, span: Span, threshold: float | None) -> Citation
     start, end = trimmed(result.response.text, *result.response.extent(span))
     cited = []
     for i in found.cited:
-        text = result.passage_text(i)
+        document = result.run.documents[i]
+        begin, text = _cited(document.text, result.passage_text(i))
         cited.append(
             CitedPassage(
-                i, result.origins[i], 0, len(text), text,
+                i, document, begin, begin + len(text), text,
                 scores[i], found.drops[i], found.holds[i], found.passages[i],
             )
         )  # fmt: skip
@@ -173,6 +133,21 @@ def _citation(result: Passages, span: Span, threshold: float | None) -> Citation
         start, end, result.response.text[start:end], rows,
         found.status, found.gain, found.drop, found.hold, tuple(cited),
     )  # fmt: skip
+
+
+def _cited(document: str, passage: str) -> tuple[int, str]:
+    """Return what is cited of a document, as its owner has it, and where it begins in it.
+
+    Args:
+        document: the text of the document.
+        passage: how it stands in the prompt: without the white space at its ends, say, with
+            quotation marks escaped, or a part of it.
+    """
+    begin = document.find(passage)
+    if begin < 0:
+        passage = document.strip()
+        begin = document.find(passage)
+    return begin, passage
 
 
 def known(number: float) -> float | None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.errors import InputError
-from hf_attrib.results.passages.citations import Citation, Origin, citations, known, sentences
+from hf_attrib.results.passages.citations import Citation, citations, known, sentences
 from hf_attrib.results.passages.coalitions import Coalitions, Rows
 from hf_attrib.results.passages.confirmation import Confirmation, confirm
 from hf_attrib.results.passages.styles import in_style
@@ -39,11 +39,10 @@ class Passages(Result):
             complete, unless another method was asked for.
         spans: tokens of each passage, n, in the order in which they were given, with their names.
         extents: characters of each passage in ``inputs.text``.
-        origins: where each comes from.
         inputs: the tokens of the prompt.
         response: the tokens of the answer.
         probability: the model's own probability of each of them, [T].
-        run: method, mode, model, cost.
+        run: method, mode, model, cost, and the document that each passage is.
         threshold: nats that a part of the answer must lose for a citation.
         standard_error: of each score, [n, T], or ``None`` if they are exact.
         sequence: all that the model read and generated.
@@ -53,7 +52,6 @@ class Passages(Result):
     scores: Tensor
     spans: tuple[Span, ...]
     extents: tuple[tuple[int, int], ...]
-    origins: tuple[Origin, ...]
     inputs: Tokens
     response: Tokens
     probability: Tensor
@@ -67,9 +65,11 @@ class Passages(Result):
         self.inputs.check_within(self.spans)
         if self.sequence is not None:
             self.sequence.check_parts(self.inputs, self.response, self.run.attribute_to)
-        sizes = {len(self.spans), len(self.extents), len(self.origins)}
+        sizes = {len(self.spans), len(self.extents), len(self.run.documents)}
         if sizes != {count}:
-            raise ValueError(f"the table has {count} passages, and spans or extents other numbers")
+            raise ValueError(
+                f"the table has {count} passages, and spans, extents or documents other numbers"
+            )
         if not all(0 <= a <= b <= len(self.inputs.text) for a, b in self.extents):
             raise ValueError("extents reach beyond the text of the inputs")
         if self.table.values.shape[1] != targets or not targets:
@@ -92,12 +92,13 @@ class Passages(Result):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What to call each passage: its title, its name, its id, or its text."""
+        """What to call each passage: its title, the name it was given, its id, or its text."""
         texts = map(self.passage_text, range(len(self)))
-        return tuple(
-            origin.title or span.name or origin.id or text
-            for origin, span, text in zip(self.origins, self.spans, texts, strict=True)
-        )
+        found = []
+        for document, span, text in zip(self.run.documents, self.spans, texts, strict=True):
+            given = None if span.name == document.name else span.name
+            found.append(document.title or given or document.id or span.name or text)
+        return tuple(found)
 
     def rows(self, part: tuple[int, int] | str | Span | None = None) -> Rows:
         """Return which tokens a part of the answer has.
@@ -171,17 +172,17 @@ class Passages(Result):
         """
         found, scores, errors = self.confirm(part, threshold), self.score(part), self.error(part)
         total = float(scores.abs().sum())
-        retrieved = [-inf if o.score is None else o.score for o in self.origins]
+        retrieved = [-inf if o.score is None else o.score for o in self.run.documents]
         ranks = _ranks(retrieved), _ranks(scores.tolist())
         return [
             {
                 "index": i,
                 "name": self.names[i],
-                "id": origin.id,
-                "title": origin.title,
-                "source": origin.source,
-                "url": origin.url,
-                "retrieval_score": origin.score,
+                "id": document.id,
+                "title": document.title,
+                "source": document.source,
+                "url": document.url,
+                "retrieval_score": document.score,
                 "score": float(scores[i]),
                 "share": float(scores[i].abs()) / total if total else 0.0,
                 "standard_error": None if errors is None else float(errors[i]),
@@ -194,7 +195,7 @@ class Passages(Result):
                 "start": self.extents[i][0],
                 "end": self.extents[i][1],
             }
-            for i, origin in enumerate(self.origins)
+            for i, document in enumerate(self.run.documents)
         ]
 
     def to_dataframe(self) -> DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,6 @@ from torch import Tensor
 
 from hf_attrib.results.formats import FORMATS, Format
 from hf_attrib.results.json_value import Value, encoded, record
-from hf_attrib.results.passages.citations import Origin
 from hf_attrib.results.passages.coalitions import Coalitions, code_of
 from hf_attrib.results.passages.result import Passages
 from hf_attrib.results.run import Run
@@ -19,7 +18,6 @@ from hf_attrib.results.storage import span_read, tokens_read, tokens_written
 
 #: Version of the format of tokens.
 _TOKENS = 2
-_TEXTS = [f.name for f in fields(Origin) if f.name != "score"]
 
 
 def _written(result: Passages) -> dict[str, Any]:
@@ -28,7 +26,6 @@ def _written(result: Passages) -> dict[str, Any]:
     content |= tokens_written(result) | {"threshold": result.threshold}
     content["spans"] = [[s.start, s.stop, s.name] for s in result.spans]
     content["extents"] = [list(extent) for extent in result.extents]
-    content["origins"] = [asdict(origin) for origin in result.origins]
     # A subset is a number, whose bit i is set where passage i is kept.
     content["subsets"] = [
         code_of(i for i, kept in enumerate(row) if kept) for row in result.table.subsets.tolist()
@@ -59,7 +56,6 @@ def _read(file: Value, version: int) -> Passages:
         scores=by_passage(file.field("scores")),
         spans=spans,
         extents=file.field("extents").list_of(_extent),
-        origins=file.field("origins").list_of(_origin),
         probability=torch.tensor([each.number() for each in probability], dtype=torch.float64),
         run=run,
         threshold=file.field("threshold").number(),
@@ -70,11 +66,6 @@ def _read(file: Value, version: int) -> Passages:
 def _extent(value: Value) -> tuple[int, int]:
     start, stop = value.entries(2)
     return start.whole(), stop.whole()
-
-
-def _origin(value: Value) -> Origin:
-    texts = {name: value.field(name).optional(Value.text) for name in _TEXTS}
-    return Origin(**texts, score=value.field("score").optional(Value.number))
 
 
 def _matrix(value: Value, shape: tuple[int, int]) -> Tensor:

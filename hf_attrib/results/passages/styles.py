@@ -42,8 +42,8 @@ def _langchain(answer: str, cited: Sequence[Citation]) -> list[dict[str, Any]]:
     return [
         {
             "type": "citation",
-            "url": passage.origin.url,
-            "title": passage.origin.title,
+            "url": passage.document.url,
+            "title": passage.document.title,
             "start_index": citation.start,
             "end_index": citation.end,
             "cited_text": passage.text,
@@ -64,7 +64,7 @@ def _anthropic(answer: str, cited: Sequence[Citation]) -> list[dict[str, Any]]:
                 "type": "char_location",
                 "cited_text": passage.text,
                 "document_index": passage.index,
-                "document_title": passage.origin.title,
+                "document_title": passage.document.title,
                 "start_char_index": passage.start,
                 "end_char_index": passage.end,
             }
@@ -96,7 +96,7 @@ def _cohere(answer: str, cited: Sequence[Citation]) -> list[dict[str, Any]]:
                     "id": _id(passage),
                     "document": _about(passage)
                     | {"id": _id(passage), "snippet": passage.text}
-                    | {k: str(v) for k, v in _numbers(citation, passage).items()},
+                    | {k: str(v) for k, v in _numbers(citation, passage).items() if v is not None},
                 }
                 for passage in citation.passages
             ],
@@ -114,24 +114,24 @@ def _openai(answer: str, cited: Sequence[Citation]) -> list[dict[str, Any]]:
     for citation in cited:
         for passage in citation.passages:
             place = {"start_index": citation.start, "end_index": citation.end}
-            if passage.origin.url is not None:
-                title = passage.origin.title or passage.origin.url
-                own = {"type": "url_citation", "url": passage.origin.url, "title": title}
+            if passage.document.url is not None:
+                title = passage.document.title or passage.document.url
+                own = {"type": "url_citation", "url": passage.document.url, "title": title}
             else:
-                name = passage.origin.title or passage.origin.source or _id(passage)
+                name = passage.document.title or passage.document.source or _id(passage)
                 own = {"type": "file_citation", "file_id": _id(passage), "filename": name}
             found.append(own | place)
     return found
 
 
 def _id(passage: CitedPassage) -> str:
-    return passage.origin.id or f"doc:{passage.index}"
+    return passage.document.id or f"doc:{passage.index}"
 
 
 def _about(passage: CitedPassage) -> dict[str, str]:
     """Return what is known of where a passage comes from, as texts."""
     names = ("title", "source", "url")
-    known_ = {name: getattr(passage.origin, name) for name in names}
+    known_ = {name: getattr(passage.document, name) for name in names}
     return {name: value for name, value in known_.items() if value is not None}
 
 
@@ -139,7 +139,7 @@ def _numbers(citation: Citation, passage: CitedPassage) -> dict[str, Any]:
     """Return what other shapes have no place for: both spans, drops, holds and statuses."""
     return {
         "document_index": passage.index,
-        "document_id": passage.origin.id,
+        "document_id": passage.document.id,
         "start_char_index": passage.start,
         "end_char_index": passage.end,
         "score": passage.score,

@@ -162,6 +162,16 @@ class Engine:
             else:
                 done += len(part.cases)
 
+    def each_alone(self, plan: Plan, processes: Processes = ALONE) -> Iterator[ReadyBatch]:
+        """Yield each sequence ready by itself, whose rows must not depend on others'.
+
+        Args:
+            plan: what is asked of each sequence.
+            processes: those that share the rows to run.
+        """
+        for index in range(len(plan.cases)):
+            yield from self.each(plan.part(index, index + 1), processes)
+
     def _ready(
         self,
         plan: Plan,

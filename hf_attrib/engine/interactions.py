@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import chain
 from typing import Any, TypeAlias
 
 import torch
@@ -144,9 +143,8 @@ def interacting(engine: Engine, plan: Plan, processes: Processes) -> Iterator[In
         plan: what is asked of each sequence.
         processes: those that share the rows to run.
     """
-    # One by one: where nodes go must not depend on what else is asked, and each has rows enough.
-    alone = (plan.part(index, index + 1) for index in range(len(plan.cases)))
-    for ready in chain.from_iterable(engine.each(one, processes) for one in alone):
+    # Where nodes go must not depend on what else is asked, and each has rows enough.
+    for ready in engine.each_alone(plan, processes):
         done: list[Interactions] = []
         with ready.attempt():
             done = _found(ready, engine)

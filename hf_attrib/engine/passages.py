@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import chain
 from typing import Any
 
 import torch
@@ -282,9 +281,8 @@ def in_passages(engine: Engine, plan: Plan, processes: Processes) -> Iterator[Pa
         plan: what is asked of each sequence.
         processes: those that share the rows to run.
     """
-    # One by one: what is asked next depends on what was found.
-    alone = (plan.part(index, index + 1) for index in range(len(plan.cases)))
-    for ready in chain.from_iterable(engine.each(one, processes) for one in alone):
+    # What is asked next depends on what was found.
+    for ready in engine.each_alone(plan, processes):
         done: list[Passages] = []
         with ready.attempt():
             done = [_found(ready, engine)]

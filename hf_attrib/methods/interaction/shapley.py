@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from hf_attrib.errors import InputError
-from hf_attrib.field import MODES, Cost, Field
-from hf_attrib.hyperparameters import at_least, even, hyperparameter, one_of
+from hf_attrib.field import Cost, Field
+from hf_attrib.hyperparameters import at_least, even, hyperparameter
 from hf_attrib.methods.base import AXIOMS, Claims
 from hf_attrib.methods.interaction.base import Interaction, PairScores, row_sums
-from hf_attrib.methods.perturbation.base import claims_in
-from hf_attrib.methods.perturbation.game import Game, distinct, players, readable
+from hf_attrib.methods.perturbation.base import Ablating
+from hf_attrib.methods.perturbation.game import Game, distinct, readable
 from hf_attrib.methods.perturbation.staircases import orders
 from hf_attrib.methods.perturbation.values import (
     all_subsets,
@@ -48,21 +48,8 @@ class _Solution:
 
 
 @dataclass(frozen=True)
-class _PairGame(Interaction, ABC):
-    """Interactions of the players of a game, forward alone.
-
-    Args:
-        mode: how inputs are taken away, of :data:`hf_attrib.field.MODES`.
-    """
-
-    mode: str = hyperparameter(
-        "embed", "How inputs are taken away: embed, token, attention or drop.", one_of(MODES)
-    )
-
-    @property
-    def claims(self) -> Claims:
-        """What the method claims; only in mode ``"embed"`` is there a reference x'."""
-        return claims_in(self.mode, self.CLAIMS)
+class _PairGame(Interaction, Ablating, ABC):
+    """Interactions of the players of a game, forward alone."""
 
     @property
     def most_players(self) -> int | None:
@@ -98,10 +85,6 @@ class _PairGame(Interaction, ABC):
             count: n, at least 1.
             value: of the subsets, [R, T], float64.
         """
-
-    def moving(self, field: Field, x: Tensor, baseline: Tensor) -> int:
-        """Return how many players there are."""
-        return int(players(field, x, baseline, self.mode).sum())
 
     def cost(self, targets: int, inputs: int) -> tuple[Cost, Cost]:
         """Return the rows run at least and at most."""

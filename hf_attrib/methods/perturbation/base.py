@@ -14,10 +14,10 @@ from hf_attrib.hyperparameters import hyperparameter, one_of
 from hf_attrib.methods.base import Claims, Method
 from hf_attrib.methods.perturbation.game import Game, Solution, distinct, players
 
-__all__ = ["Perturbation", "claims_in"]
+__all__ = ["Ablating", "Perturbation"]
 
 
-def claims_in(mode: str, made: Claims) -> Claims:
+def _claims_in(mode: str, made: Claims) -> Claims:
     """Return claims in a mode of ablation: but for ``"embed"`` there is no reference x'.
 
     Args:
@@ -32,12 +32,8 @@ def claims_in(mode: str, made: Claims) -> Claims:
 
 
 @dataclass(frozen=True)
-class Perturbation(Method, ABC):
-    """A method that takes players away and looks at f, forward alone.
-
-    A subclass says which subsets it asks for, and what their values come to. Subsets depend on the
-    seed and the number of players, and on nothing else, so that a sequence has the same scores
-    whatever it is batched with.
+class Ablating(Method, ABC):
+    """A method of scores or of pairs that plays the game of f without some of its inputs.
 
     Args:
         mode: how inputs are taken away, of :data:`hf_attrib.field.MODES`.
@@ -50,7 +46,21 @@ class Perturbation(Method, ABC):
     @property
     def claims(self) -> Claims:
         """What the method claims; only in mode ``"embed"`` is there a reference x'."""
-        return claims_in(self.mode, self.CLAIMS)
+        return _claims_in(self.mode, self.CLAIMS)
+
+    def moving(self, field: Field, x: Tensor, baseline: Tensor) -> int:
+        """Return how many players there are."""
+        return int(players(field, x, baseline, self.mode).sum())
+
+
+@dataclass(frozen=True)
+class Perturbation(Ablating, ABC):
+    """A method that takes players away and looks at f, forward alone.
+
+    A subclass says which subsets it asks for, and what their values come to. Subsets depend on the
+    seed and the number of players, and on nothing else, so that a sequence has the same scores
+    whatever it is batched with.
+    """
 
     @abstractmethod
     def subsets(self, count: int) -> Tensor:
@@ -77,10 +87,6 @@ class Perturbation(Method, ABC):
         """Return how many rows n players take, f(x) aside."""
         asked = distinct(self.subsets(count)) if count else torch.ones(1, 0)
         return len(asked) - int(asked.all(1).any())
-
-    def moving(self, field: Field, x: Tensor, baseline: Tensor) -> int:
-        """Return how many players there are."""
-        return int(players(field, x, baseline, self.mode).sum())
 
     def asked(self, game: Game) -> list[tuple[Tensor, Tensor]]:
         """Return the subsets that are asked for of each sequence, and their values."""

@@ -26,9 +26,11 @@ from hf_attrib.engine import (
     documented_by,
     game_of,
     given_to,
+    grounded,
     interacting,
     pair_question,
     size_of,
+    table_rows,
 )
 from hf_attrib.engine.attachment import bind
 from hf_attrib.errors import InputError
@@ -150,7 +152,7 @@ class Explainer(Judging, Citing):
         return results
 
     def _attributed(self, plan: Plan, sharing: Sharing) -> Iterator[Attribution]:
-        return self._engine.attribute(plan, sharing.of_rows)
+        return grounded(self._engine, plan, sharing.of_rows)
 
     @overload
     def robustness(
@@ -230,7 +232,7 @@ class Explainer(Judging, Citing):
             question: what would be asked about each of them.
             generation: arguments of ``generate``.
         """
-        found = self._answering.estimated(requests, question, generation)
+        found = self._answering.estimated(requests, question, generation, table_rows(question))
         self._answering.warn(found)
         return found
 

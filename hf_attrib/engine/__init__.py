@@ -9,6 +9,7 @@ from hf_attrib.engine.citing import Citing, PassagesOptions
 from hf_attrib.engine.coalitions import CoalitionGame, game_of
 from hf_attrib.engine.engine import Engine
 from hf_attrib.engine.estimation import Estimate
+from hf_attrib.engine.grounding import grounded, table_rows
 from hf_attrib.engine.interactions import INTERACTIONS_DEFAULTS, interacting, pair_question
 from hf_attrib.engine.memory import Memory, size_of
 from hf_attrib.engine.options import (
@@ -48,7 +49,9 @@ __all__ = [
     "documented_by",
     "game_of",
     "given_to",
+    "grounded",
     "interacting",
     "pair_question",
     "size_of",
+    "table_rows",
 ]

@@ -22,6 +22,7 @@ from hf_attrib.errors import (
     warn,
 )
 from hf_attrib.execution import ALONE, Processes
+from hf_attrib.field import Cost
 from hf_attrib.model import Transcriber, isolated
 from hf_attrib.results import Attribution, Result
 from hf_attrib.text import Request, Requests, Tokens, TokenSequence, settings_kept
@@ -161,7 +162,11 @@ class Answering:
             del failed  # with what its frames hold
 
     def estimated(
-        self, requests: Requests, question: Question, generation: Mapping[str, Any]
+        self,
+        requests: Requests,
+        question: Question,
+        generation: Mapping[str, Any],
+        further: Callable[[Tokens], tuple[Cost, Cost]],
     ) -> list[Estimate]:
         """Return what work on each request would cost; a few rows are run.
 
@@ -169,6 +174,7 @@ class Answering:
             requests: prompts, with responses or without.
             question: what would be asked about each of them.
             generation: arguments of ``generate``.
+            further: what is run for a prompt beyond what the question takes, least and most.
         """
         found: list[Any] = []
         with _kept(found), isolated(self.engine.model), settings_kept(self.engine.tokenizer):
@@ -176,7 +182,8 @@ class Answering:
             for place, request in enumerate(requests.each):
                 with Place(requests, place, found):
                     sequence = self._supposed(request, question, generation)
-                    found.append(self.engine.estimate(question, sequence, not request.answered))
+                    more, at_most = further(sequence.prompt), not request.answered
+                    found.append(self.engine.estimate(question, sequence, at_most, more))
         return found
 
     def supposed(

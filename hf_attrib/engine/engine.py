@@ -17,7 +17,7 @@ from hf_attrib.engine.ready import ReadyBatch, agreed
 from hf_attrib.engine.record import attributions
 from hf_attrib.errors import InputError, MemoryLimitError, UnsupportedModelError
 from hf_attrib.execution import ALONE, Meter, Processes, Progress, RowRunner
-from hf_attrib.field import Field, Groups, SpanField, Table
+from hf_attrib.field import Cost, Field, Groups, SpanField, Table
 from hf_attrib.model import (
     Batch,
     Departure,
@@ -293,13 +293,20 @@ class Engine:
         self.unsaid.append(note)
         return replace(verdict, stepwise=True, notes=(*verdict.notes, note))
 
-    def estimate(self, question: Question, sequence: TokenSequence, at_most: bool) -> Estimate:
+    def estimate(
+        self,
+        question: Question,
+        sequence: TokenSequence,
+        at_most: bool,
+        further: tuple[Cost, Cost] = (Cost(), Cost()),
+    ) -> Estimate:
         """Measure one row of a question about one sequence.
 
         Args:
             question: what would be asked.
             sequence: what would be explained.
             at_most: whether the response stands for any that is no longer.
+            further: rows that are run beyond those of the question, least and most.
         """
         if at_most and isinstance(question.spans, str) and question.spans != "response":
             # As many words as tokens, at most.
@@ -321,7 +328,7 @@ class Engine:
         measured = Measurement(
             field, x, spent, passes, demand.linear, demand.differentiates, need, before
         )
-        return estimated(measured, least, most, at_most)
+        return estimated(measured, least + further[0], most + further[1], at_most)
 
     def _tables(self) -> tuple[Table, ...]:
         return tables_of(sites_of(self.model))

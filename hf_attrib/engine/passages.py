@@ -36,10 +36,12 @@ __all__ = [
     "in_passages",
 ]
 
-#: Passages at most, and those whose subsets may all be run.
-_MOST, _ENUMERATED = 32, 10
-#: Rows at most where nothing is said: so many, or so many for each passage.
+#: Passages whose subsets may all be run, at most.
+_ENUMERATED = 10
+#: Rows at most where nothing is said: so many, or so many for each passage, and beyond some
+#: passages so many for each further one, which a few orders and leaving out each take.
 _ROWS, _ROWS_EACH = 64, 10
+_MANY, _ROWS_FURTHER = 32, 5
 #: Of these for confirming what is cited, where not all subsets are run.
 _RESERVED = 16
 #: Orders of passages at least, where they are drawn.
@@ -217,11 +219,8 @@ def _counted(groups: Any) -> int:
 
 
 def _checked_count(count: int) -> int:
-    if not 1 <= count <= _MOST:
-        raise InputError(
-            f"there are {count} passages; expected 1 to {_MOST}. Ask about documents first, "
-            "and then about the sentences of those that matter."
-        )
+    if count < 1:
+        raise InputError("there are no passages; give one at least, as documents or groups.")
     return count
 
 
@@ -237,7 +236,8 @@ def _check_origin(given: Any, place: int) -> None:
 
 def _reach(count: int, budget: int | None) -> int:
     """Return how many rows there are to be spent on passages."""
-    return max(_ROWS, _ROWS_EACH * count) if budget is None else budget
+    usual = _ROWS_EACH * min(count, _MANY) + _ROWS_FURTHER * max(0, count - _MANY)
+    return max(_ROWS, usual) if budget is None else budget
 
 
 def _enumerates(count: int, budget: int) -> bool:

@@ -6,6 +6,7 @@ kind of result. A new kind derives from :class:`Result`.
 """
 
 from hf_attrib.results import interactions_storage as interactions_storage  # it registers
+from hf_attrib.results import storage as storage  # likewise
 from hf_attrib.results.agreement import Agreement, agreement
 from hf_attrib.results.attribution import Attribution
 from hf_attrib.results.comparison import Comparison, compare
@@ -16,7 +17,7 @@ from hf_attrib.results.interactions import Interactions, Pair
 from hf_attrib.results.passages import Citation, Coalitions, Confirmation, Passages
 from hf_attrib.results.protocol import Result, frame, load, page, text, view
 from hf_attrib.results.run import Run
-from hf_attrib.results.storage import tokens_read, tokens_written
+from hf_attrib.results.tokens_storage import tokens_read, tokens_written
 
 __all__ = [
     "FORMATS",

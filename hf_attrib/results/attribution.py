@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from hf_attrib.errors import InputError
 from hf_attrib.results import selection, tables
 from hf_attrib.results.convergence import Status, statuses
+from hf_attrib.results.passages.result import Passages
 from hf_attrib.results.protocol import Result
 from hf_attrib.results.run import Run
 from hf_attrib.text import Document, Grouping, Span, Tokens, TokenSequence
@@ -51,6 +53,8 @@ class Attribution(Result):
         sequence: all that the model read and generated, from which ``inputs`` and ``response`` are
             taken; with its ids the question can be asked again. ``None`` in results of files of
             version 1.
+        passages: what the documents of the prompt were worth, where they are the groups; see
+            :attr:`documents` and :meth:`citations`.
     """
 
     scores: Tensor
@@ -66,6 +70,7 @@ class Attribution(Result):
     sum_standard_error: Tensor | None = field(default=None, repr=False)
     error_bound: Tensor | None = field(default=None, repr=False)
     sequence: TokenSequence | None = field(default=None, repr=False)
+    passages: Passages | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", self.rows or self.response.singles())
@@ -141,6 +146,43 @@ class Attribution(Result):
     def documents_given(self) -> tuple[Document, ...]:
         """The documents that came with the prompt; columns of one are called by its name."""
         return self.run.documents
+
+    @property
+    def documents(self) -> list[dict[str, Any]]:
+        """What each document was worth for the rows, as :meth:`Passages.to_rows` says.
+
+        Scores are among documents, the rest of the prompt being always there; :attr:`scores` has
+        the rest of the prompt among its columns.
+
+        Raises:
+            InputError: the result has no table of documents.
+        """
+        rows = [i for span in self.rows for i in range(span.start, span.stop)]
+        part = (min(rows), max(rows) + 1)
+        if len(set(rows)) < part[1] - part[0]:
+            raise InputError("the rows are not one part of the answer; take one of them.")
+        return self._table().to_rows(part)
+
+    def citations(self, style: str | None = None, threshold: float | None = None) -> Any:
+        """Return each sentence of the answer with the documents that it rests on.
+
+        Args:
+            style: as for :meth:`Passages.citations`.
+            threshold: likewise.
+
+        Raises:
+            InputError: the result has no table of documents, or there is no such style.
+        """
+        return self._table().citations(style, threshold)
+
+    def _table(self) -> Passages:
+        if self.passages is None:
+            raise InputError(
+                "this result has no table of documents; explain(documents=...) makes one where "
+                "documents are the groups and the method plays groups, as the default does, and "
+                "model.passages(...) in any case."
+            )
+        return self.passages
 
     @property
     def gap(self) -> Tensor:

@@ -13,7 +13,7 @@ from hf_attrib.results.formats import FORMATS, Format
 from hf_attrib.results.interactions import Interactions
 from hf_attrib.results.json_value import Value, encoded, record
 from hf_attrib.results.run import Run
-from hf_attrib.results.storage import span_read, tokens_read, tokens_written
+from hf_attrib.results.tokens_storage import span_read, tokens_read, tokens_written
 
 _VECTORS = ("start_value", "end_value", "probability")
 #: Version of the format of tokens.

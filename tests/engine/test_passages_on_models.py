@@ -111,7 +111,7 @@ def test_both_copies_are_cited(explainer):
     assert cited.status == "redundant"
     assert max(p.drop for p in cited.passages) < found.threshold < cited.drop
     assert float(found.table.interactions()[1, 4]) < -1
-    assert found.citations("markers") == " Bob's key is blue. [2][5]</s>"
+    assert found.citations("markers") == " Bob's key is blue. [2][5]"
 
 
 def test_what_no_passage_says_is_not_cited(explainer):
@@ -293,7 +293,6 @@ def test_documents_of_a_chat_are_passages_too(explainer):
     ("asked", "message"),
     [
         ({"documents": ["Ada", " "]}, "document 2 has no text, so nothing can rest on it; leave"),
-        ({"documents": ["Ada"] * 33}, "there are 33 passages; expected 1 to 32"),
         ({"documents": ["Ada"], "origins": [{}]}, "origins came next to documents"),
         ({"documents": ["Ada"], "groups": {"a": "Ada"}}, "groups came next to documents"),
         (
@@ -312,8 +311,7 @@ def test_documents_that_cannot_be_passages_are_refused(explainer, asked, message
     [
         ({}, "groups are None; expected the passages"),
         ({"groups": "sentence"}, "groups are 'sentence'; expected the passages"),
-        ({"groups": []}, "there are 0 passages; expected 1 to 32"),
-        ({"groups": [(i, i + 1) for i in range(1, 34)]}, "there are 33 passages"),
+        ({"groups": []}, "there are no passages"),
         ({"groups": ["Ada has"]}, "occurs 0 times"),
         ({"groups": [(1, 5), (4, 7)]}, "share tokens"),
         ({"groups": [(0, 1)]}, "may not move"),

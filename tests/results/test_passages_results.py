@@ -385,16 +385,27 @@ def test_a_saved_result_answers_the_same(tmp_path):
     same(made, pickle.loads(pickle.dumps(made)))
 
 
+def test_files_of_version_1_are_read(tmp_path):
+    made = result()
+    made.save(tmp_path / "r.json")
+    content = json.loads((tmp_path / "r.json").read_text())
+    numbers = [sum(1 << i for i in some) for some in content["subsets"]]
+    (tmp_path / "r.json").write_text(
+        json.dumps(content | {"format_version": 1, "subsets": numbers})
+    )
+    assert hf_attrib.load(tmp_path / "r.json").documents == made.documents
+
+
 @pytest.mark.parametrize(
     ("name", "junk", "message"),
     [
-        ("subsets", [0, 1, 2, 7], "not of 2 passages"),
-        ("subsets", [0, 1, 2, 2], "twice"),
+        ("subsets", [[], [0], [1], [0, 2]], "not of 2 passages"),
+        ("subsets", [[], [0], [1], [1]], "twice"),
         ("values", [[1.0]], "entries, expected 4"),
         ("spans", [[0, 4, None]], "not of 1 passages"),
         ("extents", [[0, 4], [0, 400]], "beyond the text"),
         ("threshold", 0, "threshold is"),
-        ("format_version", 2, "format version 2"),
+        ("format_version", 3, "format version 3"),
     ],
 )
 def test_damaged_files_are_refused(tmp_path, name, junk, message):

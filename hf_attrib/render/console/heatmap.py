@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hf_attrib.render import phrases
+from hf_attrib.render.console.passages import USED, table_and_answer
 from hf_attrib.render.console.prompt import prompt
 from hf_attrib.render.console.rows import CRAMPED, generated, matrix
 from hf_attrib.render.palette import Scale, depth_of
@@ -39,6 +40,10 @@ class Heatmap:
         if self.matrix:
             yield from matrix(sheet, options.max_width)
         yield from _legend(sheet, options.max_width)
+        if self.result.passages is not None:
+            yield Text()
+            yield from table_and_answer(self.result.passages, console, options)
+            yield Text(USED, "dim")
         yield from _footer(self.result)
 
 

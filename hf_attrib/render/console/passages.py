@@ -15,7 +15,7 @@ from hf_attrib.render.safe_text import visible
 from hf_attrib.render.sheet import short
 from hf_attrib.results import Citation, Passages
 
-__all__ = ["USED", "PassagesView", "finding", "marks", "nats", "of_whole"]
+__all__ = ["USED", "PassagesView", "finding", "marks", "nats", "of_whole", "table_and_answer"]
 
 #: What readers of citations must know.
 USED = "A citation says that the passage was used, not that it is true. Numbers are nats."
@@ -36,21 +36,33 @@ class PassagesView:
         self.result = result
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        result, run, width = self.result, self.result.run, options.max_width
-        scores = result.score().tolist()
-        scale = Scale(largest(scores), True, depth_of(console))
+        run = self.result.run
         name = Text(phrases.line(run.model), "bold", overflow="fold")
         yield Text.assemble(name, *(f" · {part}" for part in phrases.about(run)))
         yield Text()
-        yield _table(result, scale, width)
-        yield Text()
-        yield Text("Answer", "bold")
-        yield from _answer(result)
-        yield Text()
-        yield Text(of_whole(result), "dim")
+        yield from table_and_answer(self.result, console, options)
         yield Text(f"{USED} · {phrases.cost(run)}", "dim")
         for note in run.notes:
             yield Text(phrases.line(f"note: {note}"))
+
+
+def table_and_answer(
+    result: Passages, console: Console, options: ConsoleOptions
+) -> Iterator[RenderableType]:
+    """Yield the table of passages, and the answer with what its sentences rest on.
+
+    Args:
+        result: what to show.
+        console: where to.
+        options: how wide it is.
+    """
+    scale = Scale(largest(result.score().tolist()), True, depth_of(console))
+    yield _table(result, scale, options.max_width)
+    yield Text()
+    yield Text("Answer", "bold")
+    yield from _answer(result)
+    yield Text()
+    yield Text(of_whole(result), "dim")
 
 
 def nats(number: float | None) -> str:

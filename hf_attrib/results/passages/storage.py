@@ -11,10 +11,10 @@ from torch import Tensor
 
 from hf_attrib.results.formats import FORMATS, Format
 from hf_attrib.results.json_value import Value, encoded, record
-from hf_attrib.results.passages.coalitions import Coalitions, code_of
+from hf_attrib.results.passages.coalitions import Coalitions, players_of
 from hf_attrib.results.passages.result import Passages
 from hf_attrib.results.run import Run
-from hf_attrib.results.storage import span_read, tokens_read, tokens_written
+from hf_attrib.results.tokens_storage import span_read, tokens_read, tokens_written
 
 #: Version of the format of tokens.
 _TOKENS = 2
@@ -26,9 +26,9 @@ def _written(result: Passages) -> dict[str, Any]:
     content |= tokens_written(result) | {"threshold": result.threshold}
     content["spans"] = [[s.start, s.stop, s.name] for s in result.spans]
     content["extents"] = [list(extent) for extent in result.extents]
-    # A subset is a number, whose bit i is set where passage i is kept.
+    # Of each subset the numbers of those that are kept.
     content["subsets"] = [
-        code_of(i for i, kept in enumerate(row) if kept) for row in result.table.subsets.tolist()
+        [i for i, kept in enumerate(row) if kept] for row in result.table.subsets.tolist()
     ]
     content["values"] = encoded(result.table.values.tolist())
     for name in ("scores", "standard_error", "probability"):
@@ -42,17 +42,17 @@ def _read(file: Value, version: int) -> Passages:
     tokens = tokens_read(file, _TOKENS, run.attribute_to)
     spans, targets = file.field("spans").list_of(span_read), len(tokens["response"])
     count = len(spans)
-    codes = file.field("subsets").list_of(Value.whole)
-    if any(code >> count for code in codes):
+    members = file.field("subsets").list_of(_players if version == 1 else _numbers)
+    if any(i >= count for some in members for i in some):
         raise ValueError(f"its subsets are not of {count} passages")
-    kept = torch.tensor([[code >> i & 1 for i in range(count)] for code in codes]) == 1
+    kept = torch.zeros(len(members), count, dtype=torch.bool)
+    for row, some in zip(kept, members, strict=True):
+        row[list(some)] = True
     by_passage = partial(_matrix, shape=(count, targets))
     probability = file.field("probability").entries(targets)
     return Passages(
         **tokens,
-        table=Coalitions(
-            kept.reshape(-1, count), _matrix(file.field("values"), (len(codes), targets))
-        ),
+        table=Coalitions(kept, _matrix(file.field("values"), (len(members), targets))),
         scores=by_passage(file.field("scores")),
         spans=spans,
         extents=file.field("extents").list_of(_extent),
@@ -61,6 +61,15 @@ def _read(file: Value, version: int) -> Passages:
         threshold=file.field("threshold").number(),
         standard_error=file.field("standard_error").optional(by_passage),
     )
+
+
+def _players(value: Value) -> tuple[int, ...]:
+    """Return the members of a subset as files of version 1 have it: a number's bits."""
+    return players_of(value.whole())
+
+
+def _numbers(value: Value) -> tuple[int, ...]:
+    return value.list_of(Value.whole)
 
 
 def _extent(value: Value) -> tuple[int, int]:
@@ -73,4 +82,4 @@ def _matrix(value: Value, shape: tuple[int, int]) -> Tensor:
     return torch.tensor(rows, dtype=torch.float64).reshape(shape)
 
 
-FORMATS[Passages] = Format("hf_attrib.passages", "result about passages", 1, _written, _read)
+FORMATS[Passages] = Format("hf_attrib.passages", "result about passages", 2, _written, _read)

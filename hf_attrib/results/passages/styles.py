@@ -34,7 +34,7 @@ def _markers(answer: str, cited: Sequence[Citation]) -> str:
         marks = "".join(f"[{number}]" for number in numbered(citation.passages))
         parts += [answer[end : citation.end], f" {marks}" if marks else ""]
         end = citation.end
-    return "".join([*parts, answer[end:]])
+    return "".join(parts)  # and not what ends an answer: the special token, white space
 
 
 def _langchain(answer: str, cited: Sequence[Citation]) -> list[dict[str, Any]]:

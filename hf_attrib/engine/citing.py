@@ -11,8 +11,9 @@ from hf_attrib.baselines import BaselineLike
 from hf_attrib.engine.answering import Answering, given_to
 from hf_attrib.engine.engine import Engine
 from hf_attrib.engine.options import DEFAULTS, GenerateOptions, documented_by
-from hf_attrib.engine.passages import about_passages, in_passages
+from hf_attrib.engine.passages import PassageQuestion, about_passages, in_passages
 from hf_attrib.engine.question import Plan
+from hf_attrib.engine.sentences import with_sentences
 from hf_attrib.engine.sharing import Sharing
 from hf_attrib.errors import InputError
 from hf_attrib.methods import Method
@@ -24,6 +25,7 @@ __all__ = ["Citing", "PassagesOptions"]
 #: What a call asks that says nothing.
 _DEFAULTS: Mapping[str, Any] = {
     "mode": "embed",
+    "detail": "passage",
     "movable": DEFAULTS["movable"],
     "placement": DEFAULTS["placement"],
     "on_error": DEFAULTS["on_error"],
@@ -52,6 +54,8 @@ class PassagesOptions(GenerateOptions, total=False):
         method: what ranks passages where it does not: a method that plays groups, as
             ``"kernel_shap"``; by default ``"shapley"`` along drawn orders, whose scores sum to the
             gain exactly. Where it is named it scores them in any case.
+        detail: ``"sentence"`` asks again about the sentences inside the passages that are cited,
+            which then cite these alone; by default ``"passage"``.
         samples: of that method.
         seed: of that method.
         input_ids: the prompt as token ids, instead of ``prompt``.
@@ -77,6 +81,7 @@ class PassagesOptions(GenerateOptions, total=False):
     mode: str
     budget: int | None
     method: str | Method
+    detail: str
     samples: int | None
     seed: int
     input_ids: Ids | None
@@ -118,11 +123,24 @@ class Citing:
                 )
             each = (len(one.documents) for one in requests.each if one.documents)
             given["documents"] = next(each, 1)  # as many for each prompt, which is checked
+        detail = given.pop("detail", _DEFAULTS["detail"])
+        if detail not in ("passage", "sentence"):
+            raise InputError(f"detail is {detail!r:.80}; expected 'passage' or 'sentence'.")
         question, generation = about_passages(given)
 
         def work(plan: Plan, sharing: Sharing) -> Iterator[Passages]:
-            return in_passages(self._engine, plan, sharing.of_rows)
+            if detail == "passage":
+                return in_passages(self._engine, plan, sharing.of_rows)
+            return self._with_sentences(plan, question, sharing)
 
         found = self._answering.worked(requests, question, generation, work)
         self._answering.warn(found)
         return found if requests.many else found[0]
+
+    def _with_sentences(
+        self, plan: Plan, question: PassageQuestion, sharing: Sharing
+    ) -> Iterator[Passages]:
+        for place in range(len(plan.cases)):
+            # Each to its end, so that the next one finds the model as it was.
+            (found,) = in_passages(self._engine, plan.part(place, place + 1), sharing.of_rows)
+            yield with_sentences(self._engine, found, question, sharing.of_rows)

@@ -122,3 +122,35 @@ def test_any_number_of_documents_takes_rows_in_proportion(tmp_path):
     assert found.score().sum() == pytest.approx(found.table.gain(), abs=1e-9)
     found.save(tmp_path / "r.json")
     assert hf_attrib.load(tmp_path / "r.json").documents == found.documents
+
+
+SEVERAL = [
+    "Ada's key is red.  Bob's key is blue. Dean lives in Rome.",
+    "Zoe likes rice. Bob's key is blue.",
+    "Emma's key is gold.",
+]
+
+
+def test_the_sentences_that_an_answer_rests_on_are_cited_alone(explainer, tmp_path):
+    found = explainer.passages(**ASKED | {"documents": SEVERAL}, detail="sentence")
+    (citation,) = found.citations()
+    assert [(p.index, p.start, p.text) for p in citation.passages] == [
+        (0, 19, "Bob's key is blue."),
+        (1, 16, "Bob's key is blue."),
+    ]
+    for style in ("langchain", "anthropic"):
+        assert str(found.citations(style)).count("'cited_text': \"Bob's key is blue.\"") == 2
+    plain = explainer.passages(**ASKED | {"documents": SEVERAL})
+    assert plain.documents == found.documents  # the question about passages is the same one
+    assert found.run.forward_rows == plain.run.forward_rows + found.sentences.run.forward_rows
+    # Copies in two passages are players of one game: the table of all five sentences says so.
+    assert len(found.sentences) == 5
+    assert found.sentences.table.complete
+    found.save(tmp_path / "r.json")
+    assert hf_attrib.load(tmp_path / "r.json").citations("cohere") == found.citations("cohere")
+
+
+def test_a_passage_of_one_sentence_is_not_asked_about_again(explainer):
+    assert explainer.passages(**ASKED, detail="sentence").sentences is None
+    with pytest.raises(InputError, match="detail is 'word'; expected 'passage' or 'sentence'"):
+        explainer.passages(**ASKED, detail="word")

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Citation", "CitedPassage", "citations", "sentences"]
 
+#: Of what the sentences of a passage are worth to a sentence of the answer, that is cited.
+_MOST = 0.8
+
 
 @dataclass(frozen=True)
 class CitedPassage:
@@ -122,7 +125,7 @@ def _citation(result: Passages, span: Span, threshold: float | None) -> Citation
     cited = []
     for i in found.cited:
         document = result.run.documents[i]
-        begin, text = _cited(document.text, result.passage_text(i))
+        begin, text = _cited(result, i, rows)
         cited.append(
             CitedPassage(
                 i, document, begin, begin + len(text), text,
@@ -135,19 +138,43 @@ def _citation(result: Passages, span: Span, threshold: float | None) -> Citation
     )  # fmt: skip
 
 
-def _cited(document: str, passage: str) -> tuple[int, str]:
+def _cited(result: Passages, index: int, rows: tuple[int, int]) -> tuple[int, str]:
     """Return what is cited of a document, as its owner has it, and where it begins in it.
 
-    Args:
-        document: the text of the document.
-        passage: how it stands in the prompt: without the white space at its ends, say, with
-            quotation marks escaped, or a part of it.
+    In the prompt it may stand without the white space at its ends, say, with quotation marks
+    escaped, or in part.
     """
+    document, passage = result.run.documents[index].text, result.passage_text(index)
     begin = document.find(passage)
     if begin < 0:
         passage = document.strip()
-        begin = document.find(passage)
-    return begin, passage
+        return document.find(passage), passage
+    start, stop = _best_sentences(result, index, rows)
+    offset = begin - result.extents[index][0]
+    return start + offset, result.inputs.text[start:stop]
+
+
+def _best_sentences(result: Passages, index: int, rows: tuple[int, int]) -> tuple[int, int]:
+    """Return the characters of a passage that a sentence of the answer rests on.
+
+    They reach from the first to the last of those of its sentences that are cited. Where none is,
+    they are the fewest neighbours that hold :data:`_MOST` of what its sentences are worth; where
+    nothing is known of these, all of it.
+    """
+    first, last = extent = result.extents[index]
+    if result.sentences is None:
+        return extent
+    where, scores = result.sentences.extents, result.sentences.score(rows).clamp_min(0).tolist()
+    inside = [k for k, (start, _) in enumerate(where) if first <= start < last]
+    if cited := [k for k in result.sentences.confirm(rows).cited if k in inside]:
+        return where[cited[0]][0], where[cited[-1]][1]
+    enough = _MOST * sum(scores[k] for k in inside)
+    if enough <= 0:
+        return extent
+    parts = [inside[i:j] for i in range(len(inside)) for j in range(i + 1, len(inside) + 1)]
+    held = [(len(part), -sum(scores[k] for k in part), part) for part in parts]
+    _, _, best = min(each for each in held if -each[1] >= enough)
+    return where[best[0]][0], where[best[-1]][1]
 
 
 def known(number: float) -> float | None:

@@ -46,6 +46,7 @@ class Passages(Result):
         threshold: nats that a part of the answer must lose for a citation.
         standard_error: of each score, [n, T], or ``None`` if they are exact.
         sequence: all that the model read and generated.
+        sentences: the same of the sentences inside the passages that are cited, where it was asked.
     """
 
     table: Coalitions
@@ -59,6 +60,7 @@ class Passages(Result):
     threshold: float
     standard_error: Tensor | None = field(default=None, repr=False)
     sequence: TokenSequence | None = field(default=None, repr=False)
+    sentences: Passages | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         count, targets = self.table.count, len(self.response)

@@ -34,6 +34,7 @@ def _written(result: Passages) -> dict[str, Any]:
     for name in ("scores", "standard_error", "probability"):
         values = getattr(result, name)
         content[name] = None if values is None else encoded(values.tolist())
+    content["sentences"] = None if result.sentences is None else _written(result.sentences)
     return content
 
 
@@ -60,6 +61,10 @@ def _read(file: Value, version: int) -> Passages:
         run=run,
         threshold=file.field("threshold").number(),
         standard_error=file.field("standard_error").optional(by_passage),
+        # Which files of version 1 do not have.
+        sentences=Value(file.mapping().get("sentences"), "sentences").optional(
+            partial(_read, version=version)
+        ),
     )
 
 

@@ -17,6 +17,7 @@ from hf_attrib.engine.ready import ReadyBatch
 from hf_attrib.engine.zeros import standing
 from hf_attrib.field import Decomposition, Field
 from hf_attrib.methods import Method
+from hf_attrib.model import name_of
 from hf_attrib.results import Attribution, Run
 from hf_attrib.text import TokenSequence, detokenize
 
@@ -103,7 +104,7 @@ def at_reference(ready: ReadyBatch) -> Tensor | None:
 def provenance(model: Any) -> dict[str, Any]:
     """Return which model was run, and by which packages."""
     return {
-        "model": model.config.name_or_path or type(model).__name__,
+        "model": name_of(model),
         "model_revision": getattr(model.config, "_commit_hash", None),
         "dtype": str(model.dtype).removeprefix("torch."),
         "versions": dict(_versions()),

@@ -9,7 +9,7 @@ from hf_attrib.model.devices import device_of
 from hf_attrib.model.embedding_field import EmbeddingField
 from hf_attrib.model.generation import Transcriber
 from hf_attrib.model.isolation import isolated
-from hf_attrib.model.loading import DTYPES, check_device, load_model
+from hf_attrib.model.loading import DTYPES, check_device, load_model, name_of
 from hf_attrib.model.observation import Observation
 from hf_attrib.model.prefix_check import Departure, PrefixCheck
 from hf_attrib.model.self_check import Verdict, check_generation, check_generative, check_model
@@ -39,6 +39,7 @@ __all__ = [
     "device_of",
     "isolated",
     "load_model",
+    "name_of",
     "ordinary_ids",
     "sites_of",
     "space_of",

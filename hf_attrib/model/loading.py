@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -18,7 +19,7 @@ from hf_attrib.errors import InputError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["DTYPES", "check_device", "load_model"]
+__all__ = ["DTYPES", "check_device", "load_model", "name_of"]
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -55,6 +56,23 @@ def load_model(
     if name in embedded.names():
         model.config.name_or_path = name  # results name the model, not where it is installed
     return (model if placement else model.to(device)).eval(), tokenizer
+
+
+def name_of(model: Any) -> str:
+    """Return what a model is called, for results that may be shared: never where it lies.
+
+    Of a folder that is its last part, and of one in the cache of the hub the repository,
+    ``"google/gemma-3-270m"``.
+
+    Args:
+        model: a model of transformers.
+    """
+    given = str(model.config.name_or_path or "")
+    if cached := re.search(r"(?:^|[/\\])models--([^/\\]+)[/\\]snapshots[/\\]", given):
+        return cached[1].replace("--", "/")
+    if Path(given).is_absolute() or given.startswith((".", "~")) or Path(given).exists():
+        given = Path(given).resolve().name if given else ""
+    return given or type(model).__name__
 
 
 def check_device(name: str) -> None:

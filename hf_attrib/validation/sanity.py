@@ -24,7 +24,7 @@ from hf_attrib.errors import InputError
 from hf_attrib.execution import silent
 from hf_attrib.hyperparameters import names_among
 from hf_attrib.integration import derived
-from hf_attrib.model import isolated
+from hf_attrib.model import isolated, name_of
 from hf_attrib.results import Result
 from hf_attrib.text import Requests, TokenSequence, settings_kept
 from hf_attrib.validation.contest import Contest
@@ -288,7 +288,7 @@ def checked_sanity(
             bench = _Bench(engine, entrant.question, [case.sequence for case in plan.cases], seed)
             found += [SanityCheck(entrant.label, name, *CHECKS[name](bench)) for name in checks]
     answering.warn([])
-    name = engine.model.config.name_or_path or type(engine.model).__name__
+    name = name_of(engine.model)
     return Sanity(name, len(requests.each), tuple(found))
 
 

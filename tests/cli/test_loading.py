@@ -1,6 +1,7 @@
 """Models from folders and by name: how they load, and what is refused."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from helpers.command_line import PROMPT, QUICK, WORDS, copied, edited
 
 import hf_attrib
 from hf_attrib.errors import InputError
-from hf_attrib.model import load_model
+from hf_attrib.model import load_model, name_of
 
 
 def test_a_local_folder_loads_in_evaluation_mode(folder):
@@ -96,3 +97,26 @@ def test_models_that_cannot_be_explained_are_refused(refused, monkeypatch):
 
     monkeypatch.setattr("hf_attrib.engine.engine.check_model", refuse)
     assert refused("explain", PROMPT, *QUICK) == "hf-attrib: no gradient\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("google/gemma-3-270m", "google/gemma-3-270m"),
+        ("/home/ann/secret/my-model", "my-model"),
+        ("./runs/checkpoint-100", "checkpoint-100"),
+        ("~/models/tuned/", "tuned"),
+        ("/c/hub/models--google--gemma-3-270m/snapshots/0a1b2c", "google/gemma-3-270m"),
+        (r"C:\hub\models--gpt2\snapshots\0a1b2c", "gpt2"),
+        ("", "SimpleNamespace"),
+    ],
+)
+def test_results_name_a_model_and_never_where_it_lies(given, name):
+    model = SimpleNamespace(config=SimpleNamespace(name_or_path=given))
+    assert name_of(model) == name
+
+
+def test_a_folder_below_the_working_directory_is_named_by_its_last_part(tmp_path, monkeypatch):
+    (tmp_path / "own" / "model").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert name_of(SimpleNamespace(config=SimpleNamespace(name_or_path="own/model"))) == "model"

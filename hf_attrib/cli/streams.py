@@ -13,7 +13,7 @@ __all__ = ["PLAINER", "complain", "is_main", "put"]
 #: How to write what a terminal cannot: name of an error handler of Python's codecs.
 PLAINER = "hf_attrib.plainer"
 #: Signs that have a plain double of the same width; anything else becomes a question mark.
-_PLAINER = {"⁺": "+", "⁻": "-", "±": "~", "·": ".", "…": "~", "−": "-"}
+_PLAINER = {"⁺": "+", "⁻": "-", "±": "~", "·": ".", "…": "~", "−": "-", "█": "#", "▒": "-"}
 
 
 def _plainer(error: UnicodeError) -> tuple[str, int]:

@@ -15,7 +15,7 @@ from hf_attrib.render.export import plain, to_svg, to_text
 from hf_attrib.render.html.document import frame_of, page_of, plain_frame, plain_page
 from hf_attrib.render.html.evaluation import evaluation_page
 from hf_attrib.render.html.interactions import interactions_page
-from hf_attrib.render.html.passages import passages_page
+from hf_attrib.render.html.passages import passages_frame, passages_page
 from hf_attrib.render.html.robustness import robustness_page
 from hf_attrib.results import (
     Attribution,
@@ -67,6 +67,7 @@ page.register(Result, plain_page)
 
 frame.register(Attribution, frame_of)
 frame.register(Comparison, frame_of)
+frame.register(Passages, passages_frame)
 frame.register(Result, plain_frame)
 
 text.register(Result, plain)

@@ -105,6 +105,23 @@ class Scale:
             color=Color.from_triplet(_ink(background)), bgcolor=Color.from_triplet(background)
         )
 
+    def bar(self, score: float, cells: int) -> Text:
+        """Draw the score's magnitude: solid where it supports, dotted where it opposes.
+
+        Args:
+            score: any number.
+            cells: of the largest magnitude.
+        """
+        filled = math.floor(self.strength(score) * cells + 0.5)
+        opposes = self.signed and score < 0
+        text = Text(("▒" if opposes else "█") * filled, no_wrap=True)
+        if self.depth == "eight":
+            text.stylize("red" if opposes else "cyan")
+        elif self.depth == "full":
+            # The middle of a ramp stands out from dark grounds and from light ones.
+            text.stylize(Style(color=Color.from_triplet((_OPPOSES if opposes else _SUPPORTS)[1])))
+        return text
+
     def mark(self, score: float) -> str:
         """Return what stands in for colour in plain text: sign and strength, or ``"nan"``."""
         if not math.isfinite(score):

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import torch
 
-from hf_attrib.results import Attribution, Run
-from hf_attrib.text import Tokens
+from hf_attrib.results import Attribution, Coalitions, Passages, Run
+from hf_attrib.text import Span, Tokens
+from hf_attrib.text.documents import Document
 
 RUN = Run(
     method="integrated_gradients",
@@ -86,3 +87,30 @@ def sampled():
     result = attribution([[3.0, -1.0], [1.0, 0.5]], ["in", "put"], ["a", "b"])
     errors = torch.tensor([[0.5, 0.25], [0.125, 1.0]]).double()
     return replace(result, standard_error=errors, sum_standard_error=errors.sum(-1))
+
+
+def passages(texts=("Ada is in.", "Bob is out.", "Ada is Eve.", "Zoe is up."), **run):
+    """Bob's sentence is worth 6 nats by [2]; Eve's 4 by [1] and [3] together; [4] costs Zoe's 3."""
+    answer = [" Bob", " is", " out", ".", " Eve", " is", " in", ".", " Zoe", " is", " down", "."]
+    names, retrieval = ("first", "second", "third", "fourth"), (0.9, 0.2, 0.5, 0.7)
+    known = zip(
+        texts, ("a", "b", "c", "d"), names, names, [None] * 4, retrieval, range(4), strict=True
+    )
+    kept = torch.tensor([[subset >> i & 1 for i in range(4)] for subset in range(16)]) == 1
+    values = torch.zeros(16, len(answer), dtype=torch.float64)
+    values[:, 2] = -6.0 * ~kept[:, 1]
+    values[:, 6] = -4.0 * ~(kept[:, 0] & kept[:, 2])
+    values[:, 10] = -3.0 * kept[:, 3]
+    table = Coalitions(kept, values)
+    ends = [len("".join(texts[: i + 1])) for i in range(4)]
+    return Passages(
+        table=table,
+        scores=torch.stack([table.shapley((t, t + 1)) for t in range(len(answer))], 1),
+        spans=tuple(Span(i, i + 1) for i in range(4)),
+        extents=tuple((end - len(text), end) for end, text in zip(ends, texts, strict=True)),
+        inputs=tokens(texts),
+        response=tokens(answer, "generated"),
+        probability=values[15].exp(),
+        run=replace(RUN, documents=tuple(Document(*one) for one in known), **run),
+        threshold=1.0,
+    )

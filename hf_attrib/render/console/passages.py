@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from hf_attrib.render import phrases
-from hf_attrib.render.palette import Scale, depth_of, largest
+from hf_attrib.render.palette import Depth, Scale, depth_of, largest
 from hf_attrib.render.safe_text import visible
 from hf_attrib.render.sheet import short
 from hf_attrib.results import Citation, Passages
 
-__all__ = ["USED", "PassagesView", "finding", "marks", "nats", "of_whole", "table_and_answer"]
+__all__ = [
+    "USED",
+    "PassagesView",
+    "finding",
+    "marks",
+    "moved",
+    "nats",
+    "of_whole",
+    "scale_of",
+    "table_and_answer",
+]
 
 #: What readers of citations must know.
 USED = "A citation says that the passage was used, not that it is true. Numbers are nats."
 
-#: Columns besides the passage and its score that so many cells have room for.
-_WIDE, _NARROW = 90, 56
+#: Cells below which a passage takes two lines, and from which on there are further columns.
+_CRAMPED, _ROOMY, _WIDE = 56, 70, 94
 _NAME_CELLS = 40
+#: Cells of the longest bar, and of what else stands in a column.
+_BAR_CELLS = 10
+_CELLS = {
+    "score": 6, "share": 5, "±": 5, "drop": 6, "hold": 6, "status": 11, "rank": 8, "tokens": 6,
+}  # fmt: skip
 
 
 class PassagesView:
@@ -56,13 +73,26 @@ def table_and_answer(
         console: where to.
         options: how wide it is.
     """
-    scale = Scale(largest(result.score().tolist()), True, depth_of(console))
-    yield _table(result, scale, options.max_width)
+    scale, width = scale_of(result, depth_of(console)), options.max_width
+    if width < _CRAMPED:
+        yield from _stacked(result, scale, width)
+    else:
+        yield _table(result, scale, width)
     yield Text()
     yield Text("Answer", "bold")
     yield from _answer(result)
     yield Text()
     yield Text(of_whole(result), "dim")
+
+
+def scale_of(result: Passages, depth: Depth) -> Scale:
+    """Return the scale of the scores of passages; where all are small, none is shown as large.
+
+    Args:
+        result: what was found.
+        depth: what can be shown.
+    """
+    return Scale(max(largest(result.score().tolist()), result.threshold), True, depth)
 
 
 def nats(number: float | None) -> str:
@@ -91,9 +121,7 @@ def finding(citation: Citation) -> str:
     """
     named = [f"[{passage.index + 1}]" for passage in citation.passages]
     cited = " and ".join(filter(None, [", ".join(named[:-1]), *named[-1:]]))
-    # Beyond that e^x says nothing to anybody.
-    times = f"{math.exp(citation.drop):,.3g}" if citation.drop < 12 else "over 100,000"
-    less = f"{times} times less likely"
+    less = f"{_times(citation.drop)} times less likely"
     if citation.status == "confirmed":
         return f"confirmed: without {cited} {less}"
     if citation.status == "redundant":
@@ -105,6 +133,14 @@ def finding(citation: Citation) -> str:
     if named:
         return f"not decided: {cited} matter, and the set was not confirmed"
     return "not decided: passages may matter, and no set of them was confirmed"
+
+
+def _times(drop: float) -> str:
+    """Write e^drop with three digits; beyond some size it says nothing to anybody."""
+    if drop >= 12:
+        return "over 100,000"
+    times = math.exp(drop)
+    return f"{times:.3g}" if times < 1000 else f"{float(f'{times:.3g}'):,.0f}"
 
 
 def of_whole(result: Passages) -> str:
@@ -122,35 +158,68 @@ def of_whole(result: Passages) -> str:
     )
 
 
+def moved(row: Mapping[str, Any]) -> str:
+    """Write the rank of a passage as it was retrieved, and as it was used where that is another.
+
+    Args:
+        row: of :meth:`Passages.to_rows`.
+    """
+    ranks = dict.fromkeys((row["retrieved_rank"], row["used_rank"]))
+    return " -> ".join(map(str, ranks))
+
+
 def _table(result: Passages, scale: Scale, width: int) -> Table:
     """Return the table of passages, with as many columns as there is room for."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     rows, errors = result.documents, result.standard_error is not None
-    table.add_column("passage", no_wrap=True, overflow="ellipsis")
-    heads = ["score"]
+    # Rows of equal ranks throughout tell nothing, unless a retrieval put them in order.
+    ranked = any(
+        row["retrieval_score"] is not None or row["retrieved_rank"] != row["used_rank"]
+        for row in rows
+    )
+    heads = ["", "score", "drop", "hold", "status"]
+    if width >= _ROOMY and ranked:
+        heads.append("rank")
     if width >= _WIDE:
-        heads += ["share", *(["±"] if errors else []), "drop", "hold", "status", "tokens"]
-    elif width >= _NARROW:
-        heads += ["drop", "hold", "status"]
+        heads[2:2] = ["share", *(["±"] if errors else [])]
+        heads.append("tokens")
+    table.add_column("passage", no_wrap=True, overflow="ellipsis")
+    bar = min(_BAR_CELLS, width // 10)
     for head in heads:
-        table.add_column(head, justify="left" if head == "status" else "right", no_wrap=True)
-    cells = min(_NAME_CELLS, max(6, width - 12 - 10 * (len(heads) - 1)))
+        left = head in ("", "status", "rank")
+        table.add_column(head, justify="left" if left else "right", no_wrap=True)
+    taken = sum(2 + _CELLS.get(head, bar) for head in heads)
+    cells = min(_NAME_CELLS, max(6, width - taken))
     for row in rows:
-        name = Text.assemble((f"[{row['index'] + 1}] ", "bold"), short(row["name"], cells - 4))
         written = {
-            "score": Text.assemble(
-                (f" {scale.number(row['score'])} ", scale.style(row["score"])),
-                scale.mark(row["score"]),
-            ),
+            "": scale.bar(row["score"], bar),
+            "score": Text(scale.number(row["score"])),
             "share": f"{row['share']:.0%}",
             "±": nats(row["standard_error"]),
             "drop": nats(row["drop"]),
             "hold": nats(row["hold"]),
             "status": row["status"],
+            "rank": moved(row),
             "tokens": str(row["tokens"]),
         }
-        table.add_row(name, *(written[head] for head in heads))
+        table.add_row(_name(row, cells), *(written[head] for head in heads))
     return table
+
+
+def _stacked(result: Passages, scale: Scale, width: int) -> Iterator[RenderableType]:
+    """Yield each passage on two lines, where a table would lose its columns."""
+    for row in result.documents:
+        yield _name(row, width)
+        parts = [
+            Text(scale.number(row["score"])),
+            scale.bar(row["score"], min(_BAR_CELLS, width // 6)),
+        ]
+        yield Text("  ").append_text(Text(" ").join([*parts, Text(row["status"])]))
+
+
+def _name(row: Mapping[str, Any], cells: int) -> Text:
+    number = f"[{row['index'] + 1}] "
+    return Text.assemble((number, "bold"), short(row["name"], cells - len(number)))
 
 
 def _answer(result: Passages) -> Iterator[RenderableType]:
@@ -160,4 +229,4 @@ def _answer(result: Passages) -> Iterator[RenderableType]:
         if citation.passages:
             text.append(f" {marks(citation)}", "bold")
         yield text
-        yield Text(f"  {finding(citation)}", "dim")
+        yield Padding(Text(finding(citation), "dim"), (0, 0, 0, 2), expand=False)

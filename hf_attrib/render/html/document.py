@@ -18,7 +18,7 @@ from hf_attrib.render.html.pieces import response
 from hf_attrib.render.safe_text import visible
 from hf_attrib.results import Attribution, Comparison, Result, page, text
 
-__all__ = ["document", "frame_of", "page_of", "plain_frame", "plain_page"]
+__all__ = ["document", "frame_of", "framed", "hashed", "page_of", "plain_frame", "plain_page"]
 
 _FOLDER = Path(__file__).parent / "templates"
 
@@ -168,10 +168,18 @@ def _environment() -> Environment:
     )
     for kind, name in (("style", "page.css"), ("script", "page.js")):
         text = (_FOLDER / name).read_text(encoding="utf-8")
-        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-        environment.globals[kind] = Markup(text)
-        environment.globals[f"{kind}_hash"] = f"sha256-{digest}"
+        environment.globals[kind], environment.globals[f"{kind}_hash"] = hashed(text)
     return environment
+
+
+def hashed(text: str) -> tuple[Markup, str]:
+    """Return a style or a script as a template may print it, and the hash that lets it through.
+
+    Args:
+        text: which holds nothing from outside.
+    """
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return Markup(text), f"sha256-{digest}"
 
 
 def _shown(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The command line: ``hf-attrib explain``, ``robustness``, ``show``, ``compare`` and the lists."""
+"""The command line: explain, rag, robustness, evaluate, show, compare and the lists."""
 
 from hf_attrib.cli.program import app, main
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,6 +25,16 @@ from hf_attrib.cli.options import (
     baseline_of,
 )
 from hf_attrib.cli.output import Activity, emit, emit_whole, quiet
+from hf_attrib.cli.rag import (
+    AskedOptions,
+    CitationOutput,
+    CitingOptions,
+    NamedModel,
+    SourceOptions,
+    check_count,
+    check_streams,
+    emit_passages,
+)
 from hf_attrib.cli.robustness import AttackOptions, OutputOptions
 from hf_attrib.cli.streams import is_main, put
 from hf_attrib.engine import Question
@@ -36,7 +47,17 @@ from hf_attrib.robustness import margin_question
 from hf_attrib.text import Requests
 from hf_attrib.validation import automatic_contest
 
-__all__ = ["attacks", "compare", "evaluate", "explain", "methods", "models", "robustness", "show"]
+__all__ = [
+    "attacks",
+    "compare",
+    "evaluate",
+    "explain",
+    "methods",
+    "models",
+    "rag",
+    "robustness",
+    "show",
+]
 
 
 @flagged
@@ -103,6 +124,29 @@ def _chosen(asked: dict[str, Any], answer: AnswerOptions, dry_run: bool) -> Call
         return explainer.explain(text, response=answer.response, **given)
 
     return work
+
+
+@flagged
+def rag(
+    model: NamedModel,
+    question: AskedOptions,
+    sources: SourceOptions,
+    citing: CitingOptions,
+    answer: AnswerOptions,
+    output: CitationOutput,
+) -> None:
+    """Answer a question from documents, and show and write what each sentence rests on."""
+    check_streams(question, sources)
+    asked = citing.asked(answer.seed)
+
+    def read() -> tuple[Any, dict[str, Any]]:
+        return question.read(), sources.read(partial(check_count, asked))
+
+    with _prepared(read, model, answer.seed, "Citing", answer.response is None) as prepared:
+        explainer, (text, documents), _ = prepared
+        given = {**documents, **asked, **answer.generation()}
+        result: Any = explainer.passages(text, response=answer.response, **given)
+    emit_passages(result, output)
 
 
 @flagged

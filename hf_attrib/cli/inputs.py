@@ -16,7 +16,15 @@ from hf_attrib.errors import InputError
 from hf_attrib.results import Attribution, Comparison, Result, compare, from_json
 from hf_attrib.text import Documents, Messages
 
-__all__ = ["ComparisonOptions", "DocumentOptions", "PromptOptions", "SavedResult"]
+__all__ = [
+    "ComparisonOptions",
+    "DocumentOptions",
+    "PromptOptions",
+    "SavedResult",
+    "contents",
+    "decoded",
+    "json_lines",
+]
 
 
 @dataclass(frozen=True)
@@ -28,7 +36,7 @@ class SavedResult:
     result: Annotated[
         Path,
         typer.Argument(
-            help="What explain, robustness or evaluate saved as JSON; - reads standard input."
+            help="What explain, rag, robustness or evaluate saved as JSON; - reads standard input."
         ),
     ]
 
@@ -38,7 +46,7 @@ class SavedResult:
         Raises:
             HFAttribError: it cannot be read.
         """
-        return from_json(*_read(self.result), Result)
+        return from_json(*contents(self.result), Result)
 
 
 @dataclass(frozen=True)
@@ -67,12 +75,19 @@ class ComparisonOptions:
         Raises:
             HFAttribError: a result cannot be read, or they have nothing in common.
         """
-        a, b = (from_json(*_read(path), Attribution) for path in (self.a, self.b))
+        a, b = (from_json(*contents(path), Attribution) for path in (self.a, self.b))
         return compare(a, b, k=self.k)
 
 
-def _read(path: Path) -> tuple[bytes, str]:
-    """Return what a file holds, and what errors call it."""
+def contents(path: Path) -> tuple[bytes, str]:
+    """Return what a file or standard input holds, and what errors call it.
+
+    Args:
+        path: the file, or ``-``.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     try:
         if path == STDSTREAM:
             return sys.stdin.buffer.read(), "standard input"
@@ -106,18 +121,18 @@ class PromptOptions:
         if self.file is not None and self.prompt is not None:
             raise InputError("a prompt and --file were both given; give one of them.")
         if self.file is not None:
-            text = _decode(_bytes(self.file), str(self.file))
+            text = decoded(_bytes(self.file), str(self.file))
             if self.chat and self.file.suffix.lower() == ".json":
                 return _messages(text, self.file)
         elif self.prompt not in (None, "-"):
-            text = _decode(self.prompt.encode(errors="surrogateescape"), "the prompt")
+            text = decoded(self.prompt.encode(errors="surrogateescape"), "the prompt")
         elif self.prompt is None and sys.stdin.isatty():
             raise InputError(
                 "no prompt was given; pass it as an argument, with --file or on standard input "
                 "(hf-attrib explain --help has an example)."
             )
         else:
-            text = _decode(sys.stdin.buffer.read(), "standard input")
+            text = decoded(sys.stdin.buffer.read(), "standard input")
         return [{"role": "user", "content": text}] if self.chat else text
 
 
@@ -151,11 +166,23 @@ class DocumentOptions:
         """
         if self.documents is None:
             return {}
-        lines = _decode(_bytes(self.documents), str(self.documents)).split("\n")
-        found = [_line(line, n, self.documents) for n, line in enumerate(lines, 1) if line.strip()]
+        found = json_lines(self.documents)
         given = {"documents": found, "template": self.template}
         Documents.of(found, template=self.template)  # which refuses what is none
         return given
+
+
+def json_lines(path: Path) -> list[Any]:
+    """Return what each line of a file says as JSON; lines of white space say nothing.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: it cannot be read, or a line is not JSON.
+    """
+    lines = decoded(_bytes(path), str(path)).split("\n")
+    return [_line(line, number, path) for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def _line(line: str, number: int, path: Path) -> Any:
@@ -172,8 +199,16 @@ def _bytes(path: Path) -> bytes:
         raise InputError(f"cannot read {path}: {error.strerror}.") from None
 
 
-def _decode(data: bytes, where: str) -> str:
-    """Return text without the final newline that editors and echo add."""
+def decoded(data: bytes, where: str) -> str:
+    """Return text without the final newline that editors and echo add.
+
+    Args:
+        data: UTF-8, perhaps with a mark of its order of bytes.
+        where: what errors call it.
+
+    Raises:
+        InputError: it is none.
+    """
     try:
         return data.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:

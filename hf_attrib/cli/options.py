@@ -28,6 +28,7 @@ from hf_attrib.text.grouping import RULES
 from hf_attrib.validation import DEFAULT_METHODS, automatic_contest
 
 __all__ = [
+    "MODEL_HELP",
     "AnswerOptions",
     "ModelOptions",
     "QuestionOptions",
@@ -35,7 +36,12 @@ __all__ = [
     "ViewOptions",
     "baseline_of",
     "check_positive",
+    "seeded",
 ]
+
+
+#: What a model is named by.
+MODEL_HELP = "An embedded model (see hf-attrib models), a hub name or a folder."
 
 
 @dataclass(frozen=True)
@@ -44,9 +50,7 @@ class ModelOptions:
 
     panel: ClassVar[str] = "Model"
 
-    model: Annotated[
-        str, typer.Option(help="An embedded model (see hf-attrib models), a hub name or a folder.")
-    ] = "keys-llama"
+    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "keys-llama"
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")
@@ -198,18 +202,7 @@ class QuestionOptions:
 
     def made_method(self, given: dict[str, Any], seed: int | None) -> Method:
         """Return the method with the fields given; one that samples takes the seed, too."""
-        method = default_method(given) if self.method is None else self.method
-        name, own = parsed(method)
-        kind: Any = {**methods(), **attacks()}.get(name)
-        known = {f.name for f in fields(kind)} if kind is not None else ()
-        if seed is not None and "seed" in known and "seed" not in own:
-            given = {**given, "seed": seed}
-        made = method_named(method, given)
-        if seed is None or "seed" in known or not made.claims.stochastic:
-            return made
-        # The seed of a method that holds a stochastic one, unless that is written with its own.
-        written = "".join(map(str, [*own.values(), *given.values()])).replace(" ", "")
-        return made if "seed=" in written else made.reseeded(seed)
+        return seeded(default_method(given) if self.method is None else self.method, given, seed)
 
 
 @dataclass(frozen=True)
@@ -275,6 +268,30 @@ class SaveOptions:
     def __post_init__(self) -> None:
         if self.json is not None and self.json != STDSTREAM:
             check_writable(self.json)
+
+
+def seeded(method: str, given: Mapping[str, Any], seed: int | None) -> Method:
+    """Return a method with the fields given; one that samples takes the seed, too.
+
+    Args:
+        method: as it is written.
+        given: its further fields.
+        seed: of the command; what is written with the method comes first.
+
+    Raises:
+        InputError: there is no such method or field, or a value is rejected.
+    """
+    name, own = parsed(method)
+    kind: Any = {**methods(), **attacks()}.get(name)
+    known = {f.name for f in fields(kind)} if kind is not None else ()
+    if seed is not None and "seed" in known and "seed" not in own:
+        given = {**given, "seed": seed}
+    made = method_named(method, given)
+    if seed is None or "seed" in known or not made.claims.stochastic:
+        return made
+    # The seed of a method that holds a stochastic one, unless that is written with its own.
+    written = "".join(map(str, [*own.values(), *given.values()])).replace(" ", "")
+    return made if "seed=" in written else made.reseeded(seed)
 
 
 def check_positive(flag: str, value: int | None) -> None:

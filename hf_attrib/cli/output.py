@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Activity",
     "emit",
+    "emit_text",
     "emit_whole",
     "quiet",
     "rendered",
@@ -57,15 +58,14 @@ def emit(result: Attribution, view: ViewOptions, json: Path | None) -> None:
     if not is_main():
         return
     shown = view.of(result)
-    try:
-        put(to_json(result) if json == STDSTREAM else rendered(Heatmap(shown, matrix=view.matrix)))
-    finally:
-        if json is not None and json != STDSTREAM:
-            _save(result.save, json)
-        if view.svg is not None:
-            _save(lambda path: to_svg(shown, path), view.svg)
-        if view.html is not None:
-            _save(shown.to_html, view.html)
+
+    def printed() -> str:
+        if json == STDSTREAM:
+            return to_json(result)
+        return rendered(Heatmap(shown, matrix=view.matrix))
+
+    svg = (lambda path: to_svg(shown, path), view.svg)
+    emit_text(printed, (result.save, json), svg, (shown.to_html, view.html))
 
 
 def emit_whole(result: Result, json: Path | None, html: Path | None) -> None:
@@ -74,15 +74,33 @@ def emit_whole(result: Result, json: Path | None, html: Path | None) -> None:
     Raises:
         InputError: it cannot be written, or saved at all.
     """
+
+    def printed() -> str:
+        return to_json(result) if json == STDSTREAM else rendered(result)
+
+    emit_text(printed, (result.save, json), (result.to_html, html))
+
+
+def emit_text(
+    printed: Callable[[], str], *files: tuple[Callable[[Path], Any], Path | None]
+) -> None:
+    """Print a text, and write files whatever becomes of it: they hold what took long.
+
+    Args:
+        printed: makes the text.
+        *files: what writes each, and where to; standard output and ``None`` are no files.
+
+    Raises:
+        InputError: one cannot be written.
+    """
     if not is_main():
         return
     try:
-        put(to_json(result) if json == STDSTREAM else rendered(result))
+        put(printed())
     finally:
-        if json is not None and json != STDSTREAM:
-            _save(result.save, json)
-        if html is not None:
-            _save(result.to_html, html)
+        for write, path in files:
+            if path is not None and path != STDSTREAM:
+                _save(write, path)
 
 
 def _save(write: Callable[[Path], Any], path: Path) -> None:

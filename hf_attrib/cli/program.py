@@ -24,6 +24,7 @@ __all__ = ["app", "main"]
 #: The commands, in the order of the help page: functions of `hf_attrib.cli.commands`.
 _COMMANDS = {
     "explain": "Generate an answer to a prompt and show what each token of it came from.",
+    "rag": "Answer from documents and show which of them each sentence of the answer used.",
     "robustness": "Find out how little an attack has to move a prompt to change each token of the "
     "answer.",
     "evaluate": "Judge methods on a file of prompts: how well they predict what the model does.",
@@ -38,7 +39,10 @@ _EXAMPLE = (
     "Example: hf-attrib {} \"Ada's key is red. Bob's key is blue. Q: What color is Bob's key? A:\""
 )
 #: What stands below the options of a command.
-_EPILOGS = {name: _EXAMPLE.format(name) for name in ("explain", "robustness")}
+_EPILOGS = {name: _EXAMPLE.format(name) for name in ("explain", "robustness")} | {
+    "rag": 'Example: hf-attrib rag MODEL --question "What color is Bob\'s key?" --document a.txt '
+    "--document 'notes/*.md'"
+}
 
 _SETTINGS: dict[str, Any] = {
     "add_completion": False,

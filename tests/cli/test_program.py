@@ -18,7 +18,17 @@ def test_version_and_bare_call(run):
     assert all(name in out for name in NAMES)
 
 
-NAMES = ("explain", "robustness", "evaluate", "show", "compare", "methods", "attacks", "models")
+NAMES = (
+    "explain",
+    "rag",
+    "robustness",
+    "evaluate",
+    "show",
+    "compare",
+    "methods",
+    "attacks",
+    "models",
+)
 
 
 @pytest.mark.parametrize(

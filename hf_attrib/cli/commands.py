@@ -29,7 +29,6 @@ from hf_attrib.cli.rag import (
     AskedOptions,
     CitationOutput,
     CitingOptions,
-    NamedModel,
     SourceOptions,
     check_count,
     check_streams,
@@ -128,7 +127,7 @@ def _chosen(asked: dict[str, Any], answer: AnswerOptions, dry_run: bool) -> Call
 
 @flagged
 def rag(
-    model: NamedModel,
+    model: ModelOptions,
     question: AskedOptions,
     sources: SourceOptions,
     citing: CitingOptions,
@@ -144,7 +143,7 @@ def rag(
 
     with _prepared(read, model, answer.seed, "Citing", answer.response is None) as prepared:
         explainer, (text, documents), _ = prepared
-        given = {**documents, **asked, **answer.generation()}
+        given = {**documents, **asked, **answer.generation(), "detail": citing.detail}
         result: Any = explainer.passages(text, response=answer.response, **given)
     emit_passages(result, output)
 

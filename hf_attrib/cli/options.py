@@ -28,7 +28,6 @@ from hf_attrib.text.grouping import RULES
 from hf_attrib.validation import DEFAULT_METHODS, automatic_contest
 
 __all__ = [
-    "MODEL_HELP",
     "AnswerOptions",
     "ModelOptions",
     "QuestionOptions",
@@ -40,17 +39,15 @@ __all__ = [
 ]
 
 
-#: What a model is named by.
-MODEL_HELP = "An embedded model (see hf-attrib models), a hub name or a folder."
-
-
 @dataclass(frozen=True)
 class ModelOptions:
     """Which model is loaded, where it runs and how much memory it may take."""
 
     panel: ClassVar[str] = "Model"
 
-    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "keys-llama"
+    model: Annotated[
+        str, typer.Option(help="An embedded model (see hf-attrib models), a hub name or a folder.")
+    ] = "keys-llama"
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")

@@ -12,9 +12,10 @@ import typer
 
 from hf_attrib.cli.files import STDSTREAM, check_distinct, check_writable
 from hf_attrib.cli.inputs import PromptOptions, json_lines
-from hf_attrib.cli.options import MODEL_HELP, ModelOptions, seeded
+from hf_attrib.cli.options import seeded
 from hf_attrib.cli.output import emit_text, rendered
 from hf_attrib.cli.sources import located, read_texts
+from hf_attrib.engine.citing import DETAILS
 from hf_attrib.engine.passages import about_passages
 from hf_attrib.errors import InputError
 from hf_attrib.field.ablation import MODES
@@ -27,7 +28,6 @@ __all__ = [
     "AskedOptions",
     "CitationOutput",
     "CitingOptions",
-    "NamedModel",
     "SourceOptions",
     "check_count",
     "check_streams",
@@ -39,13 +39,6 @@ __all__ = [
 _LEAST_ROWS = 2
 #: Documents at most: a pattern soon matches more than any model reads.
 _MOST_DOCUMENTS = 1_000
-
-
-@dataclass(frozen=True)
-class NamedModel(ModelOptions):
-    """The options of a model that stands first on the command line."""
-
-    model: Annotated[str, typer.Argument(help=MODEL_HELP)] = "keys-llama"
 
 
 @dataclass(frozen=True)
@@ -96,6 +89,10 @@ class SourceOptions:
 
     panel: ClassVar[str] = "Documents"
 
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[DOCUMENT]...", help="Documents, as for --document."),
+    ] = None
     document: Annotated[
         list[str] | None,
         typer.Option(
@@ -117,12 +114,17 @@ class SourceOptions:
     ] = "auto"
 
     def __post_init__(self) -> None:
-        if not self.document and self.documents is None:
+        if not self.named and self.documents is None:
             raise InputError(
                 "no documents were given; pass --document for each, or --documents FILE.jsonl."
             )
-        if self.document and self.documents is not None:
+        if self.named and self.documents is not None:
             raise InputError("--document and --documents were both given; give one of them.")
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """What was named as documents; a shell writes the files of a pattern behind the option."""
+        return (*(self.document or ()), *(self.files or ()))
 
     def read(self, check: Callable[[int], object]) -> dict[str, Any]:
         """Return the arguments of ``passages`` that say the same.
@@ -134,7 +136,7 @@ class SourceOptions:
             InputError: one cannot be read, is no text or empty, or there are none or too many.
         """
         if self.documents is None:
-            paths = located(self.document or ())
+            paths = located(self.named)
             check(len(paths))
             found: list[Any] = read_texts(paths)
         else:
@@ -167,6 +169,9 @@ class CitingOptions:
         int | None,
         typer.Option(help="Forward rows at most.", show_default="64, or 10 for each document"),
     ] = None
+    detail: Annotated[
+        str, typer.Option(help="passage; or sentence, to cite the sentences inside documents.")
+    ] = "passage"
     method: Annotated[
         str | None,
         typer.Option(
@@ -182,6 +187,8 @@ class CitingOptions:
                 f"--budget is {self.budget}; expected at least {_LEAST_ROWS} rows, one with the "
                 "documents and one without."
             )
+        if self.detail not in DETAILS:
+            raise InputError(f"--detail is {self.detail!r:.80}; expected {' or '.join(DETAILS)}.")
 
     def asked(self, seed: int | None) -> dict[str, Any]:
         """Return the arguments of ``passages`` that say the same.
@@ -273,7 +280,7 @@ def check_streams(question: AskedOptions, sources: SourceOptions) -> None:
     Raises:
         InputError: that was asked for.
     """
-    if "-" in (question.question, str(question.question_file)) and "-" in (sources.document or ()):
+    if "-" in (question.question, str(question.question_file)) and "-" in sources.named:
         raise InputError(
             "standard input was asked for as the question and as a document; give a file for one."
         )

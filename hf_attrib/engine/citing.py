@@ -20,7 +20,10 @@ from hf_attrib.methods import Method
 from hf_attrib.results import Passages
 from hf_attrib.text import Grouping, Ids
 
-__all__ = ["Citing", "PassagesOptions"]
+__all__ = ["DETAILS", "Citing", "PassagesOptions"]
+
+#: What may be cited of a document: all of it, or the sentences that matter.
+DETAILS = ("passage", "sentence")
 
 #: What a call asks that says nothing.
 _DEFAULTS: Mapping[str, Any] = {
@@ -124,8 +127,10 @@ class Citing:
             each = (len(one.documents) for one in requests.each if one.documents)
             given["documents"] = next(each, 1)  # as many for each prompt, which is checked
         detail = given.pop("detail", _DEFAULTS["detail"])
-        if detail not in ("passage", "sentence"):
-            raise InputError(f"detail is {detail!r:.80}; expected 'passage' or 'sentence'.")
+        if detail not in DETAILS:
+            raise InputError(
+                f"detail is {detail!r:.80}; expected {' or '.join(map(repr, DETAILS))}."
+            )
         question, generation = about_passages(given)
 
         def work(plan: Plan, sharing: Sharing) -> Iterator[Passages]:

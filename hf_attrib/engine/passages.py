@@ -258,7 +258,8 @@ def _ranking(named: Any, own: Mapping[str, Any], count: int, budget: int) -> Per
         return found
     if _enumerates(count, budget) or "samples" in own:
         return Shapley(**own)
-    samples = (budget - 2 - count - min(_RESERVED, budget // 4)) // (count - 1) // 2 * 2
+    between = max(1, count - 1)  # rows of an order that are neither all nor none
+    samples = (budget - 2 - count - min(_RESERVED, budget // 4)) // between // 2 * 2
     return Shapley(samples=max(_ORDERS, samples), **own)
 
 

@@ -265,6 +265,28 @@ def test_too_many_documents_are_refused_before_any_is_read(refused, files):
     assert "there are 1,001 documents" in refused(*ASKED, "--documents", "d.jsonl")
 
 
-def test_an_unquoted_pattern_is_no_model(refused, files):
-    assert "model 'a.txt' is a file" in refused(*ASKED, "--document", "notes/b.md", "a.txt")
-    assert ESCAPE not in refused("rag", "\x1b[31m", "--question", "a", "--document", "a.txt")
+def test_files_that_a_shell_wrote_are_documents(run, files):
+    quoted = run(*ASKED, "--document", "a.txt", "--document", "notes/b.md", "--json", "-")
+    assert quoted[0] == 0
+    written = run(*ASKED, "--document", "a.txt", "notes/b.md", "--json", "-")
+    titles = [
+        [each["title"] for each in json.loads(out)["run"]["documents"]]
+        for _, out, _ in (quoted, written)
+    ]
+    assert sorted(titles[0]) == sorted(titles[1]) == ["a", "b"]
+
+
+def test_what_is_no_model_is_shown_without_escapes(refused):
+    assert ESCAPE not in refused(*ASKED, "--document", "a.txt", "--model", "\x1b[31m")
+
+
+def test_sentences_inside_documents_are_cited(run, refused, files):
+    (files / "two.txt").write_text("Ada's key is red. Bob's key is blue.")
+    code, out, _ = run(
+        *ASKED, "--document", "two.txt", "a.txt", "--template", "{documents} Q: {question} A:",
+        "--detail", "sentence", "--citations", "langchain",
+    )  # fmt: skip
+    assert code == 0
+    assert {each["cited_text"] for each in json.loads(out)} <= {"Bob's key is blue."}
+    message = refused(*ASKED, "--document", "a.txt", "--detail", "word")
+    assert "--detail is 'word'; expected passage or sentence" in message

@@ -202,12 +202,13 @@ class ExplainOptions(MethodOptions, GenerateOptions, total=False):
             text), or embeddings [D] or [N, D]; for methods that average over references also
             ``"vocabulary"``, ``"noise"`` or a list of prompts; by default the method's own.
         spans: explain sums over parts of the response, at one backward pass each:
-            ``"response"``, ``"word"``, ``"sentence"``, or parts as for :meth:`Attribution.group`;
-            by default each token is explained.
+            ``"response"``, ``"word"``, ``"sentence"``, ``"line"``, or parts as for
+            :meth:`Attribution.group`; by default each token is explained.
         groups: join the inputs as :meth:`Attribution.group` does: ``"token"``, ``"word"``,
-            ``"sentence"``, ``"turn"``, ``"document"`` or parts. Few groups cost much less than
-            tokens, whatever the length of the answer; by default each token is scored, and where a
-            method plays groups and could not play so many, words or parts of sentences.
+            ``"sentence"``, ``"line"``, ``"paragraph"``, ``"role"``, ``"turn"``, ``"document"``,
+            parts or a compiled regular expression. Few groups cost much less than tokens, whatever
+            the length of the answer; by default each token is scored, and where a method plays
+            groups and could not play so many, words or parts of sentences.
         attribute_to: ``"prompt"`` holds the generated prefix fixed; ``"all"`` moves and scores it
             too.
         movable: ``"content"`` holds special and template tokens at their embeddings, which then

@@ -288,10 +288,11 @@ class Attribution(Result):
         as well, which bounds those of the sums from above. What is already joined stays so.
 
         Args:
-            by: ``"token"``, ``"word"``, ``"sentence"``, ``"turn"`` (each message of a chat),
-                ``"document"`` (each of those that came with the prompt, and what else is in it),
-                or parts: names with a range of tokens or a text that occurs once, or a list of
-                such; what lies between turns or parts is grouped by role.
+            by: ``"token"``, ``"word"``, ``"sentence"``, ``"line"``, ``"paragraph"``, ``"role"``,
+                ``"turn"`` (each message of a chat), ``"document"`` (each of those that came with
+                the prompt, and what else is in it), or parts: names with a range of tokens or a
+                text that occurs once, a list of such, or a compiled regular expression, each match
+                of which is a part; what lies between turns or parts is grouped by role.
             response: how to join rows, said in the same way.
 
         Raises:

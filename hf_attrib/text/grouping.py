@@ -1,8 +1,8 @@
-"""Tokens into words, sentences, turns, documents and spans of one's own, of any tokenizer.
+"""Tokens into words, sentences, lines, turns, documents and spans of one's own, of any tokenizer.
 
-Words and sentences are found in the text, not in the tokens, and tokens are then joined wherever
-no boundary of the text falls between them: a token that straddles two words makes them one, and
-the bytes of a character stay together.
+Words, sentences, lines and paragraphs are found in the text, not in the tokens, and tokens are then
+joined wherever no boundary of the text falls between them: a token that straddles two words makes
+them one, and the bytes of a character stay together.
 
 - A *word* is one of Unicode's default words (UAX #29, by :mod:`regex`): ``Bob's`` and ``3.5`` are
   one, a punctuation mark is one of its own. Scripts written without spaces have no such words:
@@ -10,15 +10,18 @@ the bytes of a character stay together.
 - A *sentence* ends at Unicode's terminators of any script, with the quotes and brackets that close
   it, or at the end of a line. A full stop ends none before a lower-case letter, after an initial,
   a dotted abbreviation, a title or the number of a list's item.
+- A *line* ends at a line break of Unicode, a *paragraph* at an empty line; neither is ever empty.
 - A *turn* is the content of one message of a chat; the template around it belongs to none.
 - A *document* is one that came with the prompt; beside them the question, each other message, and
   each call of a tool within one are groups, and what is no part of these is "template and other".
+- A *role* is a run of tokens of one role, whatever messages they come from.
 - White space belongs to what follows it, as in most tokenizers.
 - Tokens of different roles are never joined, special tokens not even among themselves.
 """
 
 from __future__ import annotations
 
+import re
 from bisect import bisect
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
@@ -35,12 +38,14 @@ __all__ = ["RULES", "Grouping", "Where", "chosen", "finest", "partition", "sente
 
 #: A part of the inputs: a range of tokens, or text that occurs exactly once.
 Where: TypeAlias = "tuple[int, int] | str | Span"
-#: How to group: by a rule, or by parts of one's own, with names or without.
-Grouping: TypeAlias = "str | Mapping[str, Where] | Sequence[Where]"
+#: How to group: by a rule, by what a regular expression matches, or by parts of one's own.
+Grouping: TypeAlias = "str | re.Pattern[str] | Mapping[str, Where] | Sequence[Where]"
 
 #: A range of characters.
 _Extent: TypeAlias = tuple[int, int]
 
+_LINE_END = regex.compile(r"\R")
+_PARAGRAPH_END = regex.compile(r"(?>\R)\s*(?>\R)|\u2029")
 _WORD_BOUNDARY = regex.compile(r"\b", regex.WORD | regex.V1)
 _TERMINATOR = regex.compile(
     r"([\p{SB=ATerm}\p{SB=STerm}]+)[\p{SB=Close}--[\p{Ps}\p{Pi}]]*", regex.V1
@@ -102,6 +107,24 @@ def _ends(marks: str, word: str, *, spaced: bool, lower: bool) -> bool:
     return spaced and not lower and not abbreviated
 
 
+def between(end: regex.Pattern[str], text: str) -> list[_Extent]:
+    r"""Return the character ranges between ends of lines, say, white space around them left out.
+
+    Args:
+        end: what divides the text.
+        text: what is divided.
+
+    >>> text = "Ada \n\n Bob\nCarl"
+    >>> [text[a:b] for a, b in between(_LINE_END, text)]
+    ['Ada', 'Bob', 'Carl']
+    >>> [text[a:b] for a, b in between(_PARAGRAPH_END, text)]
+    ['Ada', 'Bob\nCarl']
+    """
+    cuts = [0, *(edge for m in end.finditer(text) for edge in m.span()), len(text)]
+    parts = zip(cuts[::2], cuts[1::2], strict=True)
+    return [_trimmed(text, a, b) for a, b in parts if text[a:b].strip()]
+
+
 def by_text(segment: Callable[[str], list[_Extent]], tokens: Tokens) -> tuple[Span, ...]:
     """Group tokens by ranges of characters that are found in their text.
 
@@ -111,6 +134,16 @@ def by_text(segment: Callable[[str], list[_Extent]], tokens: Tokens) -> tuple[Sp
     """
     starts = [s for start, stop in _runs(tokens) for s in _cut(tokens, start, stop, segment)]
     return tuple(Span(a, b) for a, b in pairwise([*starts, len(tokens)]))
+
+
+def by_role(tokens: Tokens) -> tuple[Span, ...]:
+    """Group consecutive tokens of one role, named by it; special tokens stay apart.
+
+    Args:
+        tokens: what to group.
+    """
+    roles = tokens.roles
+    return tuple(Span(a, b, None if roles[a] == "special" else roles[a]) for a, b in _runs(tokens))
 
 
 def by_turn(tokens: Tokens) -> tuple[Span, ...]:
@@ -151,6 +184,9 @@ RULES: Mapping[str, Callable[[Tokens], tuple[Span, ...]]] = {
     "token": Tokens.singles,
     "word": partial(by_text, words),
     "sentence": partial(by_text, sentences),
+    "line": partial(by_text, partial(between, _LINE_END)),
+    "paragraph": partial(by_text, partial(between, _PARAGRAPH_END)),
+    "role": by_role,
     "turn": by_turn,
     "document": by_document,
 }
@@ -161,8 +197,9 @@ def partition(tokens: Tokens, by: Grouping) -> tuple[Span, ...]:
 
     Args:
         tokens: what to group.
-        by: ``"token"``, ``"word"``, ``"sentence"``, ``"turn"``, ``"document"``, or parts, between
-            which the tokens of one role, and each special token, make up groups of their own.
+        by: a rule of :data:`RULES`, or parts: named, or all that a compiled regular expression
+            matches; between parts the tokens of one role, and each special token, make up groups
+            of their own.
 
     Returns:
         G spans that partition the tokens.
@@ -235,14 +272,18 @@ def _parts(tokens: Tokens, words: Sequence[Span], length: int) -> tuple[Span, ..
     return tuple(Span(a, b) for a, b in pairwise([*starts, len(tokens)]))
 
 
-def chosen(tokens: Tokens, by: Mapping[str, Where] | Sequence[Where]) -> tuple[Span, ...]:
+def chosen(
+    tokens: Tokens, by: re.Pattern[str] | Mapping[str, Where] | Sequence[Where]
+) -> tuple[Span, ...]:
     """Return the parts that a user named, in order.
 
     Raises:
         InputError: a part is not there, is there more than once, or overlaps another.
     """
-    if isinstance(by, Mapping):
-        given: list[tuple[str | None, Where]] = list(by.items())
+    if isinstance(by, re.Pattern | regex.Pattern):
+        given: list[tuple[str | None, Where]] = [(None, span) for span in _matches(tokens, by)]
+    elif isinstance(by, Mapping):
+        given = list(by.items())
     elif isinstance(by, Sequence):
         given = [(None, where) for where in by]
     else:
@@ -259,7 +300,10 @@ def chosen(tokens: Tokens, by: Mapping[str, Where] | Sequence[Where]) -> tuple[S
 
 def _expected() -> str:
     rules = ", ".join(map(repr, RULES))
-    return f"{rules}, or names with ranges of tokens or with text, e.g. {{'question': (3, 9)}}"
+    return (
+        f"{rules}, a compiled regular expression, or names with ranges of tokens or with text, "
+        "e.g. {'question': (3, 9)}"
+    )
 
 
 def _locate(tokens: Tokens, name: str | None, where: Where) -> Span:
@@ -290,10 +334,36 @@ def _find(tokens: Tokens, text: str) -> tuple[int, int]:
             "a range (start, stop) of tokens."
         )
     first = tokens.text.index(text)
-    last = first + len(text)
+    return _holding(tokens, first, first + len(text))
+
+
+def _matches(tokens: Tokens, pattern: re.Pattern[str]) -> list[Span]:
+    """Return the tokens that hold each match of a pattern in their text, in order."""
+    if not isinstance(pattern.pattern, str):
+        raise InputError(f"the pattern {pattern.pattern!r:.80} is of bytes; compile one of text.")
+    origin = min((a for a, _ in tokens.offsets), default=0)
+    text = tokens.text[origin : max((b for _, b in tokens.offsets), default=0)]
+    extents = [match.span() for match in pattern.finditer(text)]
+    if not extents:
+        raise InputError(
+            f"the pattern {pattern.pattern!r:.80} matches nothing of {text!r:.80}; expected a "
+            "match for each group."
+        )
+    for a, b in extents:
+        if a == b:
+            raise InputError(
+                f"the pattern {pattern.pattern!r:.80} matches no character at {a}, before "
+                f"{text[a : a + 20]!r}; write one that takes a character at least, as '+' does "
+                "where '*' need not."
+            )
+    return [Span(*_holding(tokens, a + origin, b + origin)) for a, b in extents]
+
+
+def _holding(tokens: Tokens, first: int, last: int) -> tuple[int, int]:
+    """Return the range of tokens that hold characters of a range."""
     held = [i for i, (a, b) in enumerate(tokens.offsets) if a < b and a < last and b > first]
     if not held:
-        raise InputError(f"no token holds the text {text!r:.80}.")
+        raise InputError(f"no token holds the text {tokens.text[first:last]!r:.80}.")
     return held[0], held[-1] + 1
 
 

@@ -1,9 +1,11 @@
 """Words and sentences are those of the text, whatever the tokenizer makes of it."""
 
+import re
 from dataclasses import replace
 from itertools import accumulate, pairwise
 
 import pytest
+import regex
 import torch
 from helpers import tiny
 from helpers.tokenizers_of_all_kinds import TOKENIZERS, encode, pieces, unigram
@@ -206,7 +208,7 @@ def test_parts_of_ones_own(by, expected):
 @pytest.mark.parametrize(
     ("by", "message"),
     [
-        ("line", "cannot group by 'line'; expected 'token', 'word', 'sentence', 'turn'"),
+        ("page", "cannot group by 'page'; expected 'token', 'word', 'sentence', 'line'"),
         (3, "cannot group by 3"),
         ({"x": "two"}, "'two' occurs 2 times"),
         ({"x": "four"}, "'four' occurs 0 times"),
@@ -224,6 +226,66 @@ def test_parts_of_ones_own(by, expected):
 def test_parts_that_are_not_there(by, message):
     with pytest.raises(InputError, match=message):
         partition(FOUR, by)
+
+
+LINES = ("Ada", " \n", "Bob", "\r\n", " \n", "Carl", ".", "\n", " Emma", "\u2029", "Hugo")
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("line", ["Ada", "Bob", "Carl.", "Emma", "Hugo"]),
+        ("paragraph", ["Ada \nBob", "Carl.\n Emma", "Hugo"]),
+    ],
+)
+def test_lines_and_paragraphs_end_at_the_line_breaks_of_unicode(rule, expected):
+    assert content(tokens_of(*LINES), rule) == expected
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\n\n", "🙂", "\x1b[31m\n\n\x1b[0m"])
+@pytest.mark.parametrize("rule", ["line", "paragraph", "role"])
+def test_odd_texts_are_partitioned_all_the_same(rule, text):
+    tokens = tokens_of("a", text, "b")
+    assert_partition(partition(tokens, rule), 3)
+
+
+def test_a_role_is_a_run_of_its_tokens_and_special_tokens_stay_apart():
+    roles = ("special", "special", "user", "user", "template", "user")
+    tokens = replace(tokens_of(*"abcdef"), roles=roles)
+    found = [(s.start, s.stop, s.name) for s in partition(tokens, "role")]
+    assert found == [
+        (0, 1, None), (1, 2, None), (2, 4, "user"), (4, 5, "template"), (5, 6, "user"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("engine", [re, regex])
+def test_each_match_of_a_pattern_is_a_group(engine):
+    tokens = tokens_of("key", " 1", "2", ":", " red", ",", " key", " 3")
+    found = partition(tokens, engine.compile(r"key \d+"))
+    assert [(s.start, s.stop) for s in found] == [(0, 3), (3, 6), (6, 8)]
+    # A match takes all of the tokens that it begins and ends in.
+    assert partition(tokens, engine.compile("ed")) == (Span(0, 4), Span(4, 5), Span(5, 8))
+
+
+def test_a_pattern_looks_at_the_tokens_alone_and_not_at_what_is_around_them():
+    part = tokens_of("a", "b", "a", "c")[2:]
+    assert partition(part, re.compile("^a")) == (Span(0, 1), Span(1, 2))
+    with pytest.raises(InputError, match="matches nothing of 'ac'"):
+        partition(part, re.compile("b"))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        (re.compile("x"), "'x' matches nothing of 'one two three two'; expected a match"),
+        (re.compile("t*"), r"'t\*' matches no character at 0, before 'one two"),
+        (re.compile(b"one"), "is of bytes"),
+        (re.compile("o|n"), "share tokens"),
+    ],
+)
+def test_patterns_that_name_no_groups(pattern, message):
+    with pytest.raises(InputError, match=message):
+        partition(FOUR, pattern)
 
 
 def test_long_texts_take_no_time():

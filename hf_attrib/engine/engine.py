@@ -226,9 +226,9 @@ class Engine:
         spent, seen = spent + rows, replace(seen, kept=None)
         runner.share(processes)
         space = space_of(self.model.dtype, tables, batch, plan.baseline, seen.x, plan.stand_in)
-        parts = zip(*((case.groups, case.sentences, case.words) for case in cases), strict=True)
-        owners, sentences, words = map(batch.owners, parts)
-        joined = Groups(owners, batch.movable, sentences, words)
+        spans = zip(*((case.groups, *case.within) for case in cases), strict=True)
+        owners, parts, sentences, words = map(batch.owners, spans)
+        joined = Groups(owners, batch.movable, sentences, words, parts)
         groups = joined if question.joins else None
         by_token = kind(
             self.model, sites, batch, question.target, runner, self.progress,

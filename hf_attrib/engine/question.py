@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Integral
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,6 +35,9 @@ __all__ = ["Case", "Plan", "Question"]
 
 #: Roles that ``movable="content"`` leaves where they are.
 _FIXED_ROLES = {"special", "template"}
+#: Groups that belong together in sentences, and groups that do in documents and messages.
+_IN_SENTENCES = (None, "token", "word")
+_IN_PARTS = (*_IN_SENTENCES, "sentence", "line", "paragraph")
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,10 +192,14 @@ class Question:
             *contrasted(sequence.response, contrast),
         )
         # Parts that the caller named stand for themselves.
-        within = self.joins and self.groups in (None, "token", "word")
+        asked = self.groups if self.groups is None or isinstance(self.groups, str) else "parts"
+        within = self.joins and asked in _IN_SENTENCES
+        nested = self.joins and asked in _IN_PARTS and len(inputs.segments) > 0
+        parts = partition(inputs, "document") if nested else (Span(0, len(inputs)),)
         sentences = partition(inputs, "sentence") if within else groups
         words = partition(inputs, "word") if within else groups
-        return Case(sequence, inputs, moves, contrast, targets, groups, sentences, words, notes)
+        within_what = Within(parts, sentences, words)
+        return Case(sequence, inputs, moves, contrast, targets, groups, within_what, notes)
 
     def _baseline(self, tokenizer: Any) -> Baseline:
         """Return the baseline asked for, or the method's own."""
@@ -292,6 +299,20 @@ class Question:
         return torch.tensor(ids)
 
 
+class Within(NamedTuple):
+    """Spans that partition the inputs of a sequence, in each of which groups belong together.
+
+    Args:
+        parts: documents, the question, other messages; all inputs where there are none of these.
+        sentences: or the groups that the caller named.
+        words: and so, within sentences.
+    """
+
+    parts: tuple[Span, ...]
+    sentences: tuple[Span, ...]
+    words: tuple[Span, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
     """What a question asks of one sequence.
@@ -303,8 +324,7 @@ class Case:
         contrast: id that each generated token is contrasted with, [T], or ``None``.
         targets: spans of the response that are explained, one for each row of the scores.
         groups: spans that partition the inputs; each token is one unless groups were named.
-        sentences: spans that partition the inputs, in each of which groups belong together.
-        words: and so, within sentences.
+        within: what groups belong together in.
         notes: what of the question has no answer but 0.
     """
 
@@ -314,8 +334,7 @@ class Case:
     contrast: Tensor | None
     targets: tuple[Span, ...]
     groups: tuple[Span, ...]
-    sentences: tuple[Span, ...]
-    words: tuple[Span, ...]
+    within: Within
     notes: tuple[str, ...] = ()
 
 

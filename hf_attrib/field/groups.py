@@ -41,12 +41,15 @@ class Groups:
         movable: where inputs may move, [B, N] bool, on the CPU.
         sentence: the sentence that each input is in, [B, N], on the CPU; by default its own.
         word: the word that each input is in, [B, N], on the CPU; by default its own.
+        part: the document or message, say, that each is in, [B, N], on the CPU; by default all in
+            one.
     """
 
     owner: Tensor
     movable: Tensor
     sentence: Tensor | None = None
     word: Tensor | None = None
+    part: Tensor | None = None
 
     @classmethod
     def single(cls, movable: Tensor) -> Groups:
@@ -72,6 +75,11 @@ class Groups:
     def words(self) -> Tensor:
         """The word that the first input of each group is in, [B, G]."""
         return self._of_first(self.word)
+
+    @cached_property
+    def parts(self) -> Tensor:
+        """The document or message, say, that the first input of each group is in, [B, G]."""
+        return self._of_first(torch.zeros_like(self.owner) if self.part is None else self.part)
 
     @cached_property
     def apart(self) -> bool:

@@ -93,7 +93,8 @@ class Game:
 
     Attributes:
         players: numbers of the groups that play, [n] for each sequence.
-        sentences: numbers of the sentences that these are in, [n] for each sequence.
+        parts: numbers of the documents or messages, say, that these are in, [n] for each sequence.
+        sentences: and of the sentences.
         words: and of the words.
         rows: how many subsets of each sequence are known, that of all players aside.
 
@@ -119,9 +120,10 @@ class Game:
         if playing is None:
             playing = [own.nonzero()[:, 0] for own in players(field, x, baseline, mode)]
         self.players = playing
-        self.sentences, self.words = (
+        groups = field.groups
+        self.parts, self.sentences, self.words = (
             [number[own] for number, own in zip(numbers, self.players, strict=True)]
-            for numbers in (field.groups.sentences, field.groups.words)
+            for numbers in (groups.parts, groups.sentences, groups.words)
         )
         self.rows = [0] * len(self.players)
         self._done = 0

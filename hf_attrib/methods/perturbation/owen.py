@@ -1,4 +1,4 @@
-"""Owen values: Shapley values where sentences and words come in as a whole. Owen 1977."""
+"""Owen values: Shapley values where documents, sentences, words come in whole. Owen 1977."""
 
 from __future__ import annotations
 
@@ -9,47 +9,45 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from hf_attrib.field import Cost, Decomposition, Field
-from hf_attrib.hyperparameters import at_least, even, hyperparameter
+from hf_attrib.field import Cost, Field
 from hf_attrib.methods.base import AXIOMS, Claims
-from hf_attrib.methods.perturbation.base import Perturbation
-from hf_attrib.methods.perturbation.game import Game, Solution, distinct
-from hf_attrib.methods.perturbation.staircases import (
-    added,
-    mean_over,
-    orders_within,
-    parts_of,
-    stairs,
-)
+from hf_attrib.methods.perturbation.game import Game, Solution
+from hf_attrib.methods.perturbation.staircases import parts_of
 from hf_attrib.methods.perturbation.values import all_subsets, semivalues, shapley_weights
+from hf_attrib.methods.perturbation.walks import Staircases
 
 __all__ = ["Owen"]
 
-#: Staircases where nothing is said, and players of whom nothing is drawn then.
-_STAIRS, _FEW = 8, 10
-
 
 @dataclass(frozen=True)
-class Owen(Perturbation, name="owen"):
+class Owen(Staircases, name="owen"):
     r"""What each input adds to f, in the mean over orders in which sentences come in as a whole.
 
     .. math:: A_{t,i} = \frac{1}{|\Pi|} \sum_{\pi \in \Pi} v_t(\pi_{\le i}) - v_t(\pi_{< i})
 
     v(S) is f with the players S alone, and :math:`\pi_{\le i}` are those that come in up to i.
     :math:`\Pi` are the orders in which nothing comes between the tokens of a word, nor between the
-    words of a sentence: sentences come in in any order, and so do the words of each, and the tokens
-    of each word. So f is asked about whole sentences and parts of one, and seldom about scraps of
-    all of them, which a model never reads. In the mean over all these orders, scores of a sentence
-    sum to its Shapley value in the game whose players are sentences.
+    words of a sentence, nor between the sentences of a document or message, where a prompt has
+    these: documents come in in any order, and so do the sentences of each, the words of each
+    sentence, and the tokens of each word. So f is asked about whole documents and parts of one, and
+    seldom about scraps of all of them, which a model never reads. In the mean over all these
+    orders, scores of a document sum to its Shapley value in the game whose players are documents,
+    and scores of a sentence to its Owen value in the game whose players are sentences.
 
     S orders are drawn, 8 unless ``samples`` says otherwise, in pairs as for ``shapley``; scores sum
-    to f(x) - f(x') exactly, however few there are, and standard errors are over pairs. Nothing is
-    drawn, and values are exact, where all subsets that such orders pass are no more rows, or where
-    there are up to 10 players and ``samples`` is not given. Groups that the caller names, other
-    than words, are each their own sentence, and then these are Shapley values.
+    to f(x) - f(x') exactly, however few there are, and standard errors are over pairs. Sums over
+    documents are then what documents add along these orders. Nothing is drawn, and values are
+    exact, where all subsets that such orders pass are no more rows, or where there are up to 10
+    players and ``samples`` and ``budget`` are not given. With a ``budget``, staircases go on until
+    no intervals of two standard errors of scores next to each other in rank overlap.
+
+    Groups that the caller names, other than words, are each their own sentence. Of these,
+    sentences, lines and paragraphs still stay together in documents and messages; without any of
+    those, and of other groups, these are Shapley values.
 
     Args:
-        samples: S, orders; by default 8.
+        samples: S, orders; by default 8. With a budget, those that it begins with.
+        budget: forward rows of a sequence at most, f(x) included.
         seed: of the orders.
         mode: how inputs are taken away.
 
@@ -57,7 +55,7 @@ class Owen(Perturbation, name="owen"):
         scores [B, T, G], summing to f(x) - f(x') exactly (units of f).
 
     Raises:
-        InputError: ``samples`` is below 4 or not even.
+        InputError: ``samples`` is below 4 or not even, or the budget below four staircases.
 
     Source: Owen 1977, doi:10.1007/978-3-642-45494-3_7; by orders: arXiv:1705.07874.
 
@@ -75,57 +73,26 @@ class Owen(Perturbation, name="owen"):
         axioms=frozenset(AXIOMS),
         groups="players",
     )
-    samples: int | None = hyperparameter(None, "Samples S; by default the method's own.", even(4))
-    seed: int = hyperparameter(0, "Seed of all random numbers.", at_least(0))
 
-    def subsets(self, count: int) -> Tensor:
-        """Return what is asked for if each player is a sentence of its own."""
-        return self._subsets(torch.arange(count)[None])
+    def labels(self, game: Game) -> list[Tensor]:
+        """Return the document, the sentence and the word of the n players of each, [3, n]."""
+        levels = zip(game.parts, game.sentences, game.words, strict=True)
+        return [torch.stack(own) for own in levels]
 
-    def solve(self, subsets: Tensor, value: Tensor) -> Solution:
-        """Return what values come to if each player is a sentence of its own."""
-        return self._solve(torch.arange(subsets.shape[1])[None], value)
+    def alone(self, count: int) -> Tensor:
+        """Return labels of n players, each a sentence of its own, [1, n]."""
+        return torch.arange(count)[None]
 
-    def cost_at(self, field: Field, x: Tensor, baseline: Tensor, targets: int) -> tuple[Cost, Cost]:
-        """Return the rows run at least and at most: which sentences there are decides."""
-        (labels,) = _labels(Game(field, x, baseline, self.mode))
-        asked = distinct(self._subsets(labels))
-        return Cost(values=len(asked) - int(asked.all(1).any())).exactly()
+    def rows_of_all(self, labels: Tensor) -> int:
+        """Return how many subsets all stages have."""
+        return _rows(torch.arange(labels.shape[1]), labels)
 
-    def __call__(self, field: Field, x: Tensor, baseline: Tensor) -> Decomposition:
-        """Play the game of each sequence."""
-        game = Game(field, x, baseline, self.mode)
-        every = _labels(game)
-        values = game.values([self._subsets(labels) for labels in every])
-        solved = [self._solve(*own) for own in zip(every, values, strict=True)]
-        return game.decomposition(solved)
-
-    def _pairs(self, labels: Tensor) -> int:
-        """Return how many pairs of staircases are run; 0 where nothing is drawn."""
-        count, samples = labels.shape[1], self.samples or _STAIRS
-        few = self.samples is None and count <= _FEW
-        if few or _rows(torch.arange(count), labels) <= samples * (count - 1) + 2:
-            return 0
-        return samples // 2
-
-    def _subsets(self, labels: Tensor) -> Tensor:
-        """Return the stairs, or all subsets that an order may pass.
-
-        Args:
-            labels: the sentence and the word of each of n players, [L, n].
-        """
-        if not labels.shape[1]:
-            return torch.ones(1, 0, dtype=torch.bool)
-        if pairs := self._pairs(labels):
-            return stairs(orders_within(labels, 0, pairs, self.seed))
+    def all_passed(self, labels: Tensor) -> Tensor:
+        """Return all subsets that an order may pass, stage by stage."""
         return torch.cat([stage.subsets.flatten(0, 1) for stage in _stages(labels)])
 
-    def _solve(self, labels: Tensor, value: Tensor) -> Solution:
-        """Return the mean of what each player adds, along staircases or over all orders."""
-        if not labels.shape[1]:
-            return self.result(torch.ones(1, 0, dtype=torch.bool), value)
-        if pairs := self._pairs(labels):
-            return mean_over(added(orders_within(labels, 0, pairs, self.seed), value), value[0])
+    def exact(self, labels: Tensor, value: Tensor) -> Solution:
+        """Return the mean of what each player adds, over all orders."""
         start, scores = value[0], torch.zeros(labels.shape[1], value.shape[1], dtype=value.dtype)
         for stage in _stages(labels):
             here, value = value.tensor_split([stage.subsets.shape[:2].numel()])
@@ -137,6 +104,11 @@ class Owen(Perturbation, name="owen"):
                 if len(part) == 1:
                     scores[part] = score
         return Solution(scores, start, torch.zeros_like(scores))
+
+    def cost_at(self, field: Field, x: Tensor, baseline: Tensor, targets: int) -> tuple[Cost, Cost]:
+        """Return the rows run at least and at most: which sentences there are decides."""
+        (labels,) = self.labels(Game(field, x, baseline, self.mode))
+        return self.cost_of(labels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,11 +126,6 @@ class _Stage:
     subsets: Tensor
 
 
-def _labels(game: Game) -> list[Tensor]:
-    """Return the sentence and the word of the n players of each sequence, [2, n]."""
-    return [torch.stack(pair) for pair in zip(game.sentences, game.words, strict=True)]
-
-
 def _divided(players: Tensor, labels: Tensor) -> tuple[list[Tensor], Tensor]:
     """Return the parts of some players and what these are labelled with, of two parts at least.
 
@@ -171,7 +138,9 @@ def _divided(players: Tensor, labels: Tensor) -> tuple[list[Tensor], Tensor]:
 
 
 def _rows(players: Tensor, labels: Tensor, before: int = 1) -> int:
-    """Return how many subsets the stages of some players have, each as often as it comes.
+    """Return how many subsets the stages of some players have that are in no stage around them.
+
+    Those with none or all of the parts of a stage are in that of what it divides.
 
     Args:
         players: their numbers, [k].
@@ -180,7 +149,8 @@ def _rows(players: Tensor, labels: Tensor, before: int = 1) -> int:
     """
     parts, rest = _divided(players, labels)
     within = before << (len(parts) - 1)
-    return 2 * within + sum(_rows(part, rest, within) for part in parts if len(part) > 1)
+    more = sum(_rows(part, rest, within) - 2 * within for part in parts if len(part) > 1)
+    return 2 * within + more
 
 
 def _stages(labels: Tensor) -> Iterator[_Stage]:

@@ -77,7 +77,7 @@ def test_bad_comparisons(refused, run, tmp_path):
     assert "the responses differ" in refused("compare", tmp_path / "a", tmp_path / "b")
     assert "--k is 0" in refused("compare", tmp_path / "a", tmp_path / "a", "--k", "0")
     assert "cannot read" in refused("compare", tmp_path / "a", tmp_path / "c")
-    assert "'line'; expected" in refused("show", tmp_path / "a", "--group", "line")
+    assert "'page'; expected" in refused("show", tmp_path / "a", "--group", "page")
     (tmp_path / "c").write_text("{}")
     assert "not a saved attribution" in refused("compare", tmp_path / "c", tmp_path / "a")
 

@@ -404,7 +404,7 @@ def test_batched_equals_single(family, cost, at_cost):
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
-        ("line", "cannot group by 'line'"),
+        ("page", "cannot group by 'page'"),
         ([(0, 3), (2, 4)], "share tokens"),
         ([(0, 30)], "is a range"),
         ({"a": "not there"}, "occurs 0 times"),

@@ -28,7 +28,15 @@ if TYPE_CHECKING:
     )
     from hf_attrib.explainer import Explainer, attach, estimate, evaluate
     from hf_attrib.methods import Method
-    from hf_attrib.results import Attribution, Comparison, Interactions, Passages, compare, load
+    from hf_attrib.results import (
+        Attribution,
+        Comparison,
+        Interactions,
+        Passages,
+        compare,
+        load,
+        read_log,
+    )
     from hf_attrib.robustness import RobustAccuracy, Robustness, robust_accuracy
     from hf_attrib.validation import Choice, Evaluation
 
@@ -58,6 +66,7 @@ __all__ = [
     "evaluate",
     "load",
     "methods",
+    "read_log",
     "robust_accuracy",
 ]
 
@@ -88,6 +97,7 @@ _HOMES = {
     "estimate": "explainer",
     "evaluate": "explainer",
     "load": "results",
+    "read_log": "results",
     "robust_accuracy": "robustness",
 }
 

@@ -26,6 +26,7 @@ OTHERS = (
     "documents",
     "interactions",
     "local-approximation",
+    "mass",
     "passages",
     "robustness",
     "validation",

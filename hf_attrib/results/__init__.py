@@ -14,6 +14,8 @@ from hf_attrib.results.convergence import Status
 from hf_attrib.results.files import write_atomically
 from hf_attrib.results.formats import FORMATS, Format, from_json, to_json
 from hf_attrib.results.interactions import Interactions, Pair
+from hf_attrib.results.logs import Log, LogComparison, LogRow, read_log
+from hf_attrib.results.masses import Mass, Masses
 from hf_attrib.results.passages import Citation, Coalitions, Confirmation, Passages
 from hf_attrib.results.protocol import Result, frame, load, page, text, view
 from hf_attrib.results.run import Run
@@ -29,6 +31,11 @@ __all__ = [
     "Confirmation",
     "Format",
     "Interactions",
+    "Log",
+    "LogComparison",
+    "LogRow",
+    "Mass",
+    "Masses",
     "Pair",
     "Passages",
     "Result",
@@ -40,6 +47,7 @@ __all__ = [
     "from_json",
     "load",
     "page",
+    "read_log",
     "text",
     "to_json",
     "tokens_read",

@@ -12,10 +12,11 @@ from torch import Tensor
 from hf_attrib.errors import InputError
 from hf_attrib.results import selection, tables
 from hf_attrib.results.convergence import Status, statuses
+from hf_attrib.results.masses import Masses, masses, to_record
 from hf_attrib.results.passages.result import Passages
 from hf_attrib.results.protocol import Result
 from hf_attrib.results.run import Run
-from hf_attrib.text import Document, Grouping, Span, Tokens, TokenSequence
+from hf_attrib.text import Document, Grouping, Named, Span, Tokens, TokenSequence
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -306,6 +307,42 @@ class Attribution(Result):
         Columns that scored nothing are left out; scores that are not finite come first.
         """
         return tables.top(self, k)
+
+    def mass(self, /, **groups: Named) -> Masses:
+        r"""Add up the scores of groups of inputs, and of what is left as ``"rest"``.
+
+        :math:`m_{t,G} = \sum_{n \in G} A_{t,n}` in the units of f, next to the share of G in
+        :math:`\sum_n |A_{t,n}|`, standard errors, and by how much all scores miss their identity.
+
+        Args:
+            **groups: what each is made of: a text that occurs once, a range ``(start, stop)`` of
+                tokens, a :class:`Span`, a compiled regular expression (every match), or a list of
+                such; or the name of a rule: ``"document"`` are the documents that came with the
+                prompt, ``"turn"`` the messages, ``"sentence"``, ``"word"`` and ``"token"`` all
+                that is neither special nor the template's. Groups may share no token.
+
+        Raises:
+            InputError: a part is not there, is there more than once, belongs to two groups, or is
+                a part of what is one column in this result.
+        """
+        return masses(self, groups)
+
+    def to_record(self, /, **groups: Named) -> dict[str, Any]:
+        """Return the result as one record of plain lists and numbers, as data sets hold them.
+
+        Prompt, response, pieces, :attr:`total` as ``attribution`` [N] with ``ranges``, the tokens
+        of each column, start and stop; f(x), f(x_ref) and the completeness error, summed over the
+        rows; and of each group ``NAME_tokens``, ``NAME_mass``, ``NAME_share`` and
+        ``NAME_standard_error``, of the rest as well. What is not finite is ``None``. A record for
+        each target is ``[one.to_record(...) for one in result]``.
+
+        Args:
+            **groups: as for :meth:`mass`; none gives the rest alone.
+
+        Raises:
+            InputError: as for :meth:`mass`.
+        """
+        return to_record(self, groups)
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return a record for each of the T · N scores; what the result lacks is ``None``."""

@@ -10,6 +10,7 @@ from hf_attrib.text.documents import Document, Documents
 from hf_attrib.text.encoding import settings_kept
 from hf_attrib.text.given import Ids
 from hf_attrib.text.grouping import Grouping, chosen, finest, partition
+from hf_attrib.text.parts import Named, parts_of
 from hf_attrib.text.sequence import Request, Requests, TokenSequence
 from hf_attrib.text.tokens import Segment, Span, Tokens, detokenize
 
@@ -19,6 +20,7 @@ __all__ = [
     "Grouping",
     "Ids",
     "Messages",
+    "Named",
     "Prompts",
     "Request",
     "Requests",
@@ -30,5 +32,6 @@ __all__ = [
     "detokenize",
     "finest",
     "partition",
+    "parts_of",
     "settings_kept",
 ]

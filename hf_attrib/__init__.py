@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         read_log,
     )
     from hf_attrib.robustness import RobustAccuracy, Robustness, robust_accuracy
+    from hf_attrib.runs import Explain
     from hf_attrib.validation import Choice, Evaluation
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "Comparison",
     "Estimate",
     "Evaluation",
+    "Explain",
     "Explainer",
     "HFAttribError",
     "InputError",
@@ -80,6 +82,7 @@ _HOMES = {
     "Comparison": "results",
     "Estimate": "engine",
     "Evaluation": "validation",
+    "Explain": "runs",
     "Explainer": "explainer",
     "HFAttribError": "errors",
     "InputError": "errors",

@@ -12,9 +12,10 @@ from hf_attrib.text.given import Ids
 from hf_attrib.text.grouping import Grouping, chosen, finest, partition
 from hf_attrib.text.parts import Named, parts_of
 from hf_attrib.text.sequence import Request, Requests, TokenSequence
-from hf_attrib.text.tokens import Segment, Span, Tokens, detokenize
+from hf_attrib.text.tokens import ROLES, Segment, Span, Tokens, detokenize
 
 __all__ = [
+    "ROLES",
     "Document",
     "Documents",
     "Grouping",

@@ -1,0 +1,13 @@
+"""Data sets: many rows, explained one by one, in other people's engines or in a run of ours.
+
+It knows models by name only, and results by what is written about them; a run is a folder, whose
+manifest says which rows are done, so that any number of processes can work on it and none is lost.
+"""
+
+from hf_attrib.runs.explain import Explain
+from hf_attrib.runs.rows import KINDS
+
+__all__ = ["COLUMNS", "Explain"]
+
+#: Names of the columns that are written about each row.
+COLUMNS = tuple(KINDS)

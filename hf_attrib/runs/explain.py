@@ -1,0 +1,261 @@
+"""Explanations as a function of batches of rows, for engines that run data sets."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from typing_extensions import Unpack
+
+from hf_attrib.engine import Question, size_of
+from hf_attrib.engine.options import ExplainOptions, check_names
+from hf_attrib.errors import AttributionWarning, InputError
+from hf_attrib.explainer import Explainer
+from hf_attrib.model import DTYPES, load_model
+from hf_attrib.runs.rows import (
+    INPUTS,
+    KINDS,
+    checked_lengths,
+    columns_of,
+    failure,
+    features_of,
+    id_of,
+    plain,
+    record_of,
+    request_of,
+)
+from hf_attrib.validation import automatic_contest
+
+__all__ = ["Explain"]
+
+#: How much is kept of scores, and what that means to ``explain``.
+_SCORES: Mapping[str, Mapping[str, Any]] = {
+    "groups": {"spans": "response"},
+    "tokens": {"groups": "token"},
+}
+#: Arguments of ``explain`` that say how the rows of a call are treated together.
+_OF_CALLS = ("attention_mask", "on_error")
+
+
+class Explain:
+    r"""Explains batches of rows: a function for ``Dataset.map``, Ray, Spark and Dask.
+
+    It holds names and numbers only, so it can be pickled; each process loads the model when it
+    comes to its first row. Rows are explained one by one, so that what is found of a row is the
+    same to the last bit, whatever else is in its batch.
+
+    >>> explain = Explain("keys-llama", columns={"prompt": "question"})
+    >>> found = explain({"question": ["Bob's key is blue. Q: What color is Bob's key? A:", ""]})
+    >>> found["answer"]
+    [" Bob's key is blue.</s>", '']
+    >>> found["groups"][0]
+    ['<s>', "Bob's key is blue.", " Q: What color is Bob's key?", ' A:']
+    >>> found["error"][1]
+    'the prompt is empty; give at least one token to explain.'
+
+    Args:
+        model: an embedded model, a model of the Hugging Face hub, or a local folder.
+        revision: branch, tag or commit on the hub.
+        device: ``"cpu"``, ``"cuda"``, ``"mps"`` or ``"auto"``; of several GPUs a worker takes
+            that of its ``rank``.
+        dtype: ``"auto"`` keeps what the model was saved in.
+        trust_remote_code: whether to run Python code that comes with the model.
+        batch_size: as for :class:`Explainer`.
+        max_memory: as for :class:`Explainer`.
+        columns: for ``prompt``, ``messages``, ``input_ids``, ``documents``, ``response``,
+            ``response_ids`` or ``contrast`` the name of the column that holds it, if it is another.
+        scores: ``"groups"`` keeps the score of each sentence, or document where the row has such,
+            for the answer as a whole; ``"tokens"`` that of each token for each generated token.
+            ``groups`` and ``spans`` say otherwise.
+        results: whether all of each result is kept as well, as JSON in the column ``result``.
+        prefix: of the names of all columns that are returned.
+        **question: what :meth:`Explainer.explain` takes by name, in texts and numbers; what belongs
+            to a row stands in its columns.
+
+    Raises:
+        InputError: an argument cannot be used, or is no text, number or list of such.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        revision: str | None = None,
+        device: str = "cpu",
+        dtype: str = "auto",
+        trust_remote_code: bool = False,
+        batch_size: int | None = None,
+        max_memory: str | int | None = None,
+        columns: Mapping[str, str] | None = None,
+        scores: str = "groups",
+        results: bool = False,
+        prefix: str = "",
+        **question: Unpack[ExplainOptions],
+    ) -> None:
+        if not isinstance(model, str):
+            raise InputError(
+                f"model is a {type(model).__name__}; expected the name or the folder of one, which "
+                "each process loads for itself."
+            )
+        if scores not in _SCORES:
+            raise InputError(f"scores is {scores!r:.80}; expected 'groups' or 'tokens'.")
+        if dtype not in DTYPES:
+            raise InputError(f"dtype {dtype!r} is unknown; expected one of {', '.join(DTYPES)}.")
+        if max_memory is not None:
+            size_of(max_memory)
+        self.columns = dict(columns or {})
+        columns_of({*self.columns.values(), "prompt"}, self.columns)
+        self.prefix = prefix
+        self.device = device
+        self._model = model
+        self._origin: dict[str, Any] = {
+            "revision": revision,
+            "dtype": dtype,
+            "trust_remote_code": trust_remote_code,
+        }
+        self._limits: dict[str, Any] = {"batch_size": batch_size, "max_memory": max_memory}
+        self._whole = results
+        self._asked: dict[str, Any] = {**_SCORES[scores], **question}
+        self._by_row = scores == "groups" and "groups" not in question
+        self._explainer: Explainer | None = None
+        #: All that results depend on besides the rows, as JSON can say it.
+        self.question = self._checked()
+
+    def _checked(self) -> dict[str, Any]:
+        """Return the question in plain words, with the fields of its method.
+
+        Raises:
+            InputError: it makes no sense, or cannot be written down.
+        """
+        asked = self._asked
+        if theirs := [name for name in asked if name in (*INPUTS[2:-1], *_OF_CALLS)]:
+            raise InputError(f"{theirs[0]} belongs to a row; give it as a column, or leave it out.")
+        try:
+            written = json.loads(json.dumps(asked, allow_nan=False))
+        except (TypeError, ValueError, RecursionError):
+            odd = next(name for name, value in asked.items() if not _writable(value))
+            raise InputError(
+                f"{odd} is {asked[odd]!r:.80}, which cannot be sent to other processes; write it "
+                "as text, numbers or lists, as in method='smooth_grad(samples=2)'."
+            ) from None
+        check_names(asked, ExplainOptions, "Explain", None)
+        ours = {n: v for n, v in asked.items() if n not in ("template_options", "placement")}
+        ours.pop("template", None)
+        if asked.get("method") == "auto":
+            automatic_contest(ours)
+        else:
+            made, _ = Question.of(ours)
+            written["method"] = repr(made.method)
+        return {"model": self._model, **self._origin, **written, "results": self._whole}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the model out: each process loads its own, and the fingerprint does not change."""
+        return {**self.__dict__, "_explainer": None}
+
+    def __repr__(self) -> str:
+        return f"Explain({self._model!r}, {self._asked})"
+
+    @property
+    def features(self) -> Any:
+        """The types of the columns that are returned, as ``datasets.Features``."""
+        import datasets  # which only those need who ask
+
+        kinds = {self.prefix + name: kind for name, kind in KINDS.items()}
+        names = {"text": "string", "int": "int64", "float": "float64", "flag": "bool"}
+        scalar = {kind: datasets.Value(name) for kind, name in names.items()}
+        return datasets.Features(features_of(kinds, scalar, datasets.List))
+
+    def __call__(self, batch: Mapping[str, Any], rank: int | None = None) -> dict[str, list[Any]]:
+        """Explain each row of a batch.
+
+        Args:
+            batch: columns by name: lists, arrays of whatever type, or series.
+            rank: of this worker, as ``Dataset.map(with_rank=True)`` gives it.
+
+        Returns:
+            a column of as many entries for each name of :data:`hf_attrib.runs.COLUMNS`. Of a row
+            that could not be explained ``error`` says why, and the others are empty or NaN.
+
+        Raises:
+            InputError: the model cannot be loaded, or the columns are not as they were said to be.
+        """
+        names = columns_of(list(batch), self.columns)
+        taken = [self.prefix + name for name in KINDS if self.prefix + name in batch]
+        if taken:
+            raise InputError(
+                f"the batch has a column {taken[0]!r}, which would be overwritten; give a prefix "
+                "for what is returned, as in prefix='attribution_'."
+            )
+        given = {name: list(batch[column]) for name, column in names.items()}
+        found = []
+        for place in range(checked_lengths(given)):
+            values = {name: plain(column[place]) for name, column in given.items()}
+            found.append(self.row(values, self.id_of(values), rank))
+        return {self.prefix + name: [record[name] for record in found] for name in KINDS}
+
+    def id_of(self, values: Mapping[str, Any]) -> str:
+        """Return the id of a row: a hash of what is read from it, and of the question."""
+        return id_of(values, self.question)
+
+    def row(
+        self, values: Mapping[str, Any], row_id: str, rank: int | None = None
+    ) -> dict[str, Any]:
+        """Return what is written about one row.
+
+        Args:
+            values: of its columns, by the names of ``explain``, as :func:`plain` returns them.
+            row_id: its id, which seeds what is sampled of it.
+            rank: of this worker.
+        """
+        explainer = self.explainer(rank)
+        try:
+            request = self.request(values)
+            with torch.random.fork_rng(range(torch.cuda.device_count())), _unwarned():
+                # The same draws, whichever rows ran before it, and in whichever process.
+                torch.manual_seed(int(row_id[:15], 16))
+                return record_of(row_id, explainer.explain(**request), self._whole)
+        except Exception as error:
+            return failure(row_id, error)
+
+    def request(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of ``explain`` for one row.
+
+        Raises:
+            InputError: the row holds no prompt, or something that is none.
+        """
+        request = request_of(values)
+        groups = "document" if "documents" in request else "sentence"
+        return {**({"groups": groups} if self._by_row else {}), **self._asked, **request}
+
+    def explainer(self, rank: int | None = None) -> Explainer:
+        """Return what explains, which is loaded when it is first asked for.
+
+        Raises:
+            InputError: there is no such model or device.
+        """
+        if self._explainer is None:
+            device = self.device
+            if device == "cuda" and rank is not None and torch.cuda.device_count():
+                device = f"cuda:{rank % torch.cuda.device_count()}"
+            loaded = load_model(self._model, device=device, **self._origin)
+            self._explainer = Explainer(*loaded, **self._limits)
+        return self._explainer
+
+
+class _unwarned(warnings.catch_warnings):
+    """Leave unsaid what stands in the notes of each row."""
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        warnings.simplefilter("ignore", AttributionWarning)
+
+
+def _writable(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True

@@ -38,7 +38,14 @@ if TYPE_CHECKING:
         read_log,
     )
     from hf_attrib.robustness import RobustAccuracy, Robustness, robust_accuracy
-    from hf_attrib.runs import Explain
+    from hf_attrib.runs import (
+        DatasetEstimate,
+        DatasetRun,
+        Explain,
+        estimate_dataset,
+        explain_dataset,
+        load_run,
+    )
     from hf_attrib.validation import Choice, Evaluation
 
 __all__ = [
@@ -46,6 +53,8 @@ __all__ = [
     "AttributionWarning",
     "Choice",
     "Comparison",
+    "DatasetEstimate",
+    "DatasetRun",
     "Estimate",
     "Evaluation",
     "Explain",
@@ -65,8 +74,11 @@ __all__ = [
     "compare",
     "embedded",
     "estimate",
+    "estimate_dataset",
     "evaluate",
+    "explain_dataset",
     "load",
+    "load_run",
     "methods",
     "read_log",
     "robust_accuracy",
@@ -80,6 +92,8 @@ _HOMES = {
     "AttributionWarning": "errors",
     "Choice": "validation",
     "Comparison": "results",
+    "DatasetEstimate": "runs",
+    "DatasetRun": "runs",
     "Estimate": "engine",
     "Evaluation": "validation",
     "Explain": "runs",
@@ -98,9 +112,12 @@ _HOMES = {
     "attach": "explainer",
     "compare": "results",
     "estimate": "explainer",
+    "estimate_dataset": "runs",
     "evaluate": "explainer",
+    "explain_dataset": "runs",
     "load": "results",
     "read_log": "results",
+    "load_run": "runs",
     "robust_accuracy": "robustness",
 }
 

@@ -22,6 +22,7 @@ def blocks(language, text=README):
 
 
 OTHERS = (
+    "datasets",
     "devices",
     "documents",
     "interactions",

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from hf_attrib.cli import catalog
+from hf_attrib.cli.dataset import Bar, KeptOptions, RunOptions, SourceOptions, asked
 from hf_attrib.cli.evaluation import EvaluationOptions, PromptFile, TableOptions, write_tables
 from hf_attrib.cli.files import check_distinct
 from hf_attrib.cli.flags import flagged
@@ -43,12 +44,14 @@ from hf_attrib.explainer import Explainer
 from hf_attrib.model import load_model
 from hf_attrib.results import FORMATS, Attribution
 from hf_attrib.robustness import margin_question
+from hf_attrib.runs import estimate_dataset, explain_dataset
 from hf_attrib.text import Requests
 from hf_attrib.validation import automatic_contest
 
 __all__ = [
     "attacks",
     "compare",
+    "dataset",
     "evaluate",
     "explain",
     "methods",
@@ -203,6 +206,28 @@ def evaluate(
     finally:
         if is_main():
             write_tables(result, output)
+
+
+@flagged
+def dataset(
+    source: SourceOptions,
+    asking: QuestionOptions,
+    kept: KeptOptions,
+    model: ModelOptions,
+    run: RunOptions,
+    **fields: Any,
+) -> None:
+    """Explain the rows of a data set into a folder, or estimate what that costs."""
+    given = asked(source, asking, kept, model, fields)
+    place = source.source, source.folder
+    if run.dry_run:
+        with Activity(f"Measuring {model.model}"), quiet():
+            estimate = estimate_dataset(*place, **given)
+        put(f"{estimate}\n")
+        return
+    with Bar() as bar, quiet():
+        found = explain_dataset(*place, retry=run.retry, progress=bar.now, **given)
+    put(f"{found}\n")
 
 
 @contextmanager

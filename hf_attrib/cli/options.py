@@ -174,6 +174,13 @@ class QuestionOptions:
             self.spans,
         )
 
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of ``explain`` that were given, in texts and numbers."""
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        changed = {f.name: given[f.name] for f in fields(self) if given[f.name] != f.default}
+        readers: dict[str, Any] = {"contrast": _token, "baseline": baseline_of}
+        return {n: readers[n](v) if n in readers else v for n, v in changed.items()}
+
     @property
     def automatic(self) -> bool:
         """Whether the method is chosen by what it predicts."""

@@ -28,6 +28,7 @@ _COMMANDS = {
     "robustness": "Find out how little an attack has to move a prompt to change each token of the "
     "answer.",
     "evaluate": "Judge methods on a file of prompts: how well they predict what the model does.",
+    "dataset": "Explain all rows of a data set into a folder; go on where a run has ended.",
     "show": "Show a saved result.",
     "compare": "Show two saved results side by side, and how well they agree.",
     "methods": "List the attribution methods.",

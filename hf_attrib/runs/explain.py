@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import warnings
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ import torch
 from typing_extensions import Unpack
 
 from hf_attrib.engine import Question, size_of
-from hf_attrib.engine.options import ExplainOptions, check_names
+from hf_attrib.engine.options import DEFAULTS, ExplainOptions, check_names, field_names
 from hf_attrib.errors import AttributionWarning, InputError
 from hf_attrib.explainer import Explainer
 from hf_attrib.model import DTYPES, load_model
@@ -27,6 +28,8 @@ from hf_attrib.runs.rows import (
     record_of,
     request_of,
 )
+from hf_attrib.text import Requests
+from hf_attrib.text.grouping import RULES
 from hf_attrib.validation import automatic_contest
 
 __all__ = ["Explain"]
@@ -38,6 +41,8 @@ _SCORES: Mapping[str, Mapping[str, Any]] = {
 }
 #: Arguments of ``explain`` that say how the rows of a call are treated together.
 _OF_CALLS = ("attention_mask", "on_error")
+#: What says how prompts are written, and is no part of the question to the engine.
+_OF_PROMPTS = ("template_options", "placement", "template")
 
 
 class Explain:
@@ -121,6 +126,8 @@ class Explain:
         self._asked: dict[str, Any] = {**_SCORES[scores], **question}
         self._by_row = scores == "groups" and "groups" not in question
         self._explainer: Explainer | None = None
+        self._made: Question | None = None
+        self._generation: Mapping[str, Any] = {}
         #: All that results depend on besides the rows, as JSON can say it.
         self.question = self._checked()
 
@@ -142,13 +149,20 @@ class Explain:
                 "as text, numbers or lists, as in method='smooth_grad(samples=2)'."
             ) from None
         check_names(asked, ExplainOptions, "Explain", None)
-        ours = {n: v for n, v in asked.items() if n not in ("template_options", "placement")}
-        ours.pop("template", None)
+        for name, others in (("groups", ()), ("spans", ("response",))):
+            if isinstance(rule := asked.get(name), str) and rule not in (*RULES, *others):
+                expected = ", ".join((*others, *RULES))
+                raise InputError(f"{name} is {rule!r:.80}; expected {expected}, or parts.")
+        ours = {name: value for name, value in asked.items() if name not in _OF_PROMPTS}
+        fields = set[str]()
         if asked.get("method") == "auto":
             automatic_contest(ours)
         else:
-            made, _ = Question.of(ours)
-            written["method"] = repr(made.method)
+            self._made, self._generation = Question.of(ours)
+            written["method"], fields = str(self._made.method), field_names()
+        written = {
+            n: v for n, v in written.items() if n not in fields and v != DEFAULTS.get(n, ...)
+        }
         return {"model": self._model, **self._origin, **written, "results": self._whole}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -180,7 +194,8 @@ class Explain:
             that could not be explained ``error`` says why, and the others are empty or NaN.
 
         Raises:
-            InputError: the model cannot be loaded, or the columns are not as they were said to be.
+            InputError: the model cannot be loaded, the question makes no sense to it, or the
+                columns are not as they were said to be.
         """
         names = columns_of(list(batch), self.columns)
         taken = [self.prefix + name for name in KINDS if self.prefix + name in batch]
@@ -212,13 +227,21 @@ class Explain:
         """
         explainer = self.explainer(rank)
         try:
-            request = self.request(values)
-            with torch.random.fork_rng(range(torch.cuda.device_count())), _unwarned():
-                # The same draws, whichever rows ran before it, and in whichever process.
-                torch.manual_seed(int(row_id[:15], 16))
-                return record_of(row_id, explainer.explain(**request), self._whole)
+            return self.found(explainer, values, row_id)
         except Exception as error:
             return failure(row_id, error)
+
+    def found(self, explainer: Explainer, values: Mapping[str, Any], row_id: str) -> dict[str, Any]:
+        """Return what is written about a row that can be explained; arguments as for :meth:`row`.
+
+        Raises:
+            Exception: it cannot.
+        """
+        request = self.request(values)
+        with torch.random.fork_rng(range(torch.cuda.device_count())), _unwarned():
+            # The same draws, whichever rows ran before it, and in whichever process.
+            torch.manual_seed(_seed(row_id))
+            return record_of(row_id, explainer.explain(**request), self._whole)
 
     def request(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of ``explain`` for one row.
@@ -234,14 +257,18 @@ class Explain:
         """Return what explains, which is loaded when it is first asked for.
 
         Raises:
-            InputError: there is no such model or device.
+            InputError: there is no such model or device, or the question makes no sense to it.
         """
         if self._explainer is None:
             device = self.device
             if device == "cuda" and rank is not None and torch.cuda.device_count():
                 device = f"cuda:{rank % torch.cuda.device_count()}"
             loaded = load_model(self._model, device=device, **self._origin)
-            self._explainer = Explainer(*loaded, **self._limits)
+            explainer = Explainer(*loaded, **self._limits)
+            if self._made is not None:  # or else each row would say what none can mend
+                nothing = Requests([], many=True)
+                explainer.estimate_requests(nothing, self._made, self._generation)
+            self._explainer = explainer
         return self._explainer
 
 
@@ -251,6 +278,11 @@ class _unwarned(warnings.catch_warnings):
     def __enter__(self) -> None:
         super().__enter__()
         warnings.simplefilter("ignore", AttributionWarning)
+
+
+def _seed(row_id: str) -> int:
+    """Return a seed that is that of no other row; equal rows draw differently."""
+    return int(hashlib.sha256(row_id.encode()).hexdigest()[:15], 16)
 
 
 def _writable(value: Any) -> bool:

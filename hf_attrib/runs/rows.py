@@ -18,6 +18,7 @@ from hf_attrib.text import ROLES
 __all__ = [
     "INPUTS",
     "KINDS",
+    "UNREADABLE",
     "checked_lengths",
     "columns_of",
     "failure",
@@ -39,6 +40,8 @@ INPUTS = (
     "response_ids",
     "contrast",
 )
+#: In the place of columns: what is to be said of a row that could not be read.
+UNREADABLE = "hf_attrib: unreadable"
 _PROMPTS = ("prompt", "messages", "input_ids")
 #: Of these a text is read as JSON, as files without lists hold them.
 _JSON = ("messages", "input_ids", "documents", "response_ids")
@@ -143,6 +146,8 @@ def request_of(values: Mapping[str, Any]) -> dict[str, Any]:
         InputError: it holds no prompt, several, or something that is none.
     """
     given = {name: value for name, value in values.items() if value is not None}
+    if UNREADABLE in given:
+        raise InputError(given[UNREADABLE])
     for name in _JSON:
         if isinstance(text := given.get(name), str):
             try:

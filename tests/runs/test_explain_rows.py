@@ -172,6 +172,8 @@ def test_columns_may_be_arrays_json_and_what_arrow_makes_of_mappings(explain):
         ({"metod": "saliency"}, "did you mean 'method'"),
         ({"steps": 5, "method": "saliency"}, "steps"),
         ({"columns": {"question": "prompt"}}, "which no row has"),
+        ({"groups": "verse"}, "groups is 'verse'; expected"),
+        ({"spans": "verse"}, "spans is 'verse'; expected response, "),
         ({"dtype": "int8"}, "dtype"),
         ({"max_memory": "lots"}, "lots"),
     ],
@@ -192,6 +194,8 @@ def test_a_batch_that_no_row_could_mend_is_refused(explain):
         Explain("keys-llama", columns={"prompt": "q"})({"prompt": [PROMPT]})
     with pytest.raises(InputError, match="there is no model folder"):
         Explain("./nowhere")({"prompt": [PROMPT]})
+    with pytest.raises(InputError, match="is 4 tokens here"):
+        Explain("keys-llama", contrast="two words at once")({"prompt": [PROMPT]})
     assert explain({"prompt": []}) == {name: [] for name in COLUMNS}
 
 
@@ -204,7 +208,8 @@ def test_the_id_is_that_of_content_and_question(explain):
     for change in ({"method": "saliency"}, {"scores": "tokens"}, {"revision": "main"}):
         ids.add(Explain("keys-llama", **{**FAST, **change}).id_of(values))
     assert len(ids) == 5
-    assert Explain("keys-llama", device="auto", batch_size=3, **FAST).id_of(values) == own
+    same_question = {"device": "auto", "batch_size": 3, "window": 1, "target": "log_prob"}
+    assert Explain("keys-llama", **same_question, **FAST).id_of(values) == own
 
 
 def test_sampled_answers_depend_on_the_row_alone():

@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,8 @@ _NAME = "manifest.sqlite"
 _FORMAT = "hf_attrib.dataset_run 1"
 #: Seconds that a process waits for another one to finish writing.
 _PATIENCE = 60.0
+#: Rows that are added in one change.
+_TOGETHER = 10_000
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -167,12 +170,16 @@ class Manifest:
             rows: id, place in the source and length of each.
             retry: whether those that have failed are opened again.
         """
-        with self._changing() as base:
-            base.execute("DELETE FROM mine")
-            for one in rows:
-                base.execute("INSERT INTO mine VALUES (?, ?)", one[:2])
-                base.execute("INSERT OR IGNORE INTO rows (id, place, length) VALUES (?, ?, ?)", one)
-            if retry:
+        rows = iter(rows)
+        # They are read between changes, and not within one, for which other processes would wait.
+        while some := list(islice(rows, _TOGETHER)):
+            with self._changing() as base:
+                base.executemany("INSERT INTO mine VALUES (?, ?)", [one[:2] for one in some])
+                base.executemany(
+                    "INSERT OR IGNORE INTO rows (id, place, length) VALUES (?, ?, ?)", some
+                )
+        if retry:
+            with self._changing() as base:
                 base.execute(
                     "UPDATE rows SET status = 'open', attempts = 0 "
                     "WHERE status = 'failed' AND id IN (SELECT id FROM mine)"

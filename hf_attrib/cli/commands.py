@@ -30,7 +30,7 @@ from hf_attrib.cli.rag import (
     AskedOptions,
     CitationOutput,
     CitingOptions,
-    SourceOptions,
+    PassageSources,
     check_count,
     check_streams,
     emit_passages,
@@ -132,7 +132,7 @@ def _chosen(asked: dict[str, Any], answer: AnswerOptions, dry_run: bool) -> Call
 def rag(
     model: ModelOptions,
     question: AskedOptions,
-    sources: SourceOptions,
+    sources: PassageSources,
     citing: CitingOptions,
     answer: AnswerOptions,
     output: CitationOutput,

@@ -28,7 +28,7 @@ __all__ = [
     "AskedOptions",
     "CitationOutput",
     "CitingOptions",
-    "SourceOptions",
+    "PassageSources",
     "check_count",
     "check_streams",
     "emit_passages",
@@ -84,7 +84,7 @@ class AskedOptions:
 
 
 @dataclass(frozen=True)
-class SourceOptions:
+class PassageSources:
     """The documents, and how they stand in the prompt."""
 
     panel: ClassVar[str] = "Documents"
@@ -274,7 +274,7 @@ def check_count(asked: dict[str, Any], count: int) -> None:
     about_passages({**asked, "documents": count})
 
 
-def check_streams(question: AskedOptions, sources: SourceOptions) -> None:
+def check_streams(question: AskedOptions, sources: PassageSources) -> None:
     """Refuse to read standard input for two things.
 
     Raises:

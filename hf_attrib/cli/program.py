@@ -41,7 +41,7 @@ _EXAMPLE = (
 )
 #: What stands below the options of a command.
 _EPILOGS = {name: _EXAMPLE.format(name) for name in ("explain", "robustness")} | {
-    "rag": 'Example: hf-attrib rag MODEL --question "What color is Bob\'s key?" --document a.txt '
+    "rag": 'Example: hf-attrib rag --question "What color is Bob\'s key?" --document a.txt '
     "--document 'notes/*.md'"
 }
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import pickle
 
 import numpy as np
@@ -231,10 +232,12 @@ def test_it_travels_without_its_model(explain):
     json.dumps(explain.question)
 
 
-def test_it_maps_data_sets_in_several_processes():
+def test_it_maps_data_sets_in_several_processes(monkeypatch):
     import datasets
     from datasets.fingerprint import Hasher
 
+    # The map puts a copy in its place, which other modules that hold the first never see.
+    monkeypatch.setattr(os, "environ", os.environ)
     datasets.disable_progress_bars()
     data = datasets.Dataset.from_dict({"id": [1, 2, 3], "prompt": ["", PROMPT, SHORT]})
     explain = Explain("keys-llama", prefix="a_", **FAST)

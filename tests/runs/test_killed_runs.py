@@ -36,6 +36,7 @@ def test_kills_cost_nothing_but_time(processes, undisturbed, tmp_path):
     check_whole(load_run(tmp_path / "run"), undisturbed)
 
 
+@pytest.mark.slow  # it loads the model in five processes
 def test_rows_of_a_model_are_the_same_whoever_explains_them_and_is_killed(tmp_path):
     whole = explain_dataset(PROMPTS, tmp_path / "whole", **FAST)
     killed_at_random(PROMPTS, tmp_path / "run", 2, 2, 1.5, seed=0, **FAST)

@@ -1,220 +1,98 @@
 """Which threshold makes citations false in at most 5 % of the answers that no passage supports.
 
+    pip install "hf_attrib[bench,sparse]"
     python benchmarks/citations.py
 
 Cases are made of facts that the embedded keys-llama reads, each a passage: one of them answers
 (*single*); it is said twice (*duplicate*), or in one of two facts that contradict each other
 (*contradiction*); or it is left out, and its answer forced all the same (*no support*). The model
 follows no fact to another, so that there are no cases of two hops. Some prompts find a threshold
-for each way of taking passages away, which is the default there; others are reported.
+for each way of taking passages away, and for each rival; others are reported. What the model said
+is kept in a folder, so that a run goes on where it ended.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
-import time
+import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from citation_cases import Case, cases
+from citation_records import Record, recorded
+from citation_report import reported, table
+from citation_rivals import looked_into
 from peers import machine
 
 from hf_attrib import AttributionWarning, Explainer, embedded
-from hf_attrib.embedded import retrieval
-from hf_attrib.results import Passages
 
 RESULTS = Path(__file__).parent / "results"
-FAMILIES = ("single", "duplicate", "contradiction", "no support")
+RECORDS = Path(tempfile.gettempdir()) / "hf_attrib-citations"
 MODES = ("embed", "token", "attention", "drop")
-FACTS = (3, 4, 5, 6, 8)
-#: Of answers that no passage supports.
-_FALSE = 0.05
-#: Seeds of the cases that find the threshold, and of those that are reported.
-_CALIBRATED, _REPORTED = (31, 33), 32
-#: So many times more cases without support, since the threshold is a quantile of theirs.
-_MORE = 3
-_GRID = [round(0.25 * k, 2) for k in range(1, 17)]
+#: Seeds of cases: those that find thresholds and those that are reported; cases of each size.
+_SEEDS = {"calibration": (31, 33), "held-out": (41,)}
+_PER_SIZE = 16
+#: Rivals look into the model in one mode, and for the cases of some seeds.
+_RIVALS = {"calibration": (31,), "held-out": (41,)}
 
 
-@dataclass(frozen=True)
-class Case:
-    """Facts, a question, an answer, and which facts it rests on.
+class Asked(NamedTuple):
+    """A case to ask a model about, and whether rivals look into it as well."""
 
-    Args:
-        family: of :data:`FAMILIES`.
-        facts: the passages.
-        question: what is asked.
-        answer: what is said.
-        gold: numbers of the facts that should be cited.
-    """
-
-    family: str
-    facts: tuple[str, ...]
-    question: str
-    answer: str
-    gold: frozenset[int]
-
-    @property
-    def prompt(self) -> str:
-        return f"{' '.join(self.facts)} Q: {self.question} A:"
-
-    def ranges(self) -> list[tuple[int, int]]:
-        """Return where each fact stands in the prompt, in characters."""
-        ends = [len(" ".join(self.facts[: k + 1])) for k in range(len(self.facts))]
-        return [(end - len(fact), end) for end, fact in zip(ends, self.facts, strict=True)]
+    split: str
+    case: Case
+    rivals: bool
 
 
-def cases(per_size: int, seed: int) -> Iterator[Case]:
-    """Yield cases of each number of facts: as many of each family, and more without support."""
-    draw = random.Random(seed)
-    for count in FACTS:
-        for place, made in enumerate(retrieval.examples(_MORE * per_size, count, seed=seed)):
-            facts = [made.prompt[a:b] for a, b in made.facts]
-            right, asked = made.right_fact, (made.question, made.answer)
-            rest = [fact for i, fact in enumerate(facts) if i != right]
-            # What another fact says of another person is taken from there, if it is forced.
-            said = [v for v in values_like(made.value) if f" {v}." not in " ".join(rest)]
-            forced = made.answer.replace(f" {made.value}.", f" {draw.choice(said)}.")
-            yield Case("no support", tuple(rest), made.question, forced, frozenset())
-            if place >= per_size:
-                continue
-            yield Case("single", tuple(facts), *asked, frozenset({right}))
-            again = draw.randrange(len(facts) + 1)
-            copies = [*facts[:again], facts[right], *facts[again:]]
-            gold = frozenset(i for i, fact in enumerate(copies) if fact == facts[right])
-            yield Case("duplicate", tuple(copies), *asked, gold)
-            others = [v for v in values_like(made.value) if v != made.value]
-            other = facts[right].replace(made.value, draw.choice(others))
-            torn = [*facts[:right], other, facts[right], *facts[right + 1 :]]
-            yield Case("contradiction", tuple(torn), *asked, frozenset({right + 1}))
+def every(mode: str) -> Iterator[Asked]:
+    """Yield the cases; those that find a threshold are without support."""
+    for split, seeds in _SEEDS.items():
+        for seed in seeds:
+            for case in cases(_PER_SIZE, seed):
+                if split == "held-out" or case.family == "no support":
+                    yield Asked(split, case, mode == "embed" and seed in _RIVALS[split])
 
 
-def values_like(value: str) -> Sequence[str]:
-    """Return what could stand in the place of a value."""
-    return next(r.values for r in retrieval.RELATIONS if value in r.values)
-
-
-def asked(explainer: Explainer, case: Case, mode: str) -> Passages:
-    """Return what the passages of a case are worth for its answer."""
-    tokens = explainer.tokenizer(case.prompt, return_offsets_mapping=True)["offset_mapping"]
-    parts = []
-    for start, stop in case.ranges():
-        held = [i for i, (a, b) in enumerate(tokens) if a < b and a < stop and b > start]
-        parts.append((held[0], held[-1] + 1))
-    return explainer.passages(case.prompt, groups=parts, response=f" {case.answer}", mode=mode)
-
-
-def supported(case: Case, found: Passages) -> bool:
-    """Whether the model would say it: a case whose answer it does not take from its facts is none.
-
-    Where nothing supports the answer, it is forced whatever the model would say.
-    """
-    return case.family == "no support" or float(found.probability.min()) > 0.5
-
-
-def cited(found: Passages, threshold: float) -> frozenset[int]:
-    """Return who is cited by the sentence."""
-    (sentence,) = found.citations(threshold=threshold)
-    return frozenset(passage.index for passage in sentence.passages)
-
-
-def calibrated(none: Sequence[tuple[Case, Passages]]) -> tuple[float, list[float]]:
-    """Return the smallest threshold with few false citations, from which on they stay few."""
-    rates = [sum(bool(cited(found, tau)) for _, found in none) / len(none) for tau in _GRID]
-    last = max((k for k, rate in enumerate(rates) if rate > _FALSE), default=-1)
-    return _GRID[last + 1], rates
-
-
-def scored(results: Sequence[tuple[Case, Passages]], threshold: float) -> dict[str, Any]:
-    """Return how well cited sets are the right ones, by family."""
-    found: dict[str, Any] = {}
-    for family in FAMILIES:
-        own = [(case, r) for case, r in results if case.family == family and supported(case, r)]
-        sets = [(cited(r, threshold), case.gold) for case, r in own]
-        hit = sum(len(a & b) for a, b in sets)
-        said, gold = sum(len(a) for a, _ in sets), sum(len(b) for _, b in sets)
-        statuses = [r.citations(threshold=threshold)[0].status for _, r in own]
-        found[family] = {
-            "cases": len(sets),
-            "exact": sum(a == b for a, b in sets),
-            "precision": hit / said if said else None,
-            "recall": hit / gold if gold else None,
-            "f1": 2 * hit / (said + gold) if said + gold else None,
-            "any": sum(bool(a) for a, _ in sets),
-            "loo": sum(alone(r, threshold) == b for (_, b), (_, r) in zip(sets, own, strict=True)),
-            "statuses": {status: statuses.count(status) for status in sorted(set(statuses))},
-        }
+def records(mode: str, folder: Path) -> list[tuple[str, Record]]:
+    """Return what a model says of its cases, and which split each is of."""
+    path = folder / f"keys-llama-{mode}.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    done = [json.loads(line) for line in lines]
+    found = [(one.pop("split"), Record(**one)) for one in done]
+    explainer, asking = Explainer(*embedded.load("keys-llama")), list(every(mode))
+    with path.open("a", encoding="utf-8") as file:
+        for asked in asking[len(found) :]:
+            record = recorded(explainer, asked.case, mode)
+            if asked.rivals:
+                record.scores = looked_into(explainer, asked.case)
+            found.append((asked.split, record))
+            file.write(json.dumps({"split": asked.split, **asdict(record)}) + "\n")
+            file.flush()
+            print(mode, len(found), "of", len(asking), record.family, flush=True)
     return found
 
 
-def alone(found: Passages, threshold: float) -> frozenset[int]:
-    """Return who would be cited by leave-one-out alone."""
-    (sentence,) = found.citations(threshold=threshold)
-    drops = found.table.leave_one_out(sentence.rows).tolist()
-    return frozenset(i for i, drop in enumerate(drops) if drop >= threshold)
-
-
 def main() -> None:
-    """Calibrate on some prompts, report others."""
+    """Ask the model, calibrate on some cases, report others."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--per-size", type=int, default=16, help="prompts of each number of facts")
+    parser.add_argument("--records", type=Path, default=RECORDS, help="folder of what it says")
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", AttributionWarning)
-    explainer = Explainer(*embedded.load("keys-llama"))
-    report: dict[str, Any] = {"machine": machine(1), "per_size": options.per_size, "modes": {}}
+    options.records.mkdir(parents=True, exist_ok=True)
+    report: dict[str, Any] = {"machine": machine(1), "modes": {}}
     for mode in MODES:
-        none = [
-            (case, asked(explainer, case, mode))
-            for seed in _CALIBRATED
-            for case in cases(options.per_size, seed)
-            if case.family == "no support"
-        ]
-        threshold, rates = calibrated(none)
-        started = time.process_time()
-        others = [(c, asked(explainer, c, mode)) for c in cases(options.per_size, _REPORTED)]
-        report["modes"][mode] = {
-            "threshold": threshold,
-            "calibrated on": len(none),
-            "false": dict(zip(map(str, _GRID), rates, strict=True)),
-            "report": scored(others, threshold),
-            "cpu_seconds_per_case": (time.process_time() - started) / len(others),
-        }
-        print(mode, threshold, report["modes"][mode]["report"], flush=True)
-    (RESULTS / "citations-keys-llama.json").write_text(json.dumps(report, indent=1) + "\n")
-    (RESULTS / "citations-keys-llama.md").write_text(table(report))
+        found = records(mode, options.records)
+        report["modes"][mode] = reported(found)
+    stem = RESULTS / "citations-keys-llama"
+    stem.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    stem.with_suffix(".md").write_text(table(report), encoding="utf-8")
     print(table(report))
-
-
-def table(report: dict[str, Any]) -> str:
-    """Write what was found on the half that is reported."""
-    lines = [
-        "Cited sets of answers of keys-llama, on prompts that did not find the threshold.",
-        "*Exact*: the cited set is the planted one; *leave-one-out*: it would be, by passages",
-        "whose own drop reaches the threshold; *cited*: answers that cite anything.",
-        "",
-        "Thresholds, the smallest with at most 5 % false citations where they were found: "
-        + ", ".join(f"{of['threshold']:g} nats ({mode})" for mode, of in report["modes"].items())
-        + ".",
-        "",
-        "| mode | family | cases | exact | leave-one-out | precision | recall | F1 | cited |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
-    ]
-    for mode, of in report["modes"].items():
-        for family, row in of["report"].items():
-            numbers = [
-                "" if row[name] is None else f"{row[name]:.3f}"
-                for name in ("precision", "recall", "f1")
-            ]
-            share = f"{row['any'] / row['cases']:.1%}" if row["cases"] else ""
-            cells = [mode, family, row["cases"], row["exact"], row["loo"], *numbers, share]
-            lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pickle
 import random
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from rich.console import Console
 import hf_attrib
 from hf_attrib import InputError, ResultFileError
 from hf_attrib.results import Coalitions, Passages, Run
-from hf_attrib.results.passages import SubsetMissing, confirm
+from hf_attrib.results.passages import THRESHOLDS, SubsetMissing, confirm
 from hf_attrib.text import Span
 from hf_attrib.text.documents import Document
 
@@ -176,6 +177,18 @@ def test_values_are_those_of_their_definitions(count, seed):
         assert {frozenset(s) for s in made.necessary(tau)} == {
             frozenset(s) for s in fit if len(s) == least
         }
+
+
+def test_thresholds_are_those_under_which_false_citations_are_surely_few():
+    """The chance to see so few false ones is at most 5 %, were the rate 5 % (Clopper, Pearson)."""
+    path = Path(__file__).parents[2] / "benchmarks" / "results" / "citations-keys-llama.json"
+    modes = json.loads(path.read_text(encoding="utf-8"))["modes"]
+    assert {mode: of["threshold"] for mode, of in modes.items()} == dict(THRESHOLDS)
+    for of in modes.values():
+        cases, false = of["calibrated on"], of["false there"]
+        few = sum(math.comb(cases, k) * 0.05**k * 0.95 ** (cases - k) for k in range(false + 1))
+        assert few <= 0.05
+        assert of["all"]["false"] <= 0.05  # on cases that did not find it
 
 
 def test_duplicates_have_equal_values():

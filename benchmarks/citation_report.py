@@ -1,0 +1,245 @@
+"""From records of cases to thresholds, and to how well cited sets are the right ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from citation_cases import FAMILIES
+from citation_records import Record
+from citation_rivals import PLAYED
+from scipy.stats import beta
+
+#: Of answers that no passage supports; that there are no more is said so surely.
+_FALSE, _SURE = 0.05, 0.95
+_GRID = [round(0.25 * k, 2) for k in range(1, 17)]
+_DRAWS = 2000
+#: Who is cited in a case at a threshold.
+Cites: TypeAlias = Callable[[Record, float], frozenset[int]]
+Records: TypeAlias = Sequence[Record]
+
+
+def kept(record: Record) -> bool:
+    """Whether the model would say it: a case whose answer it does not take from its facts is none.
+
+    Where nothing supports the answer, it is forced whatever the model would say.
+    """
+    return not record.supported or record.least > 0.5
+
+
+def at_most(false: int, cases: int) -> float:
+    """Return the rate that false citations are below with 95 % confidence (Clopper, Pearson)."""
+    return 1.0 if false == cases else float(beta.ppf(_SURE, false + 1, cases - false))
+
+
+def calibrated(cites: Cites, none: Records, grid: Sequence[float]) -> tuple[float, int]:
+    """Return the smallest threshold from which on false citations are surely few, and how many.
+
+    Args:
+        cites: who is cited.
+        none: cases without support.
+        grid: thresholds, growing.
+    """
+    found = (float("inf"), 0)
+    for threshold in reversed(grid):
+        false = sum(bool(cites(record, threshold)) for record in none)
+        if at_most(false, len(none)) > _FALSE:
+            break
+        found = threshold, false
+    return found
+
+
+def reported(records: Sequence[tuple[str, Record]]) -> dict[str, Any]:
+    """Return the threshold of ours, how well it does, and how rivals do where they were asked."""
+    none = [r for split, r in records if split == "calibration"]
+    held = [r for split, r in records if split == "held-out"]
+    use = [r for r in held if kept(r)]
+    threshold, false = calibrated(_ours, none, _GRID)
+    found: dict[str, Any] = {
+        "threshold": threshold,
+        "calibrated on": len(none),
+        "false there": false,
+        "at most": at_most(false, len(none)),
+        "dropped": len(held) - len(use),
+        "families": {f: _family([r for r in use if r.family == f], threshold) for f in FAMILIES},
+        "all": _summary(_ours, threshold, use),
+    }
+    if any(r.scores for _, r in records):
+        found["rivals"] = _rivals(none, [r for r in use if _asked(r)], threshold)
+    return found
+
+
+def _ours(record: Record, threshold: float) -> frozenset[int]:
+    return record.cited(threshold)
+
+
+def _asked(record: Record) -> bool:
+    """Whether rivals that look into the model did, and all subsets were run."""
+    return bool(record.scores) and _enumerated(record)
+
+
+def _enumerated(record: Record) -> bool:
+    return len(record.subsets) == 1 << record.count
+
+
+def _rivals(none: Records, use: Records, threshold: float) -> dict[str, Any]:
+    """Return how each way does by a threshold of its own, found on all cases that it has."""
+    ways: dict[str, Callable[[Record], list[float]]] = dict(PLAYED)
+    for name in use[0].scores:
+        ways[name] = lambda record, name=name: record.scores[name]  # type: ignore[misc]
+    own = _counts(_ours, threshold, use)
+    found = {
+        "hf_attrib": _summary(_ours, threshold, use)
+        | {"top": _top(lambda r: r.shapley, use), "calibrated on": len(none)}
+    }
+    for name, score in ways.items():
+        some = [r for r in none if (_asked(r) if name in use[0].scores else _enumerated(r))]
+        scores = {id(r): score(r) for r in (*some, *use)}
+
+        def cites(record: Record, least: float, of: Any = scores) -> frozenset[int]:
+            return frozenset(i for i, s in enumerate(of[id(record)]) if s > least)
+
+        grid = sorted({max(scores[id(r)]) for r in some})
+        least, _ = calibrated(cites, some, grid)
+        found[name] = _summary(cites, least, use) | {
+            "top": _top(lambda r, of=scores: of[id(r)], use),
+            "ours better by": _difference(own, _counts(cites, least, use)),
+            "calibrated on": len(some),
+        }
+    return found
+
+
+def _top(score: Callable[[Record], list[float]], use: Records) -> float:
+    """Return how often the highest score is that of a passage to be cited."""
+    some = [r for r in use if r.supported]
+    return float(np.mean([int(np.argmax(score(r))) in r.gold for r in some]))
+
+
+def _family(some: Records, threshold: float) -> dict[str, Any]:
+    sets = [(r.cited(threshold), frozenset(r.gold)) for r in some]
+    alone = [
+        frozenset(i for i, d in enumerate(r.table.leave_one_out().tolist()) if d >= threshold)
+        for r in some
+    ]
+    first = [int(np.argmax(r.shapley)) in r.gold for r in some]
+    return _summary(_ours, threshold, some) | {
+        "cases": len(some),
+        "exact": sum(a == b for a, b in sets),
+        "leave-one-out": sum(a == frozenset(r.gold) for a, r in zip(alone, some, strict=True)),
+        "all of gold": sum(a >= b for a, b in sets),
+        "first": sum(first),
+        "any": sum(bool(a) for a, _ in sets),
+    }
+
+
+def _counts(cites: Cites, threshold: float, use: Records) -> np.ndarray[Any, Any]:
+    """Return hits, citations, and gold of each supported case, [C, 3]."""
+    sets = [(cites(r, threshold), frozenset(r.gold)) for r in use if r.supported]
+    return np.array([[len(a & b), len(a), len(b)] for a, b in sets]).reshape(-1, 3)
+
+
+def _f1(counts: np.ndarray[Any, Any]) -> Any:
+    hit, said, gold = np.moveaxis(counts.sum(-2), -1, 0)
+    return 2 * hit / np.maximum(said + gold, 1)
+
+
+def _summary(cites: Cites, threshold: float, use: Records) -> dict[str, Any]:
+    """Return F1 over supported cases, with its interval, and false citations of the others."""
+    counts, none = _counts(cites, threshold, use), [r for r in use if not r.supported]
+    hit, said, gold = counts.sum(0).tolist()
+    false = sum(bool(cites(r, threshold)) for r in none)
+    return {
+        "threshold": threshold,
+        "precision": hit / said if said else None,
+        "recall": hit / gold if gold else None,
+        "f1": float(_f1(counts)) if len(counts) else None,
+        "interval": _interval(_f1(_drawn(counts))) if len(counts) else None,
+        "false": false / len(none) if none else None,
+    }
+
+
+def _drawn(counts: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return counts of cases that are drawn again and again, [draws, C, ...]."""
+    draw = np.random.default_rng(0)
+    return counts[draw.integers(len(counts), size=(_DRAWS, len(counts)))]
+
+
+def _difference(own: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> list[float]:
+    """Return the interval of how much F1 is better, on the same cases."""
+    both = _drawn(np.concatenate([own, other], 1))
+    return _interval(_f1(both[..., :3]) - _f1(both[..., 3:]))
+
+
+def _interval(values: Any) -> list[float]:
+    low, high = np.quantile(values, [(1 - _SURE) / 2, (1 + _SURE) / 2]).tolist()
+    return [low, high]
+
+
+def table(report: Mapping[str, Any]) -> str:
+    """Write what was found on the cases that are reported."""
+    modes = report["modes"]
+    said = ", ".join(
+        f"{of['threshold']:g} nats ({mode}: {of['false there']} of {of['calibrated on']} false)"
+        for mode, of in modes.items()
+    )
+    lines = [
+        "Cited sets of answers of keys-llama, on cases that did not find the threshold.",
+        "*Exact*: the cited set is the planted one; *leave-one-out*: it would be, by passages",
+        "whose own drop reaches the threshold; *cited*: answers that cite anything; *first*: the",
+        "highest score is that of a passage to be cited. Intervals are 95 %, by drawing cases.",
+        "",
+        "Thresholds, the smallest at which with 95 % confidence at most 5 % of answers without",
+        f"support have a citation: {said}.",
+        "",
+        "| mode | family | cases | exact | leave-one-out | precision | recall | F1 | cited "
+        "| first |",
+        "|---|---|--:|--:|--:|--:|--:|---|--:|--:|",
+    ]
+    for mode, of in modes.items():
+        for family, row in of["families"].items():
+            first = f"{row['first'] / row['cases']:.1%}" if row["recall"] is not None else ""
+            numbers = [row["cases"], row["exact"], row["leave-one-out"], *_cells(row)[:3]]
+            cells = [mode, family, *numbers, f"{row['any'] / row['cases']:.1%}", first]
+            lines.append(f"| {' | '.join(map(str, cells))} |")
+    dropped = ", ".join(f"{of['dropped']} ({mode})" for mode, of in modes.items())
+    lines += ["", f"Left out, as the model would not say the answer: {dropped}."]
+    for mode, of in modes.items():
+        lines += _contest(mode, of["rivals"]) if "rivals" in of else []
+    return "\n".join(lines) + "\n"
+
+
+def _contest(mode: str, rivals: Mapping[str, Any]) -> list[str]:
+    """Write how rivals do on the same cases, of up to 6 passages, in the same rows at most."""
+    lines = [
+        "",
+        f"Mode {mode}, cases of up to 6 passages, of which all subsets are run. Each way cites",
+        "passages whose score is above a threshold of its own, found in the same way on so many of",
+        "the same cases without support. *False*: answers without support that have a citation;",
+        "*better*: by how much the F1 of hf_attrib is higher, on the same cases.",
+        "",
+        "| way | cases for its threshold | precision | recall | F1 | first | false | better |",
+        "|---|--:|--:|--:|---|--:|--:|--:|",
+    ]
+    for name, row in rivals.items():
+        better = row.get("ours better by")
+        end = f"{better[0]:+.3f} to {better[1]:+.3f}" if better else ""
+        cells = [
+            name,
+            str(row["calibrated on"]),
+            *_cells(row)[:3],
+            f"{row['top']:.1%}",
+            f"{row['false']:.1%}",
+            end,
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    """Return precision, recall and F1 with its interval; nothing where there is no gold."""
+    if row["recall"] is None:
+        return ["", "", ""]
+    precision = "" if row["precision"] is None else f"{row['precision']:.3f}"
+    low, high = row["interval"]
+    return [precision, f"{row['recall']:.3f}", f"{row['f1']:.3f} ({low:.3f} to {high:.3f})"]

@@ -9,9 +9,13 @@
 " Bob's key is blue.</s>"
 
 A name is imported when it is first used, as torch and transformers take seconds: the command line
-answers ``hf-attrib --help`` without them.
+answers ``hf-attrib --help`` without them. For the same reason the task ``token-attribution`` joins
+those of ``transformers.pipeline`` when its module is there, or as soon as it is.
 """
 
+import sys
+from importlib.abc import MetaPathFinder
+from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -120,6 +124,39 @@ _HOMES = {
     "load_run": "runs",
     "robust_accuracy": "robustness",
 }
+
+_PIPELINES = "transformers.pipelines"
+
+
+class _Registrar(MetaPathFinder):
+    """Adds our task to transformers' pipelines behind their import, which it never causes."""
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        """Find that one module, as the usual finder does, and register when it has run."""
+        spec = PathFinder.find_spec(name, path, target) if name == _PIPELINES else None
+        if spec is not None and spec.loader is not None:
+            run = spec.loader.exec_module
+
+            def run_and_register(module: Any) -> None:
+                run(module)
+                self.register(module)
+
+            spec.loader.exec_module = run_and_register  # type: ignore[method-assign]
+        return spec
+
+    def register(self, pipelines: Any) -> None:
+        """Add the task, by the name of its class: it is imported when a pipeline is made."""
+        tasks = pipelines.PIPELINE_REGISTRY.supported_tasks
+        models = pipelines.AutoModelForCausalLM, pipelines.AutoModelForSeq2SeqLM
+        implementation = f"{__name__}.runs.pipeline.TokenAttributionPipeline"
+        tasks["token-attribution"] = {"impl": implementation, "pt": models, "type": "text"}
+
+
+if hasattr(sys.modules.get(_PIPELINES), "PIPELINE_REGISTRY"):
+    _Registrar().register(sys.modules[_PIPELINES])
+else:
+    sys.meta_path.insert(0, _Registrar())
+
 
 if not TYPE_CHECKING:  # a type checker would believe that there is any name
 

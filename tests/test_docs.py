@@ -30,6 +30,7 @@ OTHERS = (
     "mass",
     "passages",
     "robustness",
+    "transformers",
     "validation",
     "write-a-method",
     "write-an-attack",

@@ -1,7 +1,8 @@
 """Write docs/support.md: build a tiny model of every family, explain it, and say what happened.
 
-That takes some minutes. The tests check the page against the families that transformers knows,
-and, with ``-m slow``, a third of its lines against what is found anew.
+That takes some minutes, and the packages that ``tests/helpers/variants.py`` names. The tests check
+the page against the families that transformers knows, and, with ``-m slow``, a third of its lines
+against what is found anew.
 """
 
 import copy
@@ -23,6 +24,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from helpers import families, tiny  # noqa: E402  the folder of the tests had to be named first
 from helpers.chat_templates import CONVERSATIONS, TEMPLATES  # noqa: E402
+from helpers.variants import VARIANTS  # noqa: E402
 
 from hf_attrib import Attribution, Explainer, InputError, UnsupportedModelError  # noqa: E402
 
@@ -34,6 +36,10 @@ REASONS = {
     "explain it",
     "embeddings of .* are": "its embedding module returns another shape than tokens × width",
     "forward pass .* fails": "its forward pass does not run on token ids and positions alone",
+    "no gradient reaches": "its gradients end before the embeddings; methods that take none "
+    "explain it",
+    "virtual tokens": "it reads embeddings that stand for no token of the prompt",
+    "which are no text": "it reads images or sound, and what is scored are tokens of text",
 }
 
 #: What a note of a result says, and how the table puts it.
@@ -97,7 +103,30 @@ Remarks:
   False`, or what is explained is not what was generated.
 
 An encoder and a decoder of different embedding widths are refused. Models that read images or
-sound as well are explained on text prompts. Quantised layers that round activations are refused.
+sound as well are explained on text prompts; images are refused. Quantised layers of torch itself
+are refused. What else was loaded is in [a table of its own](#adapters-quantisation-images).
+"""
+
+LOADED = """\
+## Adapters, quantisation, images
+
+The same family can be had in other ways: with adapters of PEFT, quantised, next to an encoder of
+images, compiled. Of each a tiny random model was built (`tests/helpers/variants.py`). The tests
+(`tests/model/test_variants.py`) hold scores to two plain passes of that model: their sum is f at
+the prompt less f at the mean embedding.
+
+- **works**: so it is, for the default method and for integrated gradients.
+- **without gradients**: for methods that run forward alone, as the default does; the others are
+  refused, since a gradient through rounded activations is not the derivative.
+- **refused**: the error says why.
+
+Activations that are rounded by scales found on the fly (`Int8DynamicActivationInt8WeightConfig` of
+torchao) make what a token gets depend on the length of the pass, by chance. Each such model is
+checked at run time, and refused where that matters.
+
+GGUF files are dequantised as transformers loads them, and are then like any other weights
+(`tests/test_real_model.py`, Gemma 3 270M). Offload and `device_map` are on
+[another page](devices.md), and so is half precision.
 """
 
 CHATS = f"""\
@@ -141,6 +170,8 @@ def page() -> str:
         lines = [line(n, None if n in families.NOT_BUILT else families.build(n)) for n in names]
         head = "| model_type | answer | any length | generate's ids | training state | remark |"
         parts.append("\n".join([f"## {title}", "", head, "|---|---|---|---|---|---|", *lines, ""]))
+    names = "| model | answer | remark |\n|---|---|---|"
+    parts.append("\n".join([LOADED, names, *map(variant_line, VARIANTS), ""]))
     head = "| in the manner of | as rendered | leaves out | trims | changes | unused | refused |"
     lines = [chat_line(family) for family in TEMPLATES]
     return "\n".join([*parts, CHATS, head, "|---|---|---|---|---|---|---|", *lines, ""])
@@ -318,6 +349,31 @@ def _tensors(found: Any) -> Iterator[torch.Tensor]:
     elif isinstance(found, dict | list | tuple):
         for part in found.values() if isinstance(found, dict) else found:
             yield from _tensors(part)
+
+
+def variant_line(name: str) -> str:
+    """Return the line of one way to have a model.
+
+    Args:
+        name: one of ``VARIANTS``.
+    """
+    answer, remark = _loaded(VARIANTS[name].make())
+    return f"| {name} | {answer} | {remark} |"
+
+
+def _loaded(model: Any) -> tuple[str, str]:
+    """Return whether a model is explained, and a remark."""
+    try:
+        explainer = Explainer(model, **ROWS)
+        _explained(explainer, PROMPT, ANSWER)
+    except (InputError, UnsupportedModelError) as error:
+        return "refused", _reason(error)
+    try:
+        found = _explained(explainer, PROMPT, ANSWER, method="integrated_gradients")
+    except UnsupportedModelError as error:
+        return "without gradients", _reason(error)
+    steps = "rounds activations: path methods do not converge, and say so"
+    return "works", "" if found.converged.all() else steps
 
 
 def chat_line(family: str) -> str:

@@ -46,13 +46,12 @@ _EPILOGS = {name: _EXAMPLE.format(name) for name in ("explain", "robustness")} |
 }
 
 _SETTINGS: dict[str, Any] = {
-    "add_completion": False,
     "pretty_exceptions_enable": False,
     "rich_markup_mode": "rich",
     "context_settings": {"help_option_names": ["-h", "--help"]},
 }
 
-app = typer.Typer(**_SETTINGS)
+app = typer.Typer(**_SETTINGS)  # with --install-completion, which belongs to the program alone
 
 #: Typer's base class of usage errors, which has moved between its versions, and click's.
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
@@ -72,7 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             stream.reconfigure(errors=PLAINER)  # not every terminal knows every character
     code: Any = 2
     try:
-        code = app(arguments, standalone_mode=False)
+        # Its name does not depend on the path that it was called by, an extension's for one.
+        code = app(arguments, prog_name="hf-attrib", standalone_mode=False)
     except _UsageError as error:
         complain(error.format_message())
     except HFAttribError as error:
@@ -112,7 +112,7 @@ class _Deferred(TyperCommand):
 def _loaded(name: str) -> Any:
     from hf_attrib.cli import commands
 
-    program = typer.Typer(**_SETTINGS)
+    program = typer.Typer(add_completion=False, **_SETTINGS)
     program.command(name, help=_COMMANDS[name], epilog=_EPILOGS.get(name))(getattr(commands, name))
     return typer.main.get_command(program)
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import re
+import subprocess
+import sys
 
 import pytest
 from helpers.fresh import loaded_after
@@ -125,3 +127,56 @@ def test_help_cuts_long_lists_of_methods_that_share_a_default():
 @dataclasses.dataclass
 class Shared:
     nodes: int = dataclasses.field(default=3, metadata={"help": "Nodes."})
+
+
+def test_an_extension_in_a_folder_of_its_own_answers_without_torch(tmp_path):
+    """As ``hf extensions install`` lays one out: an executable, called by its path."""
+    program = tmp_path / "hf-attrib" / "hf-attrib"
+    program.parent.mkdir()
+    program.write_text(
+        f"#!{sys.executable}\nimport sys\nfrom hf_attrib.cli import main\ntry:\n    main()\n"
+        "finally:\n    print('torch' in sys.modules)\n"
+    )
+    program.chmod(0o755)
+    found = subprocess.run(
+        [program, "--help"], capture_output=True, text=True, cwd=tmp_path, timeout=120
+    )
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "Usage: hf-attrib [OPTIONS] COMMAND" in found.stdout
+    assert found.stdout.endswith("False\n")
+
+
+@pytest.mark.parametrize(
+    ("shell", "words"),
+    [
+        ("bash", {"COMP_WORDS": "hf-attrib e", "COMP_CWORD": "1"}),
+        ("zsh", {"_TYPER_COMPLETE_ARGS": "hf-attrib e"}),
+        (
+            "fish",
+            {"_TYPER_COMPLETE_ARGS": "hf-attrib e", "_TYPER_COMPLETE_FISH_ACTION": "get-args"},
+        ),
+    ],
+)
+def test_shells_complete_commands(run, monkeypatch, shell, words):
+    for name, value in ({"_HF_ATTRIB_COMPLETE": f"complete_{shell}"} | words).items():
+        monkeypatch.setenv(name, value)
+    code, out, err = run()
+    assert (code, err) == (0, "")
+    assert [name in out for name in ("explain", "evaluate", "robustness", "compare")] == [
+        True, True, False, False,
+    ]  # fmt: skip
+
+
+def test_completion_is_installed_where_the_shell_looks(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
+    code, _, err = run("--install-completion", "bash")
+    assert (code, err) == (0, "")
+    (script,) = tmp_path.glob(".bash_completions/hf-attrib.sh")
+    assert "complete_bash" in script.read_text()
+    assert str(script) in (tmp_path / ".bashrc").read_text()
+
+
+def test_completion_belongs_to_the_program_alone(run):
+    assert "--install-completion" in run("--help")[1]
+    assert "--install-completion" not in run("methods", "--help")[1]

@@ -1,7 +1,8 @@
 """Data sets: many rows, explained one by one, in other people's engines or in a run of ours.
 
-It knows models by name only, but for the task of transformers' pipelines, and results by what is written about them; a run is a folder, whose
+It knows models by name only, and results by what is written about them; a run is a folder, whose
 manifest says which rows are done, so that any number of processes can work on it and none is lost.
+The task of transformers' pipelines lives here as well, and is given its model.
 """
 
 from hf_attrib.runs.dataset import explain_dataset

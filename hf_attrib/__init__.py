@@ -14,6 +14,7 @@ those of ``transformers.pipeline`` when its module is there, or as soon as it is
 """
 
 import sys
+from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any
@@ -128,6 +129,21 @@ _HOMES = {
 _PIPELINES = "transformers.pipelines"
 
 
+class _Task(dict[str, Any]):
+    """Our entry among the tasks: its class is imported when a pipeline is made.
+
+    transformers 5.23 takes the name of a class as well; versions before take classes alone.
+    """
+
+    def __getitem__(self, key: str) -> Any:
+        """Return an entry, and the class itself for its name."""
+        value = super().__getitem__(key)
+        if key != "impl":
+            return value
+        module, _, name = value.rpartition(".")
+        return getattr(import_module(module), name)
+
+
 class _Registrar(MetaPathFinder):
     """Adds our task to transformers' pipelines behind their import, which it never causes."""
 
@@ -145,11 +161,11 @@ class _Registrar(MetaPathFinder):
         return spec
 
     def register(self, pipelines: Any) -> None:
-        """Add the task, by the name of its class: it is imported when a pipeline is made."""
+        """Add the task to the others."""
         tasks = pipelines.PIPELINE_REGISTRY.supported_tasks
         models = pipelines.AutoModelForCausalLM, pipelines.AutoModelForSeq2SeqLM
         implementation = f"{__name__}.runs.pipeline.TokenAttributionPipeline"
-        tasks["token-attribution"] = {"impl": implementation, "pt": models, "type": "text"}
+        tasks["token-attribution"] = _Task(impl=implementation, pt=models, type="text")
 
 
 if hasattr(sys.modules.get(_PIPELINES), "PIPELINE_REGISTRY"):
@@ -162,7 +178,7 @@ if not TYPE_CHECKING:  # a type checker would believe that there is any name
 
     def __getattr__(name: str) -> Any:
         """Import a public name or a module of the package when it is first used (PEP 562)."""
-        from importlib import import_module, metadata, util
+        from importlib import metadata, util
 
         if name == "__version__":
             value: Any = metadata.version(__name__)

@@ -85,7 +85,8 @@ def explain(
         work = _chosen(asking.contest(fields, groups), answer, save.dry_run)
     else:
         question = asking.question(asking.made_method(fields, answer.seed))
-        work = _asked(replace(question, groups=groups), answer, save.dry_run)
+        asked = replace(question, groups=groups), asking.other_answer()
+        work = _asked(*asked, answer, save.dry_run)
     generating = answer.response is None and not save.dry_run
     prepared = _prepared(
         lambda: (prompt.read(), beside.read()), model, answer.seed, "Explaining", generating
@@ -98,12 +99,15 @@ def explain(
         emit(result, view, save.json)
 
 
-def _asked(question: Question, answer: AnswerOptions, dry_run: bool) -> Callable[..., Any]:
+def _asked(
+    question: Question, contrast: str | None, answer: AnswerOptions, dry_run: bool
+) -> Callable[..., Any]:
     """Return what explains a prompt by a method, or estimates what that costs."""
 
     def work(explainer: Explainer, text: Any, documents: dict[str, Any]) -> Any:
         answered = explainer.estimate_requests if dry_run else explainer.explain_requests
-        requests = Requests.of(text, response=answer.response, **documents)
+        given = {"response": answer.response, "contrast": contrast, **documents}
+        requests = Requests.of(text, **given)
         return answered(requests, question, answer.generation())[0]
 
     return work

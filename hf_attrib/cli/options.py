@@ -131,7 +131,11 @@ class QuestionOptions:
         "log_prob"
     )
     contrast: Annotated[
-        str | None, typer.Option(help="Why this token rather than another: its text, or id:NUMBER.")
+        str | None,
+        typer.Option(
+            help="Why this answer rather than another: its text. Or, of each token, rather than "
+            "id:NUMBER."
+        ),
     ] = None
     baseline: Annotated[
         str | None,
@@ -167,7 +171,7 @@ class QuestionOptions:
         return Question(
             method,
             target(self.target),
-            _token(self.contrast),
+            contrast if isinstance(contrast := _token(self.contrast), int) else None,
             baseline_of(self.baseline),
             self.attribute_to,
             self.movable,
@@ -180,6 +184,10 @@ class QuestionOptions:
         changed = {f.name: given[f.name] for f in fields(self) if given[f.name] != f.default}
         readers: dict[str, Any] = {"contrast": _token, "baseline": baseline_of}
         return {n: readers[n](v) if n in readers else v for n, v in changed.items()}
+
+    def other_answer(self) -> str | None:
+        """Return the answer that the one explained is contrasted with, if there is one."""
+        return None if isinstance(_token(self.contrast), int) else self.contrast
 
     @property
     def automatic(self) -> bool:

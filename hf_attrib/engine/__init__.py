@@ -4,11 +4,13 @@ The engine opens a batch, fits its rows into memory, lets the method work on the
 what came out. It knows models, methods and results, and no screen.
 """
 
-from hf_attrib.engine.answering import Answering, Place, given_to
+from hf_attrib.engine.answering import Answering, Place
+from hf_attrib.engine.case import Case
 from hf_attrib.engine.citing import Citing, PassagesOptions
 from hf_attrib.engine.coalitions import CoalitionGame, game_of
 from hf_attrib.engine.engine import Engine
 from hf_attrib.engine.estimation import Estimate
+from hf_attrib.engine.given import given_to
 from hf_attrib.engine.grounding import grounded, table_rows
 from hf_attrib.engine.interactions import INTERACTIONS_DEFAULTS, interacting, pair_question
 from hf_attrib.engine.memory import Memory, size_of
@@ -21,7 +23,7 @@ from hf_attrib.engine.options import (
     default_method,
     documented_by,
 )
-from hf_attrib.engine.question import Case, Plan, Question
+from hf_attrib.engine.question import Plan, Question
 from hf_attrib.engine.ready import ReadyBatch
 from hf_attrib.engine.sharing import Sharing
 

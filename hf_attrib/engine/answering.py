@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 from hf_attrib.engine.engine import TOGETHER, Engine
 from hf_attrib.engine.estimation import Estimate
-from hf_attrib.engine.options import check_names
 from hf_attrib.engine.question import Plan, Question
 from hf_attrib.engine.record import warning_of
 from hf_attrib.engine.sharing import Sharing
@@ -27,46 +26,9 @@ from hf_attrib.model import Transcriber, isolated
 from hf_attrib.results import Attribution, Result
 from hf_attrib.text import Request, Requests, Tokens, TokenSequence, settings_kept
 
-__all__ = ["Answering", "Place", "given_to"]
+__all__ = ["Answering", "Place"]
 
 _R = TypeVar("_R", bound=Result)
-
-
-#: What belongs to a prompt, and not to what is asked about it.
-_REQUEST = (
-    "input_ids",
-    "response",
-    "response_ids",
-    "template_options",
-    "attention_mask",
-    "on_error",
-    "documents",
-    "placement",
-    "template",
-)
-
-
-def given_to(
-    model: Any, prompt: Any, options: Mapping[str, Any], kind: Any, call: str
-) -> tuple[Requests, dict[str, Any]]:
-    """Return the requests of a call, and what else it was given by name.
-
-    Args:
-        model: that is asked about them.
-        prompt: a text, messages, or a list of either.
-        options: what came by name.
-        kind: which names there are.
-        call: what it is called.
-
-    Raises:
-        InputError: there is no such name, or what belongs to a prompt makes no sense.
-    """
-    check_names(options, kind, call, model)
-    requested = {name: options[name] for name in _REQUEST if name in options}
-    rest = {name: value for name, value in options.items() if name not in requested}
-    if options.get("documents") is not None:
-        rest.setdefault("groups", "document")
-    return Requests.of(prompt, **requested), rest
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +140,7 @@ class Answering:
         """
         found: list[Any] = []
         with _kept(found), isolated(self.engine.model), settings_kept(self.engine.tokenizer):
-            self.engine.check(question, [])
+            self._check(requests, question)
             for place, request in enumerate(requests.each):
                 with Place(requests, place, found):
                     sequence = self._supposed(request, question, generation)
@@ -210,7 +172,7 @@ class Answering:
         tokens = self.transcriber.prompt(request)
         self.engine.check(question, [tokens])
         given = self.transcriber.given(tokens, request, generation)
-        return given or self.transcriber.stand_in(tokens, generation)
+        return given or self.transcriber.stand_in(tokens, request, generation)
 
     def one_by_one(self, requests: Requests, work: Callable[[Requests], Any]) -> list[Any]:
         """Return what work finds of each request alone, in order; no work is lost.
@@ -287,7 +249,7 @@ class Answering:
             generation: arguments of ``generate``.
             found: where errors go instead of those prompts, if they are returned.
         """
-        self.engine.check(question, [])  # what no prompt could mend
+        self._check(requests, question)
         checked: dict[int, tuple[Tokens, TokenSequence | None]] = {}
         for place, request in enumerate(requests.each):
             with Place(requests, place, found):
@@ -305,6 +267,12 @@ class Answering:
             if len(checked) == every:  # each would do, but not all of them together
                 raise error from None
         return checked
+
+    def _check(self, requests: Requests, question: Question) -> None:
+        """Refuse what no prompt could mend."""
+        self.engine.check(question, [])
+        if requests.contrasted:
+            question.check_fork()
 
     def _each_alone(
         self,

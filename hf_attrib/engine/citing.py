@@ -8,8 +8,9 @@ from typing import Any
 from typing_extensions import Unpack
 
 from hf_attrib.baselines import BaselineLike
-from hf_attrib.engine.answering import Answering, given_to
+from hf_attrib.engine.answering import Answering
 from hf_attrib.engine.engine import Engine
+from hf_attrib.engine.given import given_to
 from hf_attrib.engine.options import DEFAULTS, GenerateOptions, documented_by
 from hf_attrib.engine.passages import PassageQuestion, about_passages, in_passages
 from hf_attrib.engine.question import Plan

@@ -9,7 +9,9 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from hf_attrib.engine.case import running
 from hf_attrib.engine.estimation import Estimate, Measurement, estimated
 from hf_attrib.engine.memory import Memory
 from hf_attrib.engine.question import Plan, Question
@@ -17,7 +19,7 @@ from hf_attrib.engine.ready import ReadyBatch, agreed
 from hf_attrib.engine.record import attributions
 from hf_attrib.errors import InputError, MemoryLimitError, UnsupportedModelError
 from hf_attrib.execution import ALONE, Meter, Processes, Progress, RowRunner
-from hf_attrib.field import Cost, Field, Groups, SpanField, Table
+from hf_attrib.field import Cost, Field, ForkField, Groups, SpanField, Table
 from hf_attrib.model import (
     Batch,
     Departure,
@@ -25,11 +27,13 @@ from hf_attrib.model import (
     Observation,
     PrefixCheck,
     StepwiseField,
+    Transcriber,
     Verdict,
     check_generation,
     check_model,
     collate,
     device_of,
+    forked,
     sites_of,
     space_of,
     state_restored,
@@ -40,6 +44,12 @@ from hf_attrib.text import Tokens, TokenSequence
 
 __all__ = ["TOGETHER", "Engine", "Learnt"]
 
+#: Why a model whose tokens take a pass each is asked for no sums, and what to do.
+_APART = "each token of {} takes a pass of its own here; {}."
+_INSTEAD = {
+    False: "leave spans out and group the rows of the result",
+    True: "take the id of one token as contrast, or leave it out",
+}
 #: Prompts padded together; more would hold more memory than they save time.
 TOGETHER = 8
 
@@ -106,7 +116,11 @@ class Engine:
         Raises:
             InputError: something that was named is not there.
         """
-        return question.plan(sequences, self.tokenizer, self._tables())
+        writer, forks = Transcriber(self.model, self.tokenizer), []
+        for sequence in sequences:
+            if sequence.contrast is not None:
+                forks.append(forked(writer, sequence, question.part(sequence.response)))
+        return question.plan(sequences, self.tokenizer, self._tables(), forks)
 
     def attribute(self, plan: Plan, processes: Processes = ALONE) -> Iterator[Attribution]:
         """Yield the attribution of each sequence, as soon as those that run together are done.
@@ -196,15 +210,14 @@ class Engine:
         """
         started = time.perf_counter()
         cases, question, sites = plan.cases, plan.question, verdict.sites
-        if question.spans is not None and verdict.stepwise:
-            raise InputError(
-                f"each token of {type(self.model).__name__} takes a pass of its own here; leave "
-                "spans out and group the rows of the result."
-            )
+        sequences, moves, targets = zip(*running(cases), strict=True)
+        pairs, own = len(sequences) > len(cases), torch.arange(len(cases))
+        summed = pairs or question.spans is not None
+        if verdict.stepwise and summed:
+            raise InputError(_APART.format(type(self.model).__name__, _INSTEAD[pairs]))
         contrasts = [case.contrast for case in cases if case.contrast is not None]
         pad = int(cases[0].sequence.prompt.ids[0])  # any id will do: what pads is masked
-        sequences = [case.sequence for case in cases]
-        batch = collate(sequences, [case.moves for case in cases], contrasts or None, pad)
+        batch = collate(sequences, moves, contrasts or None, pad)
         runner = self.memory.runner(
             batch.movable.shape[1], torch.device(device_of(sites.modules["decoder"]))
         )
@@ -212,9 +225,9 @@ class Engine:
         # Where references lie is known once the batch has run: by a field without a space.
         make = partial(kind, self.model, sites, batch, question.target)
         bare, alone = make(runner), RowRunner(runner.limit)  # which no other process shares
-        own = self.learnt.prefixes.observe(self.model, bare, sequences)
-        watch = self.learnt.prefixes.watch(self.model, partial(make, alone), own)
-        seen = agreed(own, bare, processes, plan)
+        first = self.learnt.prefixes.observe(self.model, bare, sequences)
+        watch = self.learnt.prefixes.watch(self.model, partial(make, alone), first)
+        seen = agreed(first, bare, processes, plan)
         spent += int(bare.forward_rows[0])
         gradients = question.demand.differentiates
         departure, rows = self._departure(sequences, batch, seen, verdict, processes, gradients)
@@ -225,11 +238,9 @@ class Engine:
             return self._ready(plan, by_step, tables, processes, divisible, spent + rows)
         spent, seen = spent + rows, replace(seen, kept=None)
         runner.share(processes)
-        space = space_of(self.model.dtype, tables, batch, plan.baseline, seen.x, plan.stand_in)
-        spans = zip(*((case.groups, *case.within) for case in cases), strict=True)
-        owners, parts, sentences, words = map(batch.owners, spans)
-        joined = Groups(owners, batch.movable, sentences, words, parts)
-        groups = joined if question.joins else None
+        asked, x = batch.rows(own), seen.x[own]
+        space = space_of(self.model.dtype, tables, asked, plan.baseline, x, plan.stand_in)
+        groups = _groups_of(plan, asked) if question.joins else None
         by_token = kind(
             self.model, sites, batch, question.target, runner, self.progress,
             space=space, groups=groups, spent=spent, known=seen.value,
@@ -237,13 +248,11 @@ class Engine:
         # What is kept counts as no row, so that a bound for rows would not hold.
         by_token.reuse_prefix(seen, starts=not gradients and self.memory.max_memory is None)
         field: Field = by_token
-        if question.spans is not None:
-            members = batch.members([case.targets for case in cases])
-            seen = seen.of_spans(members)
-            field = SpanField(by_token, members, groups=groups, known=seen.value)
+        if summed:
+            field, seen = _summed(by_token, batch.members(targets), seen, groups, pairs)
         self.memory.fit(field, seen.x, question.demand)
         runner.call_between(watch.look)
-        return ReadyBatch(plan, batch, field, seen, watch, verdict.notes, divisible, started)
+        return ReadyBatch(plan, asked, field, seen, watch, verdict.notes, divisible, started)
 
     def _departure(
         self,
@@ -358,3 +367,30 @@ class Engine:
         if question.demand.differentiates and learnt.verdict.no_gradient is not None:
             raise UnsupportedModelError(learnt.verdict.no_gradient)
         return learnt.verdict
+
+
+def _groups_of(plan: Plan, batch: Batch) -> Groups:
+    """Return the groups that the inputs of a batch are joined to."""
+    spans = zip(*((case.groups, *case.within) for case in plan.cases), strict=True)
+    owners, parts, sentences, words = map(batch.owners, spans)
+    return Groups(owners, batch.movable, sentences, words, parts)
+
+
+def _summed(
+    tokens: Field, members: Tensor, seen: Observation, groups: Groups | None, pairs: bool
+) -> tuple[Field, Observation]:
+    """Return the field of sums of targets, or of their differences, and what is seen of these.
+
+    Args:
+        tokens: the field of each target.
+        members: which of them each sum adds up, as :class:`SpanField` takes them.
+        seen: what the model does with all that is run.
+        groups: what scores are added up to.
+        pairs: whether the second half of the sequences is subtracted from the first.
+    """
+    seen, x = seen.of_spans(members), seen.x
+    field = SpanField(tokens, members, groups=groups, known=seen.value)
+    if not pairs:
+        return field, seen
+    seen = seen.of_pairs()
+    return ForkField(field, x, groups=groups, known=seen.value), seen

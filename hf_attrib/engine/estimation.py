@@ -123,7 +123,7 @@ def estimated(measured: Measurement, least: Cost, most: Cost, at_most: bool) -> 
     # An answer of fewer tokens may take pullbacks where a longer one takes directions.
     largest = _counts(most, least, measured, len(blocks) if at_most else shared, along)
     if at_most:
-        fewest = _counts_of_one_target(least, along)
+        fewest = _counts_of_one_target(least, along, field.passes_of_a_row)
         if along:
             left = most.gradients * _targets_left_to_pullbacks(measured)
             largest = largest._replace(backward=largest.backward + left)
@@ -168,23 +168,24 @@ def _counts(rows: Cost, least: Cost, measured: Measurement, blocks: int, along: 
     """
     field, groups = measured.field, int(measured.field.groups.moving.sum())
     whole, single = rows.values + rows.joint, rows.own + rows.own_values
-    forward = whole * measured.passes + rows.gradients * blocks + single
+    each = field.passes_of_a_row
+    forward = whole * measured.passes // each + rows.gradients * blocks + single
     backward = rows.joint + rows.own + (0 if along else rows.gradients * field.targets)
     # Rows that ask for some targets take directions where these are fewer; never those for one,
     # which a method that asks for rows of single targets has at least.
     directed = measured.linear and math.isfinite(field.direction_cost.linear)
     some = rows.own - least.own if directed else 0
     directional = some + (rows.gradients * groups if along else 0)
-    return _Counts(measured.spent + forward, backward, directional)
+    return _Counts(measured.spent + each * forward, each * backward, each * directional)
 
 
-def _counts_of_one_target(least: Cost, along: bool) -> _Counts:
+def _counts_of_one_target(least: Cost, along: bool, each: int) -> _Counts:
     """Return what is run at least where the answer may be one token."""
     # With one target there are no blocks, and pullbacks cost less than directions; with more,
     # directions may leave no pullbacks.
     single = least.own + least.joint
     forward = 1 + least.values + least.own_values + least.gradients + single
-    return _Counts(forward, single + (0 if along else least.gradients), 0)
+    return _Counts(each * forward, each * (single + (0 if along else least.gradients)), 0)
 
 
 def _targets_left_to_pullbacks(measured: Measurement) -> int:
@@ -240,7 +241,8 @@ def _seconds_of_a_row(
         return (linear.value,)
 
     field.runner.map(count, compute)
-    return forward / count, backward / count
+    rows = count * field.passes_of_a_row
+    return forward / rows, backward / rows
 
 
 def _done(found: Tensor) -> float:

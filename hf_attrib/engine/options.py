@@ -195,8 +195,10 @@ class ExplainOptions(MethodOptions, GenerateOptions, total=False):
         target: ``"log_prob"``, ``"logit"``, ``"log_odds"``, ``"margin"`` or ``"prob"`` of each
             generated token, the ``"entropy"`` of what could have been, or a function of logits
             [M, V] and ids [M] that returns f [M].
-        contrast: explain f(token) - f(contrast): one token (text or id) for all positions, or an
-            id for each.
+        contrast: another answer, as text or token ids of any length: explain f of the tokens of
+            the response from where both part, less f of those of the contrast there, as one sum;
+            with ``spans``, it stands in the place of that part. Or the id of one token, with which
+            each generated token is contrasted. For a list of prompts one for all or a list.
         baseline: the reference of each token: ``"mean"``, ``"zero"``, ``"pad"``, ``"eos"``,
             ``"unk"``, ``"mask"``, ``"token:TEXT"``, a token id, another prompt (a list of one
             text), or embeddings [D] or [N, D]; for methods that average over references also
@@ -234,7 +236,7 @@ class ExplainOptions(MethodOptions, GenerateOptions, total=False):
     response_ids: Ids | Sequence[Ids] | None
     method: str | Method
     target: str | Score
-    contrast: str | int | Sequence[int] | None
+    contrast: str | int | Ids | Sequence[str | Ids] | None
     baseline: BaselineLike | None
     spans: Grouping | None
     groups: Grouping | None

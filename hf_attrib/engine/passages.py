@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hf_attrib.engine.case import Case
 from hf_attrib.engine.engine import Engine
 from hf_attrib.engine.options import DEFAULTS, field_names
-from hf_attrib.engine.question import Case, Plan, Question
+from hf_attrib.engine.question import Plan, Question
 from hf_attrib.engine.ready import ReadyBatch
 from hf_attrib.engine.record import checked, run_of, spent, unlikely, with_own
 from hf_attrib.errors import InputError

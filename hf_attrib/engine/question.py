@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +15,9 @@ from hf_attrib.baselines import (
     Baseline,
     BaselineLike,
     parse,
-    single_token,
     stand_in,
 )
+from hf_attrib.engine.case import Case, Within
 from hf_attrib.engine.memory import Demand
 from hf_attrib.engine.options import DEFAULTS, default_method, field_names
 from hf_attrib.engine.zeros import contrasted, fixed, unseen
@@ -25,13 +25,13 @@ from hf_attrib.errors import InputError
 from hf_attrib.field import Table
 from hf_attrib.methods import Method
 from hf_attrib.methods import method as method_named
+from hf_attrib.model import Fork
 from hf_attrib.targets import Target
 from hf_attrib.targets import target as target_named
 from hf_attrib.text import Grouping, Span, Tokens, TokenSequence, chosen, finest, partition
 from hf_attrib.text.encoding import check_text
-from hf_attrib.text.given import as_ids
 
-__all__ = ["Case", "Plan", "Question"]
+__all__ = ["Plan", "Question"]
 
 #: Roles that ``movable="content"`` leaves where they are.
 _FIXED_ROLES = {"special", "template"}
@@ -50,7 +50,8 @@ class Question:
     Args:
         method: how to attribute.
         target: the scalar f of each generated token.
-        contrast: one token (text or id) or an id for each generated token, or ``None``.
+        contrast: id of one token that each generated token is contrasted with, or ``None``;
+            another answer comes with the prompt.
         baseline: the reference; ``None`` for the method's own.
         attribute_to: ``"prompt"`` or ``"all"``.
         movable: ``"content"``, ``"all"``, or a flag for each input token.
@@ -63,7 +64,7 @@ class Question:
 
     method: Method
     target: Target
-    contrast: str | int | Sequence[int] | None = None
+    contrast: int | None = None
     baseline: BaselineLike | None = None
     attribute_to: str = "prompt"
     movable: str | Sequence[bool] = "content"
@@ -71,12 +72,15 @@ class Question:
     groups: Grouping | None = None
 
     def __post_init__(self) -> None:
-        check_text((self.contrast, self.baseline, self.spans, self.groups))
-        if self.contrast is not None and not self.target.of_token:
+        check_text((self.baseline, self.spans, self.groups))
+        given: Any = self.contrast
+        if given is not None and (isinstance(given, bool) or not isinstance(given, Integral)):
             raise InputError(
-                f"the target {self.target.name} is the same for every token, so it has no "
-                "contrast; leave it out."
+                f"contrast is {given!r:.80}; expected the id of one token here. Another answer "
+                "comes with its prompt, in explain(), interactions(), game() and estimate()."
             )
+        if given is not None:
+            self._check_of_token()
         if self.attribute_to not in ("prompt", "all"):
             raise InputError(f"attribute_to is {self.attribute_to!r}; expected 'prompt' or 'all'.")
         if isinstance(self.movable, str) and self.movable not in ("content", "all"):
@@ -141,6 +145,40 @@ class Question:
             "movable": self.movable if isinstance(self.movable, str) else "given",
         }
 
+    def check_fork(self) -> None:
+        """Refuse to explain an answer against another one where that has no meaning.
+
+        Raises:
+            InputError: the target is no token's, or several parts of the answer are explained.
+        """
+        self._check_of_token()
+        spans: Any = self.spans
+        if isinstance(spans, str) and spans != "response":
+            raise InputError(
+                f"spans={spans!r} came with another answer as contrast, which is explained as one; "
+                "leave spans out, or name the one part that the contrast stands in for."
+            )
+        if not isinstance(spans, str) and hasattr(spans, "__len__") and len(spans) != 1:
+            raise InputError(
+                f"spans name {len(spans)} parts, but a contrast stands in the place of one; name "
+                "that one."
+            )
+
+    def _check_of_token(self) -> None:
+        if not self.target.of_token:
+            raise InputError(
+                f"the target {self.target.name} is the same for every token, so it has no "
+                "contrast; leave it out."
+            )
+
+    def part(self, response: Tokens) -> Span:
+        """Return the part of a response that another answer stands in for.
+
+        Raises:
+            InputError: it is not there.
+        """
+        return Span(0, len(response)) if self.spans is None else self._targets(response)[0]
+
     def check(self, prompts: Sequence[Tokens], tokenizer: Any, tables: Sequence[Table]) -> None:
         """Refuse what could not be answered for prompts, before anything is generated or run.
 
@@ -155,9 +193,7 @@ class Question:
         # Or else what is generated counts, too.
         own = self.attribute_to == "prompt" and len(prompts) > 0
         self._baseline(tokenizer).check(tables, [len(p) for p in prompts] if own else None)
-        several = isinstance(self.contrast, list | tuple | Tensor)  # one for each token to come
-        count = len(as_ids(self.contrast, "contrast")) if several else 1  # type: ignore[arg-type]
-        self._contrast(count, tokenizer, tables[-1].size)
+        self._contrast(1, tables[-1].size)
         for prompt in prompts:
             if isinstance(self.spans, str):
                 self._targets(prompt)  # where the rule is known, it fits any tokens
@@ -167,29 +203,47 @@ class Question:
                 self._moves(prompt, len(prompt))
 
     def plan(
-        self, sequences: Sequence[TokenSequence], tokenizer: Any, tables: Sequence[Table]
+        self,
+        sequences: Sequence[TokenSequence],
+        tokenizer: Any,
+        tables: Sequence[Table],
+        forks: Sequence[Fork] = (),
     ) -> Plan:
-        """Say what the question asks of each sequence; arguments as for :meth:`check`.
+        """Say what the question asks of each sequence; other arguments as for :meth:`check`.
+
+        Args:
+            sequences: what the model read and generated.
+            tokenizer: for whatever is said in words.
+            tables: the embeddings of the model's tokens.
+            forks: for each sequence, where it and another one part, if there are others.
 
         Raises:
             InputError: something that was named is not there.
         """
-        cases = [self._case(sequence, tokenizer, tables[-1].size) for sequence in sequences]
+        size = tables[-1].size
+        cases = [self._case(sequence, size, None) for sequence in sequences if not forks]
+        cases += [self._case(fork.sequence, size, fork) for fork in forks]
         baseline = self._baseline(tokenizer)
         baseline.check(tables, [len(case.inputs) for case in cases])
         token = stand_in(baseline, tokenizer)
         return Plan(self, tuple(cases), baseline, None if token is None else token.ids[0])
 
-    def _case(self, sequence: TokenSequence, tokenizer: Any, vocabulary: int) -> Case:
+    def _case(self, sequence: TokenSequence, vocabulary: int, fork: Fork | None) -> Case:
         inputs = sequence.scored(self.attribute_to)
         moves = self._moves(sequence.inputs, len(inputs))
-        contrast = self._contrast(len(sequence.response), tokenizer, vocabulary)
-        targets, groups = self._targets(sequence.response), self._groups(inputs, moves)
+        contrast = self._contrast(len(sequence.response), vocabulary)
+        if fork is None:
+            targets = self._targets(sequence.response)
+        else:
+            targets = (fork.span,)
+            moves[len(sequence.prompt) + len(sequence.start) + fork.span.start :] = False
+        groups = self._groups(inputs, moves)
         notes = (
             *fixed(inputs, moves, groups, self.groups, self.movable),
             *unseen(sequence, inputs, targets, groups, self.groups),
             *self._joined(inputs, groups),
             *contrasted(sequence.response, contrast),
+            *(() if fork is None else fork.notes),
         )
         # Parts that the caller named stand for themselves.
         asked = self.groups if self.groups is None or isinstance(self.groups, str) else "parts"
@@ -198,8 +252,8 @@ class Question:
         parts = partition(inputs, "document") if nested else (Span(0, len(inputs)),)
         sentences = partition(inputs, "sentence") if within else groups
         words = partition(inputs, "word") if within else groups
-        within_what = Within(parts, sentences, words)
-        return Case(sequence, inputs, moves, contrast, targets, groups, within_what, notes)
+        of_groups = Within(parts, sentences, words)
+        return Case(sequence, inputs, moves, contrast, targets, groups, of_groups, notes, fork)
 
     def _baseline(self, tokenizer: Any) -> Baseline:
         """Return the baseline asked for, or the method's own."""
@@ -282,60 +336,13 @@ class Question:
             )
         return moves
 
-    def _contrast(self, count: int, tokenizer: Any, vocabulary: int) -> Tensor | None:
+    def _contrast(self, count: int, vocabulary: int) -> Tensor | None:
         """Return the id that each of so many generated tokens is contrasted with, [T]."""
         if self.contrast is None:
             return None
-        given: Any = self.contrast
-        if isinstance(given, str):
-            given = single_token(tokenizer, given)
-        if isinstance(given, int | Integral) and not isinstance(given, bool):
-            given = [int(given)] * count
-        ids = as_ids(given, "contrast")
-        if len(ids) != count:
-            raise InputError(f"contrast has {len(ids)} ids for {count} generated tokens.")
-        if max(ids) >= vocabulary:
-            raise InputError(f"contrast id {max(ids)} is outside the {vocabulary} tokens.")
-        return torch.tensor(ids)
-
-
-class Within(NamedTuple):
-    """Spans that partition the inputs of a sequence, in each of which groups belong together.
-
-    Args:
-        parts: documents, the question, other messages; all inputs where there are none of these.
-        sentences: or the groups that the caller named.
-        words: and so, within sentences.
-    """
-
-    parts: tuple[Span, ...]
-    sentences: tuple[Span, ...]
-    words: tuple[Span, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    """What a question asks of one sequence.
-
-    Args:
-        sequence: what the model read and generated.
-        inputs: the N tokens that are scored, which come first of all that it reads.
-        moves: which of all tokens that it reads may leave their embedding, bool.
-        contrast: id that each generated token is contrasted with, [T], or ``None``.
-        targets: spans of the response that are explained, one for each row of the scores.
-        groups: spans that partition the inputs; each token is one unless groups were named.
-        within: what groups belong together in.
-        notes: what of the question has no answer but 0.
-    """
-
-    sequence: TokenSequence
-    inputs: Tokens
-    moves: Tensor
-    contrast: Tensor | None
-    targets: tuple[Span, ...]
-    groups: tuple[Span, ...]
-    within: Within
-    notes: tuple[str, ...] = ()
+        if not 0 <= self.contrast < vocabulary:
+            raise InputError(f"contrast id {self.contrast} is outside the {vocabulary} tokens.")
+        return torch.full((count,), int(self.contrast))
 
 
 @dataclass(frozen=True, eq=False)

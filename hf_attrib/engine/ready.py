@@ -88,7 +88,7 @@ def agreed(seen: Observation, field: Field, processes: Processes, plan: Plan) ->
     Raises:
         InputError: the processes do not have the same model, or not the same question.
     """
-    asked = [(c.sequence, c.moves, c.contrast, c.targets, c.groups) for c in plan.cases]
+    asked = [(c.sequence, c.moves, c.contrast, c.targets, c.groups, c.fork) for c in plan.cases]
     processes.check_same(asked, [(part.shape, part.dtype) for part in (seen.x, seen.value)])
     x, value, log_prob, shortfall = map(
         processes.first, (seen.x, seen.value, seen.log_prob, seen.shortfall)

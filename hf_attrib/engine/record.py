@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.attacks import Attack
-from hf_attrib.engine.question import Case
+from hf_attrib.engine.case import Case
 from hf_attrib.engine.ready import ReadyBatch
 from hf_attrib.engine.zeros import standing
 from hf_attrib.field import Decomposition, Field
@@ -125,7 +125,16 @@ def plain_fields(method: Method | Attack) -> dict[str, Any]:
 
 def with_own(run: Run, case: Case, tokenizer: Any) -> Run:
     """Add what one sequence alone has: its contrast, and words that the model never saw."""
-    if case.contrast is not None:
+    if case.fork is not None:
+        response, start = case.fork.other.response, case.fork.other_span.start
+        run = replace(
+            run,
+            contrast_ids=tuple(response.ids[start:].tolist()),
+            contrast_pieces=response.pieces[start:],
+            contrast_text=response.piece(case.fork.other_span),
+            fork=start,
+        )
+    elif case.contrast is not None:
         ids = tuple(case.contrast.tolist())
         pieces = tuple(detokenize(tokenizer, [i])[2] for i in ids)
         run = replace(run, contrast_ids=ids, contrast_pieces=pieces)

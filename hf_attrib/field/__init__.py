@@ -10,6 +10,7 @@ from hf_attrib.field.ablation import MODES, ablated_rows
 from hf_attrib.field.base import Field
 from hf_attrib.field.decomposition import Cost, Decomposition, Linearisation, Pushforward, Sample
 from hf_attrib.field.directions import NEVER, DirectionCost
+from hf_attrib.field.fork import ForkField
 from hf_attrib.field.function import FunctionField
 from hf_attrib.field.gradients import Contraction, Path, Query, dot
 from hf_attrib.field.groups import Groups, Targets
@@ -25,6 +26,7 @@ __all__ = [
     "Decomposition",
     "DirectionCost",
     "Field",
+    "ForkField",
     "FunctionField",
     "Groups",
     "Layered",

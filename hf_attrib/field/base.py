@@ -234,8 +234,8 @@ class Field(ABC):
 
     def count(self, forward: int, backward: int) -> None:
         """Count rows of each sequence that were run for the field by another."""
-        self.forward_rows += forward
-        self.backward_rows += backward
+        self.forward_rows += forward * self.passes_of_a_row
+        self.backward_rows += backward * self.passes_of_a_row
 
     def value(self, points: Tensor) -> Tensor:
         """Return F at points [K, B, T or 1, N, D], [K, B, T]."""
@@ -246,7 +246,7 @@ class Field(ABC):
             return (self.evaluate(rows[part.to(rows.device)], sequence[part], target[part]),)
 
         (value,) = self.runner.map(len(rows), compute)
-        self.forward_rows += len(rows) // self.sequences * self._passes_of_a_row
+        self.forward_rows += len(rows) // self.sequences * self.passes_of_a_row
         return value.reshape(len(points), self.sequences, self.targets)
 
     def __call__(self, points: Tensor) -> Sample:
@@ -324,11 +324,10 @@ class Field(ABC):
                 self.forgo_directions()  # an operation lacks them, or one is too large alone
                 return self.gradients(query, contract)
         value, gradient, forward = found
-        self.forward_rows.index_add_(0, query.sequence, forward * self._passes_of_a_row)
-        self.backward_rows.index_add_(0, query.sequence, query.wanted.sum(1) * ~way)
-        self.directional_rows.index_add_(
-            0, query.sequence, self.groups.moving.sum(1)[query.sequence] * way
-        )
+        passes, directions = self.passes_of_a_row, self.groups.moving.sum(1)[query.sequence]
+        self.forward_rows.index_add_(0, query.sequence, forward * passes)
+        self.backward_rows.index_add_(0, query.sequence, query.wanted.sum(1) * ~way * passes)
+        self.directional_rows.index_add_(0, query.sequence, directions * way * passes)
         return value, gradient
 
     def pulled_back(self, query: Query, contract: Contraction, rows: Tensor) -> Answer:
@@ -365,8 +364,8 @@ class Field(ABC):
         return follow(self.pushforward, query.at(rows), self.groups, self.runner.limit)
 
     @property
-    def _passes_of_a_row(self) -> int:
-        """Forward passes of a row: where each target has its own, a row is for one of them."""
+    def passes_of_a_row(self) -> int:
+        """Passes of a row, forward or backward; where targets share none, a row is for one."""
         return self.target_table.passes if self.target_table.together else 1
 
     def _own(self, points: Tensor) -> Tensor:

@@ -149,7 +149,7 @@ class FunctionField(Field):
         with torch.enable_grad():
             leaf = points.detach().clone().requires_grad_()
             states = self.hidden(leaf)
-            return Layered(leaf, states, self._after(states).gather(1, target))
+            return Layered.of(leaf, states, self._after(states).gather(1, target))
 
     def rounded(self, points: Tensor) -> Tensor:
         """Return points as they are: a function computes in their precision."""

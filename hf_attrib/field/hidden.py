@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,19 +16,29 @@ class Layered:
     """The states of a layer at R rows, [R, ...], on the way from the inputs to F.
 
     Args:
-        leaf: the inputs, [R, N, D].
-        states: of the layer.
-        value: F of C targets for each row, [R, C].
+        weigh: maps weights [R, C] of C targets to the gradient of each row's weighted sum of F by
+            the states, [R, ...].
+        pull: maps weights of the states, [R, ...], to the gradient of each row's weighted sum of
+            them by the inputs, [R, N, D].
     """
 
-    leaf: Tensor
-    states: Tensor
-    value: Tensor
+    weigh: Callable[[Tensor], Tensor]
+    pull: Callable[[Tensor], Tensor]
 
-    def weigh(self, weights: Tensor) -> Tensor:
-        """Return the gradient of weighted sums of F, with weights [R, C], by the states."""
-        return torch.autograd.grad(self.value, self.states, weights.to(self.value))[0]
+    @classmethod
+    def of(cls, leaf: Tensor, states: Tensor, value: Tensor) -> Layered:
+        """Return what follows from a graph.
 
-    def pull(self, weights: Tensor) -> Tensor:
-        """Return the gradient of the weighted sum of each row's states by the inputs, [R, N, D]."""
-        return torch.autograd.grad(self.states, self.leaf, weights.to(self.states))[0]
+        Args:
+            leaf: the inputs, [R, N, D].
+            states: of the layer, [R, ...].
+            value: F of C targets for each row, [R, C].
+        """
+
+        def weigh(weights: Tensor) -> Tensor:
+            return torch.autograd.grad(value, states, weights.to(value))[0]
+
+        def pull(weights: Tensor) -> Tensor:
+            return torch.autograd.grad(states, leaf, weights.to(states))[0]
+
+        return cls(weigh, pull)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -119,7 +118,12 @@ class SpanField(Field):
     def layered(self, points: Tensor, sequence: Tensor, target: Tensor) -> Layered:
         """Return the states of a hidden layer on the way to the spans asked for."""
         found = self.tokens.layered(points, sequence, self._tokens(sequence, target))
-        return replace(found, value=self._summed(found.value, sequence, target))
+        members = self._members(sequence, target)
+
+        def weigh(weights: Tensor) -> Tensor:
+            return found.weigh(torch.einsum("rc,rct->rt", weights.to(members), members))
+
+        return Layered(weigh, found.pull)
 
     def _summed(self, value: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
         return torch.einsum("rt,rct->rc", value, self._members(sequence, target).to(value))

@@ -7,6 +7,7 @@ what :mod:`hf_attrib.field` asks; this folder knows text, but no method and no r
 from hf_attrib.model.batch import Batch, collate
 from hf_attrib.model.devices import device_of
 from hf_attrib.model.embedding_field import EmbeddingField
+from hf_attrib.model.fork import Fork, forked
 from hf_attrib.model.generation import Transcriber
 from hf_attrib.model.isolation import isolated
 from hf_attrib.model.loading import DTYPES, check_device, load_model, name_of
@@ -25,6 +26,7 @@ __all__ = [
     "Batch",
     "Departure",
     "EmbeddingField",
+    "Fork",
     "Observation",
     "PrefixCheck",
     "StepwiseField",
@@ -37,6 +39,7 @@ __all__ = [
     "check_model",
     "collate",
     "device_of",
+    "forked",
     "isolated",
     "load_model",
     "name_of",

@@ -322,7 +322,7 @@ class EmbeddingField(Field):
         with torch.enable_grad(), injected(self.sites, self.forward.split(leaf, length)), middle:
             logits, index = self.forward.logits(sequence, target, length)
             value = self._value(logits, index, sequence, target)
-        return Layered(leaf, states[0], value)
+        return Layered.of(leaf, states[0], value)
 
     def pushforward(self, points: Tensor, sequence: Tensor, target: Tensor) -> Pushforward:
         """Return F at injected embeddings and its pushforward."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from numbers import Integral
 from typing import Any
 
 import torch
@@ -18,90 +17,15 @@ from hf_attrib.model.positions import positions, trained_positions
 from hf_attrib.model.sites import sites_of, vocabulary
 from hf_attrib.model.special import marks_of, special_ids
 from hf_attrib.model.state import state_restored
-from hf_attrib.model.window import check_window
+from hf_attrib.model.window import check_window, limit_length, most_new_tokens
 from hf_attrib.text import Documents, Request, Tokens, TokenSequence
 from hf_attrib.text.encoding import check_text, encode_prompt, encode_response, wrap
 from hf_attrib.text.given import answer_ids, as_ids, check_mask_of_text, read_ids
 
-__all__ = ["Transcriber", "limit_length", "most_new_tokens"]
+__all__ = ["Transcriber"]
 
-#: Length of a response when neither the call nor the model's generation config says one.
-_DEFAULT_NEW_TOKENS = 64
-#: What transformers writes when a call stops generation by other means than a length.
-_LIBRARY_NEW_TOKENS = 20
 #: Where the decoder of a given answer starts, which its ids do not say.
 _STARTS = ("decoder_start_token_id", "forced_bos_token_id")
-
-
-def limit_length(model: Any, arguments: dict[str, Any], prompt: int) -> None:
-    """Keep generation within the model's positions, and within a default length.
-
-    Args:
-        model: what generates.
-        arguments: of ``generate``; a length is added to them if nothing sets one.
-        prompt: how many tokens the prompt has.
-
-    Raises:
-        InputError: no tokens are asked for, or more than there is room for.
-    """
-    config = arguments.get("generation_config") or model.generation_config
-    room, asked = _room(model, prompt), arguments.get("max_new_tokens")
-    for name in ("max_new_tokens", "max_length"):
-        given = arguments.get(name)
-        if given is not None and (isinstance(given, bool) or not isinstance(given, Integral)):
-            raise InputError(f"{name} is {given!r:.80}; expected a whole number.")
-    if room is not None and room < 1:
-        raise InputError(
-            f"the prompt has {prompt:,} tokens, but {type(model).__name__} reads at most "
-            f"{positions(model):,}, so that no token can follow. Shorten the prompt."
-        )
-    if asked is not None and asked < 1:
-        raise InputError(f"max_new_tokens is {asked}; allow at least one new token.")
-    if asked is not None and room is not None and asked > room:
-        raise InputError(
-            f"max_new_tokens is {asked}, but {type(model).__name__} has room for {room} "
-            f"tokens after this prompt. Ask for fewer."
-        )
-    lengths = ("max_new_tokens", "max_length", "max_time", "stopping_criteria")
-    if config.max_new_tokens is config.max_length is None and not set(lengths) & set(arguments):
-        most = _DEFAULT_NEW_TOKENS if room is None else min(_DEFAULT_NEW_TOKENS, room)
-        arguments["max_new_tokens"] = most
-
-
-def most_new_tokens(model: Any, generation: Mapping[str, Any], prompt: int) -> int:
-    """Return how many tokens ``generate`` would write at most.
-
-    Args:
-        model: what would generate.
-        generation: arguments of ``generate``.
-        prompt: how many tokens the prompt has.
-
-    Raises:
-        InputError: it would write none.
-    """
-    arguments = dict(generation)
-    limit_length(model, arguments, prompt)
-
-    most = said("max_new_tokens", arguments, model)
-    read = 1 if model.config.is_encoder_decoder else prompt
-    if most is None:
-        length = said("max_length", arguments, model)
-        most = _LIBRARY_NEW_TOKENS if length is None else length - read
-    room = _room(model, prompt)
-    most = int(most) if room is None else min(int(most), room)
-    if most < 1:
-        raise InputError(
-            f"the prompt has {prompt:,} tokens, and with them generation has reached the length "
-            "that it is allowed. Raise max_length, or set max_new_tokens to at least 1."
-        )
-    return most
-
-
-def _room(model: Any, prompt: int) -> int | None:
-    """Return how many tokens fit behind a prompt, or ``None`` if there is no limit."""
-    limit, read = positions(model), 0 if model.config.is_encoder_decoder else prompt
-    # The last generated token is not read again.
-    return limit - read + 1 if limit else None
 
 
 class Transcriber:
@@ -171,6 +95,8 @@ class Transcriber:
             InputError: the response is empty or too long, or nothing could be generated.
         """
         check_loaded(self.model)
+        if request.contrast is not None:
+            self.contrast(request.contrast, prompt, None)
         if not request.answered:
             asked = generation.get("max_new_tokens")
             self._check_window(request, prompt, asked if type(asked) is int and asked > 1 else 1)
@@ -183,7 +109,9 @@ class Transcriber:
         start = self._decoder_start(generation)
         response, notes = self._response(prompt, start, request, generation)
         self._check_window(request, prompt, len(response))
-        return self._checked(TokenSequence(prompt, start, response, notes))
+        return self.checked(
+            TokenSequence(prompt, start, response, notes, contrast=request.contrast)
+        )
 
     def sequence(
         self, prompt: Tokens, request: Request, generation: Mapping[str, Any]
@@ -199,13 +127,58 @@ class Transcriber:
             InputError: the response is empty or too long, or nothing can be generated.
         """
         given = self.given(prompt, request, generation)
-        return self._checked(self._generate(prompt, generation)) if given is None else given
+        if given is not None:
+            return given
+        return self.checked(replace(self._generate(prompt, generation), contrast=request.contrast))
 
-    def stand_in(self, prompt: Tokens, generation: Mapping[str, Any]) -> TokenSequence:
+    def contrast(
+        self, given: Any, prompt: Tokens, behind: Tokens | None
+    ) -> tuple[list[int], tuple[str, ...]]:
+        """Return the ids of another answer, or of another part of one, and notes about it.
+
+        Args:
+            given: a text, or ids.
+            prompt: that it answers.
+            behind: tokens of the answer that it follows, if there are any.
+
+        Raises:
+            InputError: it is neither, or empty, or has ids that are no tokens.
+        """
+        notes: tuple[str, ...] = ()
+        if isinstance(given, Mapping):
+            raise InputError(
+                f"contrast is {given!r:.80}; expected text, a token id, or ids. Write a message "
+                "out as the model does: its content, or the text of its call."
+            )
+        if isinstance(given, str):
+            before = behind
+            if not self.model.config.is_encoder_decoder:
+                before = prompt if behind is None else prompt + behind
+            tokens, notes = encode_response(
+                self.tokenizer, given, self.special, before, name="contrast"
+            )
+        else:
+            tokens = self.generated(as_ids(given, "contrast"), prompt)
+        self._check_range(tokens, "contrast")
+        return tokens.ids.tolist(), notes
+
+    def ends(self) -> list[int]:
+        """Return the ids that end an answer, the usual one first; of some models none is known."""
+        named = [self.model.generation_config.eos_token_id]
+        several = named[0] if isinstance(named[0], list) else named
+        usual = getattr(self.tokenizer, "eos_token_id", None)
+        known = [int(i) for i in several if i is not None]
+        first = [] if usual is None or (known and usual not in known) else [int(usual)]
+        return list(dict.fromkeys([*first, *known]))
+
+    def stand_in(
+        self, prompt: Tokens, request: Request, generation: Mapping[str, Any]
+    ) -> TokenSequence:
         """Return a prompt with an answer as long as generation could write, of no meaning.
 
         Args:
             prompt: what :meth:`prompt` returned.
+            request: that it is of.
             generation: arguments of ``generate``.
 
         Raises:
@@ -213,7 +186,8 @@ class Transcriber:
         """
         count = most_new_tokens(self.model, generation, len(prompt))
         response = self.generated([int(prompt.ids[-1])] * count, prompt)
-        return self._checked(TokenSequence(prompt, self._decoder_start(generation), response))
+        start, contrast = self._decoder_start(generation), request.contrast
+        return self.checked(TokenSequence(prompt, start, response, contrast=contrast))
 
     def _response(
         self, prompt: Tokens, start: Tokens, request: Request, generation: Mapping[str, Any]
@@ -230,9 +204,17 @@ class Transcriber:
         ids, cut = answer_ids(request.response_ids, prompt.ids.tolist(), marks)
         return self.generated(ids, prompt), tuple(cut)
 
-    def _checked(self, sequence: TokenSequence) -> TokenSequence:
-        """Refuse a sequence that the model cannot read; say so where it may read it badly."""
-        self._check_range(sequence.response, "response")
+    def checked(self, sequence: TokenSequence, name: str = "response") -> TokenSequence:
+        """Refuse a sequence that the model cannot read; say so where it may read it badly.
+
+        Args:
+            sequence: a prompt and an answer.
+            name: what the answer is called.
+
+        Raises:
+            InputError: it has ids that are no tokens, or is too long.
+        """
+        self._check_range(sequence.response, name)
         prompt, every = len(sequence.prompt), len(sequence.inputs)
         sides = {"encoder": prompt, "decoder": every - prompt}
         for side, length in (sides if len(sequence.start) else {"decoder": every}).items():

@@ -68,6 +68,12 @@ class Observation:
         )
         return Observation(self.x, value, log_prob, self.shortfall)
 
+    def of_pairs(self) -> Observation:
+        """Return F of half the sequences less that of the rest; of the former what else is seen."""
+        half = len(self.x) // 2
+        value = self.value[:half] - self.value[half:]
+        return Observation(self.x[:half], value, self.log_prob[:half], self.shortfall[:half])
+
 
 def likely_error(found: Tensor, expected: Tensor) -> float:
     """Return the largest difference of logits [P, V] over P places, relative to their size."""

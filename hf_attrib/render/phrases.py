@@ -34,6 +34,8 @@ __all__ = [
 
 #: Targets that say how likely the generated token is.
 _LIKELIHOODS = ("log_odds", "log_prob", "prob")
+#: Characters of an answer that is quoted.
+_LONGEST = 60
 #: Targets of a token's logit or probability, which a contrast sets against those of another token.
 _OF_TOKEN = (*_LIKELIHOODS, "logit", "margin")
 #: What is known of a row, behind a mark; marks alone stand where there is no room for words.
@@ -163,10 +165,28 @@ def bracket(result: Robustness, token: int) -> str:
 
 def _contrast(run: Run) -> str | None:
     """Name what the generated tokens are contrasted with."""
+    if run.contrast_text is not None:
+        return _quoted(run.contrast_text)
     if run.contrast_pieces is None:
         return None
     pieces = set(run.contrast_pieces)
     return repr(pieces.pop()) if len(pieces) == 1 else "another token each"
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…")
+
+
+def why(result: Attribution | Interactions) -> list[str]:
+    """Return why this answer and not that one, if one is explained against another.
+
+    Args:
+        result: what has the scores.
+    """
+    if result.run.fork is None:
+        return []
+    own = _quoted(result.response.piece(result.rows[0]))
+    return [line(f"why {own} and not {_contrast(result.run)}")]
 
 
 def meaning(result: Attribution | Interactions) -> str:

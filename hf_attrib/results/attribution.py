@@ -89,14 +89,19 @@ class Attribution(Result):
             self._check_shape(name, expected[:1])
         if bool(((self.probability < 0) | (self.probability > 1)).any()):
             raise ValueError("probability reaches beyond 0 to 1")
-        contrasts = len(self.response if self.run.contrast_ids is None else self.run.contrast_ids)
-        if contrasts != len(self.response):
-            raise ValueError(f"there are {contrasts} contrasts for {len(self.response)} tokens")
+        self._check_contrast()
 
     def _check_shape(self, name: str, expected: tuple[int, ...]) -> None:
         given = getattr(self, name)
         if given is not None and tuple(given.shape) != expected:
             raise ValueError(f"{name} is {tuple(given.shape)}, expected {expected}")
+
+    def _check_contrast(self) -> None:
+        ids, fork = self.run.contrast_ids, self.run.fork
+        if fork is not None and [row.start for row in self.rows] != [fork]:
+            raise ValueError(f"the one row must begin where another answer parts, at token {fork}")
+        if fork is None and ids is not None and len(ids) != len(self.response):
+            raise ValueError(f"there are {len(ids)} contrasts for {len(self.response)} tokens")
 
     @property
     def input_ids(self) -> Tensor:

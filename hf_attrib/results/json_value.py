@@ -150,6 +150,7 @@ _READERS: Mapping[str, Callable[[Value], Any]] = MappingProxyType(
         "float": Value.number,
         "int": Value.whole,
         "str": Value.text,
+        "int | None": lambda value: value.optional(Value.whole),
         "str | None": lambda value: value.optional(Value.text),
         "float | None": lambda value: value.optional(Value.number),
         "tuple[Document, ...]": lambda v: v.list_of(lambda one: record(one, Document)),

@@ -21,8 +21,9 @@ class Run:
         method: registered name of the method.
         method_fields: its hyperparameters.
         target: the scalar explained, e.g. ``"log_prob"``.
-        contrast_ids: for each generated token the id it was contrasted with, or ``None``.
-        contrast_pieces: their text.
+        contrast_ids: for each generated token the id it was contrasted with; or, where ``fork``
+            says so, the tokens of another answer from there on; or ``None``.
+        contrast_pieces: their text, one by one.
         attribute_to: ``"prompt"`` or ``"all"`` (prompt and generated prefix).
         movable: which tokens could move: ``"content"``, ``"all"`` or ``"given"`` by flags.
         baseline: what the reference input was, in words; ``None`` if the method takes none.
@@ -44,6 +45,9 @@ class Run:
         contest: of a method that was chosen among several, numbers of each of these, by name.
         contest_heads: what these numbers are.
         documents: that came with the prompt.
+        fork: how many generated tokens come before those that are explained against another
+            answer, which begins with the same; or ``None``.
+        contrast_text: the text of the other answer from there on.
     """
 
     method: str
@@ -71,6 +75,8 @@ class Run:
     contest: Mapping[str, tuple[float, ...]] = field(default_factory=dict, metadata=LATER)
     contest_heads: tuple[str, ...] = field(default=(), metadata=LATER)
     documents: tuple[Document, ...] = field(default=(), metadata=LATER)
+    fork: int | None = field(default=None, metadata=LATER)
+    contrast_text: str | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         for name, least in (("resolution", math.ulp(0.0)), ("tolerance", 0.0), ("seconds", 0.0)):
@@ -82,6 +88,10 @@ class Run:
         ids, pieces = self.contrast_ids, self.contrast_pieces
         if (ids is None, len(ids or ())) != (pieces is None, len(pieces or ())):
             raise ValueError("contrast_ids and contrast_pieces differ in length")
+        if (self.fork is None) != (self.contrast_text is None) or (
+            self.fork is not None and not ids
+        ):
+            raise ValueError("fork, contrast_text and contrast_ids come together")
 
     @property
     def half_precision(self) -> bool:

@@ -151,7 +151,7 @@ def check_text(given: Any) -> None:
 
 
 def encode_response(
-    tokenizer: Any, response: str, special: set[int], prompt: Tokens | None
+    tokenizer: Any, response: str, special: set[int], prompt: Tokens | None, name: str = "response"
 ) -> tuple[Tokens, tuple[str, ...]]:
     """Tokenise a response as the continuation it is, without special tokens.
 
@@ -160,6 +160,7 @@ def encode_response(
         response: a text.
         special: ids that carry no content.
         prompt: that the response follows in one text, or ``None`` if it begins a text of its own.
+        name: what it is called.
 
     Returns:
         the tokens, and a note if they do not read as the text that was given.
@@ -170,7 +171,7 @@ def encode_response(
     if not isinstance(response, str):
         raise InputError(f"a response is a text; got {response!r:.80}.")
     if tokenizer is None:
-        raise InputError("a response text needs a tokenizer; give one, or pass response_ids.")
+        raise InputError(f"a {name} text needs a tokenizer; give one, or pass its ids.")
     check_text(response)
     behind = () if prompt is None else prompt.ids.tolist()
     together = [] if prompt is None else _rest(tokenizer, prompt, response)
@@ -182,11 +183,11 @@ def encode_response(
         if read[-1].text == response:
             break
     if not read:
-        raise InputError("the response is empty; give at least one token to explain.")
+        raise InputError(f"the {name} is empty; give at least one token to explain.")
     # Some tokenizers cannot begin a text without a space.
     same = (tokens for tokens in read if tokens.text.strip() == response.strip())
     found = read[-1] if read[-1].text == response else next(same, read[0])
-    return found, tuple(_reservations(found, response, prompt))
+    return found, tuple(_reservations(found, response, prompt, name))
 
 
 def _rest(tokenizer: Any, prompt: Tokens, response: str) -> list[int]:
@@ -219,22 +220,22 @@ def _ids(encoding: Any) -> list[int]:
     return [int(i) for i in encoding["input_ids"]]
 
 
-def _reservations(found: Tokens, response: str, prompt: Tokens | None) -> list[str]:
+def _reservations(found: Tokens, response: str, prompt: Tokens | None, name: str) -> list[str]:
     """Say what keeps a response from being the answer that the caller may mean."""
-    notes = []
+    notes, ids = [], "response_ids" if name == "response" else "ids"
     if "\ufffd" in response:
         notes.append(
-            "The response holds U+FFFD, which stands for bytes that are no character; if a model "
-            "wrote it, give its response_ids."
+            f"The {name} holds U+FFFD, which stands for bytes that are no character; if a model "
+            f"wrote it, give its {ids}."
         )
     elif found.text.strip() != response.strip():
         notes.append(
-            f"The tokens of the response read {found.text[:40]!r}, not {response[:40]!r}; if a "
-            "model wrote it, give its response_ids."
+            f"The tokens of the {name} read {found.text[:40]!r}, not {response[:40]!r}; if a "
+            f"model wrote it, give its {ids}."
         )
     if prompt is not None and prompt.text.strip() and response.startswith(prompt.text):
         notes.append(
-            "The response begins with the prompt's own text, which was explained as part of the "
+            f"The {name} begins with the prompt's own text, which was explained as part of the "
             "answer; if it is not, cut it off."
         )
     return notes

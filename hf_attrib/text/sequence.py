@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ class Request:
         template_options: further arguments of the chat template.
         attention_mask: which of the ids are read, as tokenizers return it.
         documents: that the prompt comes with, and where in it they are to stand.
+        contrast: another answer, which the response is explained against: a text, or token ids.
     """
 
     prompt: str | Messages | None = None
@@ -38,6 +40,7 @@ class Request:
     template_options: Mapping[str, Any] = field(default_factory=dict)
     attention_mask: Any = None
     documents: Documents | None = None
+    contrast: str | Ids | None = None
 
     def check(self) -> None:
         """Refuse a request without a prompt, or with two of one thing.
@@ -72,6 +75,7 @@ class TokenSequence:
         response: the T generated tokens.
         notes: what a reader must know of how the response came about.
         unlikely: what to say of tokens that are not the model's likeliest, if they should be.
+        contrast: another answer, as it came with the prompt.
     """
 
     prompt: Tokens
@@ -79,6 +83,7 @@ class TokenSequence:
     response: Tokens
     notes: tuple[str, ...] = ()
     unlikely: str | None = None
+    contrast: str | Ids | None = None
 
     def bare(self) -> TokenSequence:
         """Return the tokens alone: what is said of how they came about goes to a run's notes."""
@@ -136,6 +141,7 @@ class Requests:
         documents: Any = None,
         placement: str = "auto",
         template: str | None = None,
+        contrast: Any = None,
     ) -> Requests:
         """Return the requests of arguments that are as for :meth:`Explainer.explain`.
 
@@ -156,13 +162,19 @@ class Requests:
         if documents is None and placement != "auto":
             raise InputError("placement says where documents stand, but none came; give documents.")
         read = _documents(documents, placement, template, many, len(prompts))
-        given = zip(prompts, texts, ids, read, strict=True)
+        others = _contrasts(contrast, many, len(prompts))
+        given = zip(prompts, texts, ids, read, others, strict=True)
         options = template_options or {}
         requests = [
-            Request(_listed(one), input_ids, text, own, options, attention_mask, beside)
-            for one, text, own, beside in given
+            Request(_listed(one), input_ids, text, own, options, attention_mask, beside, other)
+            for one, text, own, beside, other in given
         ]
         return cls(requests, many, on_error)
+
+    @property
+    def contrasted(self) -> bool:
+        """Whether answers are explained against others."""
+        return any(request.contrast is not None for request in self.each)
 
 
 def _listed(prompt: Any) -> Any:
@@ -194,6 +206,18 @@ def _documents(
         except InputError as error:
             raise InputError(f"prompt {number} of {size}: {error}") from None
     return read
+
+
+def _contrasts(given: Any, batch: bool, size: int) -> list[Any]:
+    """Return the contrast of each of ``size`` prompts: one for each, or the same for all."""
+    if isinstance(given, str) or not batch or given is None:
+        return [given] * size
+    if hasattr(given, "__len__") and len(given) and all(isinstance(i, Integral) for i in given):
+        return [given] * size
+    found = _each(given, "contrast", batch, size)
+    if any(one is None for one in found):
+        raise InputError("some prompts have a contrast and others none; explain them in two calls.")
+    return found
 
 
 def _each(given: Any, name: str, batch: bool, size: int) -> list[Any]:

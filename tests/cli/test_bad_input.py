@@ -29,7 +29,7 @@ from helpers.command_line import PROMPT, QUICK, saved
         ),
         ([PROMPT, "--method", "advgan", "--generator", "mine"], "No such option: --generator"),
         ([PROMPT, "--method", "advgan"], "advgan needs a trained generator"),
-        ([PROMPT, "--contrast", "two words", *QUICK], "not one"),
+        ([PROMPT, "--contrast", "", *QUICK], "the contrast is empty"),
         ([PROMPT, "--attribute-to", "me"], "attribute_to is 'me'"),
         ([PROMPT, "--movable", "me"], "movable is 'me'"),
         ([PROMPT, "--batch-size", "0"], "--batch-size is 0"),

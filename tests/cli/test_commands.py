@@ -75,17 +75,17 @@ def test_columns_are_respected(run, monkeypatch):
 def test_flags_reach_the_question(run, tmp_path):
     result = saved(
         run, tmp_path / "r.json", PROMPT, "--response", " Bob", "--method", "integrated_gradients",
-        "--steps", "3", "--rule", "midpoint", "--target", "logit", "--contrast", " Ada",
+        "--steps", "3", "--rule", "midpoint", "--target", "logit", "--contrast", " Ada's",
         "--baseline", "id:5", "--attribute-to", "all", "--movable", "all", "--batch-size", "1",
         "--seed", "7",
     )  # fmt: skip
     _, tokenizer = hf_attrib.embedded.load("keys-llama")
-    ada = tokenizer(" Ada", add_special_tokens=False)["input_ids"]
+    ada = tokenizer(" Ada's", add_special_tokens=False)["input_ids"]
     fields = {k: v for k, v in result.run.method_fields.items() if v is not None}
     assert fields == {"steps": 3, "rule": "midpoint"}
     assert (result.run.target, result.run.attribute_to) == ("logit", "all")
     assert result.run.baseline == "token 5"
-    assert list(result.run.contrast_ids) == ada * len(result.response)
+    assert (list(result.run.contrast_ids), result.run.fork) == (ada, 0)
     assert bool(result.scores[:, 0].any())
 
 

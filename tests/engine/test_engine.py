@@ -393,7 +393,7 @@ def test_a_contrast_is_the_difference_of_logits():
 def test_contrast_scores_are_the_difference_of_two_explanations():
     model = tiny.shared("llama")
     other = tiny.ids(1, seed=9)
-    both = explain(model, contrast=other, response_ids=RESPONSE[:1], target="logit")
+    both = explain(model, contrast=other[0], response_ids=RESPONSE[:1], target="logit")
     one = explain(model, response_ids=RESPONSE[:1], target="logit")
     two = explain(model, response_ids=other, target="logit")
     torch.testing.assert_close(both.scores, one.scores - two.scores, rtol=1e-4, atol=1e-5)

@@ -14,7 +14,7 @@ from hf_attrib.render.console.prompt import prompt
 from hf_attrib.render.console.rows import CRAMPED, generated, matrix
 from hf_attrib.render.palette import Scale, depth_of
 from hf_attrib.render.sheet import Sheet, prepare, scale_line
-from hf_attrib.results import Attribution, Run
+from hf_attrib.results import Attribution
 
 __all__ = ["Heatmap"]
 
@@ -33,7 +33,7 @@ class Heatmap:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         sheet = prepare(self.result, depth_of(console))
-        yield _header(self.result.run)
+        yield _header(self.result)
         yield Text()
         yield from prompt(sheet)
         yield from generated(sheet, options.max_width)
@@ -47,9 +47,10 @@ class Heatmap:
         yield from _footer(self.result)
 
 
-def _header(run: Run) -> Text:
-    text = Text(phrases.line(run.model), "bold", overflow="fold")
-    return Text.assemble(text, *(f" · {part}" for part in phrases.about(run)))
+def _header(result: Attribution) -> Text:
+    text = Text(phrases.line(result.run.model), "bold", overflow="fold")
+    parts = (*phrases.why(result), *phrases.about(result.run))
+    return Text.assemble(text, *(f" · {part}" for part in parts))
 
 
 def _legend(sheet: Sheet, width: int) -> Iterator[RenderableType]:

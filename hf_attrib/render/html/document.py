@@ -98,7 +98,7 @@ def _of(shown: Attribution | Comparison) -> dict[str, Any]:
 
 def _of_result(result: Attribution) -> dict[str, Any]:
     title, *about = phrases.shared([result.run])[0]
-    return _context(title, about, [panel_of(result)], result)
+    return _context(title, [*phrases.why(result), *about], [panel_of(result)], result)
 
 
 def _of_pair(comparison: Comparison) -> dict[str, Any]:

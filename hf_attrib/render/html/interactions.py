@@ -46,7 +46,7 @@ def interactions_page(result: Interactions) -> str:
     return document(
         "interactions.html.jinja",
         title=phrases.line(run.model),
-        about=phrases.about(run),
+        about=[*phrases.why(result), *phrases.about(run)],
         summary=phrases.pair_sums(result),
         meaning=phrases.of_pairs(result),
         notes=run.notes,

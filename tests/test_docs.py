@@ -22,6 +22,7 @@ def blocks(language, text=README):
 
 
 OTHERS = (
+    "contrast",
     "datasets",
     "devices",
     "documents",

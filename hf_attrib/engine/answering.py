@@ -80,7 +80,7 @@ class Answering:
                 self._each_alone(requests, question, generation, work, sharing, done)
                 return done
             answered = self._answered(requests, question, generation, sharing)
-            plan = self.engine.plan(question, answered)
+            plan = self._plan(requests, question, answered, sharing)
             if plan.cases:
                 # What is no prompt's fault is said of none.
                 self.engine.check_model(plan.cases[0].sequence, question)
@@ -88,6 +88,23 @@ class Answering:
                 for result in work(plan, sharing):
                     done.append(result)
             return sharing.joined(done)
+
+    def _plan(
+        self,
+        requests: Requests,
+        question: Question,
+        answered: Sequence[TokenSequence],
+        sharing: Sharing,
+    ) -> Plan:
+        """Settle what is asked of all answers; what cannot be is said of its prompt."""
+        try:
+            return self.engine.plan(question, answered)
+        except InputError:
+            places = sharing.own(range(len(requests.each)))
+            for place, sequence in zip(places, answered, strict=True):
+                with Place(requests, place):
+                    self.engine.plan(question, [sequence])
+            raise
 
     @contextmanager
     def _blamed(

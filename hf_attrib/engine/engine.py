@@ -116,10 +116,10 @@ class Engine:
         Raises:
             InputError: something that was named is not there.
         """
-        writer, forks = Transcriber(self.model, self.tokenizer), []
-        for sequence in sequences:
-            if sequence.contrast is not None:
-                forks.append(forked(writer, sequence, question.part(sequence.response)))
+        forks = []
+        if any(sequence.contrast is not None for sequence in sequences):
+            writer = Transcriber(self.model, self.tokenizer)
+            forks = [forked(writer, one, question.part(one.response)) for one in sequences]
         return question.plan(sequences, self.tokenizer, self._tables(), forks)
 
     def attribute(self, plan: Plan, processes: Processes = ALONE) -> Iterator[Attribution]:

@@ -123,7 +123,7 @@ def estimated(measured: Measurement, least: Cost, most: Cost, at_most: bool) -> 
     # An answer of fewer tokens may take pullbacks where a longer one takes directions.
     largest = _counts(most, least, measured, len(blocks) if at_most else shared, along)
     if at_most:
-        fewest = _counts_of_one_target(least, along, field.passes_of_a_row)
+        fewest = _counts_of_one_target(least, along, field.target_table.answers)
         if along:
             left = most.gradients * _targets_left_to_pullbacks(measured)
             largest = largest._replace(backward=largest.backward + left)
@@ -168,7 +168,7 @@ def _counts(rows: Cost, least: Cost, measured: Measurement, blocks: int, along: 
     """
     field, groups = measured.field, int(measured.field.groups.moving.sum())
     whole, single = rows.values + rows.joint, rows.own + rows.own_values
-    each = field.passes_of_a_row
+    each = field.target_table.answers
     forward = whole * measured.passes // each + rows.gradients * blocks + single
     backward = rows.joint + rows.own + (0 if along else rows.gradients * field.targets)
     # Rows that ask for some targets take directions where these are fewer; never those for one,
@@ -241,7 +241,7 @@ def _seconds_of_a_row(
         return (linear.value,)
 
     field.runner.map(count, compute)
-    rows = count * field.passes_of_a_row
+    rows = count * field.target_table.answers
     return forward / rows, backward / rows
 
 

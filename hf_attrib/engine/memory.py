@@ -149,7 +149,11 @@ class Memory:
         """
         moving = x.shape[-2] - int(field.movable.any(0).nonzero()[0])
         sizes = (x.shape[-2], moving, field.targets)  # what comes before may be run once for all
-        about = (x.device, field.passes_of_a_row, *(round(_FINENESS * math.log2(n)) for n in sizes))
+        about = (
+            x.device,
+            field.target_table.answers,
+            *(round(_FINENESS * math.log2(n)) for n in sizes),
+        )
         whole = demand.whole > 0
         if not demand.differentiates:
             key = (demand.kind, "forward", *about)

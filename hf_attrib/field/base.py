@@ -234,8 +234,8 @@ class Field(ABC):
 
     def count(self, forward: int, backward: int) -> None:
         """Count rows of each sequence that were run for the field by another."""
-        self.forward_rows += forward * self.passes_of_a_row
-        self.backward_rows += backward * self.passes_of_a_row
+        self.forward_rows += forward * self.target_table.answers
+        self.backward_rows += backward * self.target_table.answers
 
     def value(self, points: Tensor) -> Tensor:
         """Return F at points [K, B, T or 1, N, D], [K, B, T]."""
@@ -246,7 +246,7 @@ class Field(ABC):
             return (self.evaluate(rows[part.to(rows.device)], sequence[part], target[part]),)
 
         (value,) = self.runner.map(len(rows), compute)
-        self.forward_rows += len(rows) // self.sequences * self.passes_of_a_row
+        self.forward_rows += len(rows) // self.sequences * self._passes_of_a_row
         return value.reshape(len(points), self.sequences, self.targets)
 
     def __call__(self, points: Tensor) -> Sample:
@@ -324,10 +324,10 @@ class Field(ABC):
                 self.forgo_directions()  # an operation lacks them, or one is too large alone
                 return self.gradients(query, contract)
         value, gradient, forward = found
-        passes, directions = self.passes_of_a_row, self.groups.moving.sum(1)[query.sequence]
-        self.forward_rows.index_add_(0, query.sequence, forward * passes)
-        self.backward_rows.index_add_(0, query.sequence, query.wanted.sum(1) * ~way * passes)
-        self.directional_rows.index_add_(0, query.sequence, directions * way * passes)
+        answers, directions = self.target_table.answers, self.groups.moving.sum(1)[query.sequence]
+        self.forward_rows.index_add_(0, query.sequence, forward * self._passes_of_a_row)
+        self.backward_rows.index_add_(0, query.sequence, query.wanted.sum(1) * ~way * answers)
+        self.directional_rows.index_add_(0, query.sequence, directions * way * answers)
         return value, gradient
 
     def pulled_back(self, query: Query, contract: Contraction, rows: Tensor) -> Answer:
@@ -364,8 +364,8 @@ class Field(ABC):
         return follow(self.pushforward, query.at(rows), self.groups, self.runner.limit)
 
     @property
-    def passes_of_a_row(self) -> int:
-        """Passes of a row, forward or backward; where targets share none, a row is for one."""
+    def _passes_of_a_row(self) -> int:
+        """Forward passes of a row: where each target has its own, a row is for one of them."""
         return self.target_table.passes if self.target_table.together else 1
 
     def _own(self, points: Tensor) -> Tensor:

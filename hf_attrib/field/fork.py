@@ -47,6 +47,7 @@ class ForkField(Field):
                 torch.maximum(*table.reach.split(half)),
                 torch.add(*table.tokens.split(half)),
                 passes=2 * table.passes,
+                answers=2 * table.answers,
             ),
             both.runner,
             both.progress,

@@ -23,6 +23,7 @@ class Targets:
         tokens: how many generated tokens each adds up, [B, T]; 0 for padding.
         together: whether the targets at one point share a forward pass.
         passes: forward passes that a row of all targets takes.
+        answers: sequences that each row runs.
     """
 
     valid: Tensor
@@ -30,6 +31,7 @@ class Targets:
     tokens: Tensor
     together: bool = True
     passes: int = 1
+    answers: int = 1
 
 
 @dataclass(frozen=True, eq=False)

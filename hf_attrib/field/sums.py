@@ -37,7 +37,10 @@ class SpanField(Field):
         known: Tensor | None = None,
     ) -> None:
         reach = (members * tokens.target_table.reach[:, None]).amax(-1)  # that of the last token
-        spans = Targets(members.any(-1), reach, members.sum(-1), passes=tokens.target_table.passes)
+        of = tokens.target_table
+        spans = Targets(
+            members.any(-1), reach, members.sum(-1), passes=of.passes, answers=of.answers
+        )
         super().__init__(
             tokens.movable,
             spans,

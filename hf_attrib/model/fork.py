@@ -84,8 +84,9 @@ def _framed(
     """Return a text's tokens with the special ones that generation put around the answer's."""
     ids, roles = sequence.response.ids.tolist(), sequence.response.roles
     first, last, ends = ids[part.start], ids[part.stop - 1], writer.ends()
-    forced = part.start == 0 and len(sequence.start) > 0 and roles[0] == "special"
-    if forced and first not in ends and found[0] != first:
+    led = part.start == 0 and len(sequence.start) > 0 and first not in ends
+    forced = roles[0] == "special" or first in writer.forced_start({}).ids
+    if led and forced and found[0] != first:
         found = [first, *found]
     return found if last not in ends or found[-1] in ends else [*found, last]
 

@@ -196,7 +196,7 @@ class Transcriber:
         if request.response is not None:
             before = None if len(start) else prompt
             found, notes = encode_response(self.tokenizer, request.response, self.special, before)
-            forced = self._forced_start(generation)
+            forced = self.forced_start(generation)
             again = found.ids[: len(forced)].equal(forced.ids)  # what generation wrote has it
             return found if again else forced + found, notes
         starts = tuple(start.ids.tolist())
@@ -264,8 +264,12 @@ class Transcriber:
     def _starts(self) -> tuple[str, ...]:
         return _STARTS if self.model.config.is_encoder_decoder else ()
 
-    def _forced_start(self, generation: Mapping[str, Any]) -> Tokens:
-        """Return the token that generation puts before every answer, if the model has one."""
+    def forced_start(self, generation: Mapping[str, Any]) -> Tokens:
+        """Return the token that generation puts before every answer, if the model has one.
+
+        Args:
+            generation: arguments of ``generate``.
+        """
         forced = said("forced_bos_token_id", generation, self.model)
         several = forced if isinstance(forced, list) else [forced]
         ids = [] if forced is None or not self.model.config.is_encoder_decoder else several

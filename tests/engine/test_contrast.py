@@ -1,5 +1,8 @@
 """An answer against another one: a sum of one less that of the other, from where both part."""
 
+import importlib.util
+from pathlib import Path
+
 import pytest
 import torch
 from helpers import tiny
@@ -206,6 +209,26 @@ def test_answers_that_cannot_be_told_apart_are_refused(answer, contrast, spans, 
         )
 
 
+def test_a_list_of_prompts_is_told_which_has_no_other_answer():
+    explainer = Explainer(tiny.shared("llama"), tiny.tokenizer())
+    asked = {"response": [" red", " blue"], "contrast": " blue"}
+    with pytest.raises(InputError, match="prompt 2 of 2: the contrast is the response itself"):
+        explainer.explain(["Ada", "Bob"], **asked)
+    found, error = explainer.explain(["Ada", "Bob"], **asked, samples=2, on_error="return")
+    assert float(found.gap) < 1e-4
+    assert isinstance(error, InputError)
+
+
+def test_a_token_that_every_answer_begins_with_begins_a_contrast():
+    model = tiny.model("mbart")
+    model.generation_config.forced_bos_token_id = 290
+    explainer = Explainer(model, tiny.tokenizer(seq2seq=True))
+    found = explainer.explain("Ada's key", contrast=" blue", max_new_tokens=3, samples=2)
+    assert found.response.ids[0] == 290
+    assert found.run.fork == 1
+    assert found.run.contrast_text == " blue"
+
+
 def test_no_end_decides_where_none_is_known():
     model = tiny.model("llama")
     model.generation_config.eos_token_id = None
@@ -277,3 +300,24 @@ def test_terminals_and_pages_say_why_this_answer_and_not_that_one(keys, tmp_path
 def test_methods_that_are_judged_have_no_other_answer(keys):
     with pytest.raises(InputError, match="Another answer comes with its prompt"):
         Explainer(*keys).evaluate("a", [{"method": "occlusion", "contrast": " b"}])
+
+
+def test_the_example_explains_what_it_says(capsys):
+    path = Path(__file__).parents[2] / "examples" / "contrast.py"
+    spec = importlib.util.spec_from_file_location("contrast", path)
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    explainer = example.chatting()
+    for make in (example.of_a_refusal, example.of_a_call):
+        found = make(explainer)
+        prompt, answer = found.sequence.prompt.ids.tolist(), found.response.ids.tolist()
+        fork = found.run.fork
+        other = [*answer[:fork], *found.run.contrast_ids]
+        expected = difference(explainer.model, prompt, answer, other, fork)
+        assert float(found.value) == pytest.approx(expected, rel=1e-4)
+        assert {"system", "user"} <= set(found.pieces)
+        assert float(found.gap) < 1e-3
+    example.main()
+    shown = capsys.readouterr().out.replace("\n", " ")
+    assert "why ' red.</s>' and not ' blue.</s>'" in shown
+    assert "and not 'It is red.'" in shown

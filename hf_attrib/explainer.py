@@ -232,7 +232,8 @@ class Explainer(Judging, Citing):
             question: what would be asked about each of them.
             generation: arguments of ``generate``.
         """
-        found = self._answering.estimated(requests, question, generation, table_rows(question))
+        further = table_rows(question, requests.contrasted)
+        found = self._answering.estimated(requests, question, generation, further)
         self._answering.warn(found)
         return found
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from hf_attrib.engine.case import Case
 from hf_attrib.engine.engine import Engine
 from hf_attrib.engine.options import DEFAULTS
 from hf_attrib.engine.passages import PassageQuestion, about_passages, in_passages
-from hf_attrib.engine.question import Case, Plan, Question
+from hf_attrib.engine.question import Plan, Question
 from hf_attrib.errors import InputError
 from hf_attrib.execution import Processes
 from hf_attrib.field import Cost
@@ -24,14 +25,16 @@ def grounded(engine: Engine, plan: Plan, processes: Processes) -> Iterator[Attri
     """Yield the attribution of each sequence, with the table of its documents.
 
     There is one where documents are the groups and the method runs forward alone: its rows would
-    surprise whoever asked for a gradient.
+    surprise whoever asked for a gradient. Nor is there one of an answer against another: its
+    sentences are those of one.
 
     Args:
         engine: of the model, which is isolated.
         plan: what is asked of each sequence.
         processes: those that share the rows to run.
     """
-    if not any(_asks(plan.question, case.sequence.prompt) for case in plan.cases):
+    alone = all(case.fork is None for case in plan.cases)
+    if not alone or not any(_asks(plan.question, case.sequence.prompt) for case in plan.cases):
         yield from engine.attribute(plan, processes)
         return
     for place, case in enumerate(plan.cases):
@@ -40,15 +43,16 @@ def grounded(engine: Engine, plan: Plan, processes: Processes) -> Iterator[Attri
         yield _with_table(engine, plan.question, case, found, processes)
 
 
-def table_rows(question: Question) -> Callable[[Tokens], tuple[Cost, Cost]]:
+def table_rows(question: Question, contrasted: bool) -> Callable[[Tokens], tuple[Cost, Cost]]:
     """Return a function that says what the table of a prompt's documents takes, least and most.
 
     Args:
         question: what is asked of the prompt.
+        contrasted: whether answers are explained against others.
     """
 
     def of(prompt: Tokens) -> tuple[Cost, Cost]:
-        if not _asks(question, prompt):
+        if contrasted or not _asks(question, prompt):
             return Cost().exactly()
         asked = _about(question, prompt)
         return Cost(values=len(asked.first)), Cost(values=asked.rows)

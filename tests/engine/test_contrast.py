@@ -156,6 +156,17 @@ def test_a_batch_is_explained_as_its_prompts_are(family):
     assert [each.run.contrast_ids for each in ids] == [(40, 50)] * 2
 
 
+def test_documents_are_scored_and_bring_no_table_of_one_of_two_answers():
+    explainer = Explainer(tiny.shared("llama"), tiny.tokenizer())
+    asked = {"documents": ["Ada's key", "is red"], "response": " red", "contrast": " blue key"}
+    found = explainer.explain("the key is", **asked)
+    assert {"document 1", "document 2"} <= set(found.pieces)
+    assert found.passages is None
+    assert float(found.gap) < 1e-4
+    least, most = explainer.estimate("the key is", **asked).forward_rows
+    assert least <= found.forward_rows <= most
+
+
 def test_a_text_ends_as_the_response_does():
     model = tiny.shared("llama")
     explainer = Explainer(model, tiny.tokenizer())

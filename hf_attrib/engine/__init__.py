@@ -10,7 +10,7 @@ from hf_attrib.engine.citing import Citing, PassagesOptions
 from hf_attrib.engine.coalitions import CoalitionGame, game_of
 from hf_attrib.engine.engine import Engine
 from hf_attrib.engine.estimation import Estimate
-from hf_attrib.engine.given import given_to
+from hf_attrib.engine.given import given_to, is_answer
 from hf_attrib.engine.grounding import grounded, table_rows
 from hf_attrib.engine.interactions import INTERACTIONS_DEFAULTS, interacting, pair_question
 from hf_attrib.engine.memory import Memory, size_of
@@ -53,6 +53,7 @@ __all__ = [
     "given_to",
     "grounded",
     "interacting",
+    "is_answer",
     "pair_question",
     "size_of",
     "table_rows",

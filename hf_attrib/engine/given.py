@@ -9,7 +9,7 @@ from typing import Any
 from hf_attrib.engine.options import check_names
 from hf_attrib.text import Requests
 
-__all__ = ["given_to"]
+__all__ = ["given_to", "is_answer"]
 
 #: What belongs to a prompt, and not to what is asked about it.
 _REQUEST = (
@@ -42,12 +42,16 @@ def given_to(
     """
     check_names(options, kind, call, model)
     requested = {name: options[name] for name in _REQUEST if name in options}
-    contrast = options.get("contrast")
-    one_token = isinstance(contrast, Integral) and not isinstance(contrast, bool)
-    # A contest of methods has no place for either.
-    if contrast is not None and not one_token and options.get("method") != "auto":
-        requested["contrast"] = contrast
+    # A contest of methods has no place for any contrast.
+    if is_answer(options.get("contrast")) and options.get("method") != "auto":
+        requested["contrast"] = options["contrast"]
     rest = {name: value for name, value in options.items() if name not in requested}
     if options.get("documents") is not None:
         rest.setdefault("groups", "document")
     return Requests.of(prompt, **requested), rest
+
+
+def is_answer(contrast: Any) -> bool:
+    """Tell another answer, which belongs to its prompt, from the id of one token."""
+    one_token = isinstance(contrast, Integral) and not isinstance(contrast, bool)
+    return contrast is not None and not one_token

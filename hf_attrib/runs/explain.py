@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from typing_extensions import Unpack
 
-from hf_attrib.engine import Question, size_of
+from hf_attrib.engine import Question, is_answer, size_of
 from hf_attrib.engine.options import DEFAULTS, ExplainOptions, check_names, field_names
 from hf_attrib.errors import AttributionWarning, InputError
 from hf_attrib.explainer import Explainer
@@ -158,7 +158,11 @@ class Explain:
         if asked.get("method") == "auto":
             automatic_contest(ours)
         else:
+            if answer := is_answer(ours.get("contrast")):
+                del ours["contrast"]  # which goes with each row
             self._made, self._generation = Question.of(ours)
+            if answer:
+                self._made.check_fork()
             written["method"], fields = str(self._made.method), field_names()
         written = {
             n: v for n, v in written.items() if n not in fields and v != DEFAULTS.get(n, ...)

@@ -136,6 +136,13 @@ def test_answers_documents_and_contrasts_come_in_columns(explainer):
         groups="sentence",
     )
     assert second["scores"] == contrasted.scores.tolist()
+    # One for all rows is no column.
+    (all_alike,) = rows(
+        Explain("keys-llama", method="occlusion", contrast=" Ada")(
+            {"prompt": batch["question"][1:]}
+        )
+    )
+    assert all_alike["scores"] == second["scores"]
 
 
 def test_columns_may_be_arrays_json_and_what_arrow_makes_of_mappings(explain):
@@ -175,6 +182,8 @@ def test_columns_may_be_arrays_json_and_what_arrow_makes_of_mappings(explain):
         ({"columns": {"question": "prompt"}}, "which no row has"),
         ({"groups": "verse"}, "groups is 'verse'; expected"),
         ({"spans": "verse"}, "spans is 'verse'; expected response, "),
+        ({"contrast": " Ada", "spans": "word"}, "spans='word' came with another answer"),
+        ({"contrast": " Ada", "target": "entropy"}, "it has no contrast"),
         ({"dtype": "int8"}, "dtype"),
         ({"max_memory": "lots"}, "lots"),
     ],
@@ -195,8 +204,8 @@ def test_a_batch_that_no_row_could_mend_is_refused(explain):
         Explain("keys-llama", columns={"prompt": "q"})({"prompt": [PROMPT]})
     with pytest.raises(InputError, match="there is no model folder"):
         Explain("./nowhere")({"prompt": [PROMPT]})
-    with pytest.raises(InputError, match="is 4 tokens here"):
-        Explain("keys-llama", contrast="two words at once")({"prompt": [PROMPT]})
+    with pytest.raises(InputError, match="contrast id 1000000 is outside"):
+        Explain("keys-llama", contrast=10**6)({"prompt": [PROMPT]})
     assert explain({"prompt": []}) == {name: [] for name in COLUMNS}
 
 

@@ -8,8 +8,6 @@ passage the answer rests on, at which rank retrieval had it, and which passage s
 
 from __future__ import annotations
 
-from typing import Any
-
 import hf_attrib
 
 QUESTION = "What color is Bob's key?"
@@ -23,17 +21,14 @@ DOCUMENTS = (
 )
 
 
-def diagnosed(model: Any, word: str) -> tuple[Any, list[str]]:
-    """Return what the passages were worth for a word of the answer, and what to look at.
+def advice(found: hf_attrib.Passages, word: str) -> list[str]:
+    """Return what to look at, by what the passages were worth for a word of the answer.
 
     Args:
-        model: that was attached.
-        word: of its answer.
+        found: the passages.
+        word: of the answer.
     """
-    found = model.passages(QUESTION, documents=list(DOCUMENTS), template=TEMPLATE)
-    confirmation = found.confirm(word)
-    rows = found.to_rows(word)
-    said = []
+    confirmation, rows, said = found.confirm(word), found.to_rows(word), []
     for index in confirmation.cited:
         row = rows[index]
         said.append(
@@ -46,7 +41,7 @@ def diagnosed(model: Any, word: str) -> tuple[Any, list[str]]:
                 f"{row['id']} speaks against {word!r} ({row['score']:+.1f} nats). Do the two "
                 "contradict each other?"
             )
-    return found, said
+    return said
 
 
 def main() -> None:
@@ -54,15 +49,14 @@ def main() -> None:
     model = hf_attrib.attach(*hf_attrib.embedded.load("keys-llama"))
     result = model.explain(QUESTION, documents=list(DOCUMENTS), template=TEMPLATE)
     word = result.response.text.removesuffix("</s>").rstrip(".").split()[-1]
-    found, said = diagnosed(model, word)
     print(f"Q: {QUESTION}\nA:{result.response.text.removesuffix('</s>')}\n")
     print("retrieved  used   nats  document")
-    for row in found.to_rows(word):
+    for row in result[word].documents:
         ranks = f"{row['retrieved_rank']:9}  {row['used_rank']:4}"
         print(f"{ranks}  {row['score']:+.1f}  {row['id']}")
     masses = result[word].mass(documents="document", question=QUESTION)
     print(f"\nMass on {word!r}, in nats, share and tokens:\n{masses}\n")
-    print("\n".join(["Look at:", *(f"- {line}" for line in said)]))
+    print("\n".join(["Look at:", *(f"- {line}" for line in advice(result.passages, word))]))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The examples run offline and say what to look at."""
 
+import chat_audit
 import hallucination_check
 import pytest
 import rag_debugging
@@ -40,3 +41,11 @@ def test_answers_without_support_are_flagged(capsys):
     assert said.count("own knowledge: nothing") == 2
     assert "Look at: Where does Fay live?" in said
     assert "Look at: Where does Bob live?" not in said
+
+
+def test_the_instruction_that_an_answer_follows_is_found(capsys):
+    chat_audit.main()
+    said = capsys.readouterr().out
+    assert "model: Bob's key is blue." in said
+    assert "Look at: Bob's key is blue." in said
+    assert "Bob's key is blue." not in said.split("Without it the model says:")[1]

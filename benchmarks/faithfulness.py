@@ -29,12 +29,14 @@ from subjects import Subject, gemma_model
 from torch import Tensor
 
 from hf_attrib import AttributionWarning, Evaluation, Explainer
-from hf_attrib.engine import Case
+from hf_attrib.engine import DEFAULTS, Case
+from hf_attrib.validation.statistics import Interval, interval
 
 HERE = Path(__file__).parent
 #: Steps of captum's and inseq's integrated gradients: what they take when nothing is said.
 STEPS = 50
 RANDOM_ORDERS = 4
+DEFAULT = DEFAULTS["method"]
 #: Generated tokens of the answers that are timed.
 LENGTHS = (3, 16)
 PEERS: Mapping[str, Callable[..., Callable[[], Tensor]]] = {
@@ -181,17 +183,20 @@ def table(found: Evaluation, split: str) -> str:
     order = sorted(rows, key=lambda name: -sum(r.mean.mean for r in rows[name].values()))
     lines = [
         f"{len(found)} {split} prompts of Gemma 3 270M, {found.prompts[0].generated} generated "
-        "tokens each; mean and 95 % interval of MoRF - LeRF in nats, larger is better.",
+        "tokens each; mean and 95 % interval of MoRF - LeRF in nats, larger is better. *Default "
+        f"less it*: of {DEFAULT} less that of the method, prompt by prompt.",
         "",
-        "| method | tokens dropped | tokens replaced | forward rows | backward rows |",
-        "|---|--:|--:|--:|--:|",
+        "| method | tokens dropped | default less it | tokens replaced | default less it | "
+        "forward rows | backward rows |",
+        "|---|--:|--:|--:|--:|--:|--:|",
     ]
     for name in order:
         m = found.labels.index(name)
-        cells = [
-            f"{row.mean.mean:.2f} ({row.mean.low:.2f} to {row.mean.high:.2f})"
-            for row in (rows[name][operator] for operator in found.run.operators)
-        ]
+        cells = []
+        for operator in found.run.operators:
+            own, best = (found.of(each, operator=operator).numpy() for each in (name, DEFAULT))
+            pairs = "" if name == DEFAULT else written(interval(best - own))
+            cells += [written(rows[name][operator].mean), pairs]
         kinds = found.forward_rows, found.backward_rows
         run = [
             "not counted" if name in PEERS else f"{float(kind[:, m].double().mean()):.0f}"
@@ -199,8 +204,13 @@ def table(found: Evaluation, split: str) -> str:
         ]
         lines.append(f"| {name} | {' | '.join(cells + run)} |")
     random = found.random_means().nanmean(0)[:, 0].tolist()
-    lines.append(f"| random order | {random[0]:.2f} | {random[1]:.2f} | | |")
+    lines.append(f"| random order | {random[0]:.2f} | | {random[1]:.2f} | | | |")
     return "\n".join(lines) + "\n"
+
+
+def written(found: Interval) -> str:
+    """Write a mean and its interval."""
+    return f"{found.mean:.2f} ({found.low:.2f} to {found.high:.2f})"
 
 
 if __name__ == "__main__":

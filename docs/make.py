@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import hf_attrib
 from hf_attrib.attacks import UpdateRule, attacks
 from hf_attrib.methods import AXIOMS, Method, methods
 from hf_attrib.validation import DEFAULT_METRICS, METRICS
@@ -114,6 +115,14 @@ copies. *both facts*: of scores for sentences, both copies are the two highest a
 """
 
 
+REFERENCE = """\
+# Reference
+
+Written by `python docs/make.py`: every name that `import hf_attrib` offers. The site shows here
+what the docstrings say; in Python, `help(hf_attrib.attach)` does.
+"""
+
+
 def yes(flag: bool) -> str:
     """Say it in a word."""
     return "yes" if flag else "no"
@@ -214,6 +223,7 @@ def markdown(text: str) -> str:
     text = re.sub(r"\.\. math:: ?((?:.+\n?)+)", r"```math\n\1\n```\n", text + "\n")
     text = re.sub(r"\n\n```$", "\n```", text, flags=re.M)
     text = re.sub(r":math:`([^`]+)`", r"$\1$", text)
+    text = re.sub(r":(?:attr|class|data|func|meth|mod):`~?([^`]+)`", r"`\1`", text)
     return re.sub(r"(?<!`)``(?!`)", "`", text).strip()
 
 
@@ -251,8 +261,29 @@ def readme() -> str:
     return f"{start}<!-- held-out -->\n{table}\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
 
 
+#: What the reference groups public names by, in the order of need; what none names comes last.
+_TOPICS = {
+    "Explaining": ["attach", "Explainer", "estimate", "Estimate", "embedded"],
+    "Results": ["Attribution", "Comparison", "Interactions", "Passages", "compare", "load"],
+    "Validate": ["evaluate", "Evaluation", "Choice"],
+    "Robustness": ["Robustness", "RobustAccuracy", "robust_accuracy"],
+    "Data sets": ["Explain", "explain_dataset", "estimate_dataset", "load_run", "read_log"],
+}
+
+
+def reference_page() -> str:
+    """Return the page that mkdocstrings fills from docstrings, with every public name."""
+    named = {name for names in _TOPICS.values() for name in names}
+    rest = [name for name in hf_attrib.__all__ if name not in named]
+    parts = [REFERENCE]
+    for topic, names in {**_TOPICS, "Others": rest}.items():
+        parts += [f"## {topic}\n", *(f"::: hf_attrib.{name}\n" for name in names)]
+    return "\n".join(parts)
+
+
 PAGES = {
     "../README.md": readme,
+    "api.md": reference_page,
     "attacks.md": attacks_page,
     "methods.md": methods_page,
     "metrics.md": metrics_page,

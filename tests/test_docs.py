@@ -26,17 +26,22 @@ OTHERS = (
     "datasets",
     "devices",
     "documents",
+    "faq",
     "interactions",
     "local-approximation",
     "mass",
     "passages",
+    "reading",
     "robustness",
+    "scaling",
     "transformers",
     "validation",
     "write-a-method",
     "write-an-attack",
 )
-PAGES = ["README.md", *(f"docs/{name}.md" for name in OTHERS)]
+#: It runs other libraries, whose imports alone take seconds.
+MIGRATING = pytest.param("docs/migrating.md", marks=pytest.mark.slow)
+PAGES = ["README.md", *(f"docs/{name}.md" for name in OTHERS), MIGRATING]
 
 
 @pytest.fixture
@@ -48,6 +53,7 @@ def _own_kinds(monkeypatch):
 
 @pytest.mark.filterwarnings("ignore::hf_attrib.AttributionWarning")
 @pytest.mark.filterwarnings("ignore:`torch.jit")  # as torch loads its compiler
+@pytest.mark.filterwarnings("ignore:.*model_config.yaml")  # which inseq leaves open
 @pytest.mark.usefixtures("_own_kinds")
 @pytest.mark.parametrize("page", PAGES)
 def test_python_blocks_run(page, tmp_path, monkeypatch, capsys):

@@ -17,13 +17,17 @@ from hf_attrib.render.html.evaluation import evaluation_page
 from hf_attrib.render.html.interactions import interactions_page
 from hf_attrib.render.html.passages import passages_frame, passages_page
 from hf_attrib.render.html.robustness import robustness_page
+from hf_attrib.render.latex import heatmap_latex
+from hf_attrib.render.plot import curves_figure, heatmap_figure
 from hf_attrib.results import (
     Attribution,
     Comparison,
     Interactions,
     Passages,
     Result,
+    figure,
     frame,
+    latex,
     page,
     text,
     view,
@@ -71,3 +75,8 @@ frame.register(Passages, passages_frame)
 frame.register(Result, plain_frame)
 
 text.register(Result, plain)
+
+figure.register(Attribution, heatmap_figure)
+figure.register(Evaluation, curves_figure)
+
+latex.register(Attribution, heatmap_latex)

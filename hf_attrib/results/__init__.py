@@ -17,7 +17,7 @@ from hf_attrib.results.interactions import Interactions, Pair
 from hf_attrib.results.logs import Log, LogComparison, LogRow, read_log
 from hf_attrib.results.masses import Mass, Masses
 from hf_attrib.results.passages import Citation, Coalitions, Confirmation, Passages
-from hf_attrib.results.protocol import Result, frame, load, page, text, view
+from hf_attrib.results.protocol import Result, figure, frame, latex, load, page, text, view
 from hf_attrib.results.run import Run
 from hf_attrib.results.tokens_storage import tokens_read, tokens_written
 
@@ -43,8 +43,10 @@ __all__ = [
     "Status",
     "agreement",
     "compare",
+    "figure",
     "frame",
     "from_json",
+    "latex",
     "load",
     "page",
     "read_log",

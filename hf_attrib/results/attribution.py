@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,13 +14,15 @@ from torch import Tensor
 from hf_attrib.errors import InputError
 from hf_attrib.results import selection, tables
 from hf_attrib.results.convergence import Status, statuses
+from hf_attrib.results.files import write_atomically
 from hf_attrib.results.masses import Masses, masses, to_record
 from hf_attrib.results.passages.result import Passages
-from hf_attrib.results.protocol import Result
+from hf_attrib.results.protocol import Result, figure, latex
 from hf_attrib.results.run import Run
 from hf_attrib.text import Document, Grouping, Named, Span, Tokens, TokenSequence
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 
@@ -356,3 +360,33 @@ class Attribution(Result):
     def to_dataframe(self) -> DataFrame:
         """Return :meth:`to_rows` as a pandas data frame (``pip install hf_attrib[table]``)."""
         return tables.to_dataframe(self)
+
+    def to_csv(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Return :meth:`to_rows` as CSV with a header; write it to a file, if one is given."""
+        return _written(tables.to_csv(self), path)
+
+    def to_latex(self, path: str | os.PathLike[str] | None = None) -> str:
+        r"""Return the prompt, coloured by :attr:`total`, as LaTeX to ``\input``; write it likewise.
+
+        It needs the package ``xcolor``. Characters that pdfLaTeX lacks are shown by their code
+        points there, and as they are by LuaLaTeX and XeLaTeX with a font that has them.
+        """
+        return _written(latex(self), path)
+
+    def plot(self) -> Figure:
+        """Return a matplotlib figure of scores, [T, N], below their totals.
+
+        Save it by its ``savefig``, as PNG, PDF or SVG (``pip install hf_attrib[plot]``).
+
+        Raises:
+            InputError: matplotlib is not installed, or more than 300 rows or columns are to be
+                drawn.
+        """
+        drawn: Figure = figure(self)
+        return drawn
+
+
+def _written(content: str, path: str | os.PathLike[str] | None) -> str:
+    if path is not None:
+        write_atomically(Path(path), content)
+    return content

@@ -5,6 +5,7 @@ said elsewhere, so that results know neither screens nor formats::
 
     view.register(Kind, ...)      what rich prints; text, page and frame follow from it
     FORMATS[Kind] = Format(...)   what a file holds, if it can be saved
+    figure.register(Kind, ...)    what ``plot`` draws, if the kind has one; likewise ``latex``
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 from hf_attrib.results.files import write_atomically
 from hf_attrib.results.formats import from_json, register, to_json
 
-__all__ = ["Result", "frame", "load", "page", "text", "view"]
+__all__ = ["Result", "figure", "frame", "latex", "load", "page", "text", "view"]
 
 _Kind = TypeVar("_Kind", bound="Result")
 
@@ -102,3 +103,15 @@ def page(result: Result) -> str:
 def frame(result: Result) -> str:
     """Return what a notebook shows of a result: HTML that cannot disturb it."""
     return str(_registered(frame, "frame", result))
+
+
+@singledispatch
+def figure(result: Result) -> Any:
+    """Return a result as a figure of matplotlib."""
+    return _registered(figure, "figure", result)
+
+
+@singledispatch
+def latex(result: Result) -> str:
+    """Return a result as LaTeX that a document takes in."""
+    return str(_registered(latex, "LaTeX", result))

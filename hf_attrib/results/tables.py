@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
     from hf_attrib.results.attribution import Attribution
 
-__all__ = ["Contribution", "Ranking", "data_frame", "to_dataframe", "to_rows", "top"]
+__all__ = ["Contribution", "Ranking", "data_frame", "to_csv", "to_dataframe", "to_rows", "top"]
 
 
 class Contribution(NamedTuple):
@@ -103,6 +105,18 @@ def to_rows(result: Attribution) -> list[dict[str, Any]]:
         for t, piece in enumerate(result.response_pieces)
         for n, (input_piece, role, (start, end)) in enumerate(inputs)
     ]
+
+
+def to_csv(result: Attribution) -> str:
+    """Return :func:`to_rows` as CSV: texts are quoted, ``None`` is empty, numbers are exact.
+
+    Half of a surrogate pair, which UTF-8 cannot hold, is written as its escape.
+    """
+    text, rows = io.StringIO(), to_rows(result)
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def to_dataframe(result: Attribution) -> DataFrame:

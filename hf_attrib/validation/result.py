@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.errors import InputError
-from hf_attrib.results import Result
+from hf_attrib.results import Result, figure
 from hf_attrib.results.tables import data_frame
 from hf_attrib.validation.metrics import Array
 from hf_attrib.validation.statistics import (
@@ -30,6 +30,7 @@ from hf_attrib.validation.statistics import (
 from hf_attrib.validation.suite import METRICS
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 __all__ = ["Contestant", "Evaluation", "EvaluationRun", "JudgedPrompt", "Judgement"]
@@ -371,3 +372,13 @@ class Evaluation(Result):
     def to_dataframe(self) -> DataFrame:
         """Return :meth:`to_rows` as a pandas data frame (``pip install hf_attrib[table]``)."""
         return data_frame(self.to_rows())
+
+    def plot(self) -> Figure:
+        """Return a matplotlib figure of deletion and insertion, for each operator.
+
+        Raises:
+            InputError: matplotlib is not installed (``pip install hf_attrib[plot]``), or no metric
+                asked for curves.
+        """
+        drawn: Figure = figure(self)
+        return drawn

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from hf_attrib.errors import InputError
@@ -38,7 +39,7 @@ def heatmap_figure(result: Attribution) -> Figure:
     Raises:
         InputError: matplotlib is not installed, or there are too many tokens for a picture.
     """
-    figure_of = _figures()
+    _check_installed()
     sheet = prepare(result, "none")
     size = len(sheet.units), len(sheet.labels)
     if max(size) > _MOST:
@@ -50,7 +51,7 @@ def heatmap_figure(result: Attribution) -> Figure:
     down = [_label(text) for text in sheet.labels]
     beside, below = (_LETTER * max(map(len, labels)) for labels in (down, across))
     width, height = size[0] * _CELL + beside + 2, size[1] * _CELL + below + 2.2
-    figure = figure_of(figsize=(max(width, 6), height), layout="constrained")
+    figure = _figure(figsize=(max(width, 6), height))
     above, axes = figure.subplots(2, 1, sharex=True, height_ratios=[0.8, size[1] * _CELL])
     _totals(above, sheet)
     _matrix(figure, axes, sheet)
@@ -105,7 +106,7 @@ def curves_figure(result: Evaluation) -> Figure:
     Raises:
         InputError: matplotlib is not installed, or no metric asked for curves.
     """
-    figure_of = _figures()
+    _check_installed()
     operators = {name: standings.curve_rows(result, name) for name in result.run.operators}
     operators = {name: rows for name, rows in operators.items() if rows}
     if not operators:
@@ -113,7 +114,7 @@ def curves_figure(result: Evaluation) -> Figure:
             "no metric of this evaluation asked for curves; evaluate(metrics=['deletion', "
             "'insertion']) does."
         )
-    figure = figure_of(figsize=(9, 3.2 * len(operators) + 0.8), layout="constrained")
+    figure = _figure(figsize=(9, 3.2 * len(operators) + 0.8))
     grid = figure.subplots(len(operators), 2, sharex=True, sharey=True, squeeze=False)
     for axes, (operator, rows) in zip(grid, operators.items(), strict=True):
         for name, both in rows:
@@ -133,19 +134,31 @@ def curves_figure(result: Evaluation) -> Figure:
     return figure
 
 
-def _figures() -> type[Figure]:
-    """Return the class of figures, which no other part of the package needs.
-
-    It is used without pyplot, which would keep each figure, and open windows.
-    """
+def _check_installed() -> None:
     try:
-        from matplotlib.figure import Figure
+        import matplotlib  # no other part of the package needs it  # noqa: F401
     except ImportError:
         raise InputError(
-            "a plot needs matplotlib: pip install 'hf_attrib[plot]'; to_html() and to_latex() do "
-            "without."
+            "a plot needs matplotlib: pip install 'hf_attrib[plot]'; to_html() does without."
         ) from None
-    return Figure
+
+
+def _figure(**options: Any) -> Figure:
+    """Return a new figure, made without pyplot, which would keep it and open windows.
+
+    Notebooks draw figures once pyplot has been used; this one says itself how.
+    """
+    from matplotlib.figure import Figure
+
+    figure: Any = Figure(layout="constrained", **options)
+    figure._repr_png_ = partial(_png, figure)
+    made: Figure = figure
+    return made
+
+
+def _png(figure: Figure) -> bytes:
+    figure.savefig(file := io.BytesIO(), format="png")
+    return file.getvalue()
 
 
 def _label(text: str, letters: int = _LETTERS) -> str:

@@ -1,6 +1,7 @@
 """Figures hold the scores of a result, whatever its texts are."""
 
 import io
+import pickle
 import sys
 
 import pytest
@@ -43,6 +44,11 @@ def test_scores_without_sign_begin_at_zero():
     assert figure.axes[1].images[0].get_clim() == (0, 4)
 
 
+def test_a_figure_can_be_pickled_and_is_drawn_where_notebooks_ask():
+    figure = pickle.loads(pickle.dumps(attribution([[1.0, 4.0]], ["a", "b"], ["c"]).plot()))
+    assert figure._repr_png_().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize("form", ["png", "pdf", "svg"])
 def test_any_text_is_drawn_as_text(form):
     """No formula, no missing glyph (which warns, and so fails here), no collapsed axes."""
@@ -60,10 +66,13 @@ def test_too_many_tokens_are_refused():
         attribution(torch.ones(1, 301), ["a"] * 301, ["b"]).plot()
 
 
-def test_without_matplotlib_a_plot_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(InputError, match=r"pip install 'hf_attrib\[plot\]'"):
-        attribution([[1.0]], ["a"], ["b"]).plot()
+def test_without_matplotlib_a_plot_says_what_to_install(monkeypatch, evaluated):
+    for name in [name for name in sys.modules if name.startswith("matplotlib.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for result in (attribution([[1.0]], ["a"], ["b"]), evaluated):
+        with pytest.raises(InputError, match=r"pip install 'hf_attrib\[plot\]'"):
+            result.plot()
 
 
 def test_an_evaluation_draws_its_curves(evaluated):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,31 +15,40 @@ from rich.text import Text
 
 __all__ = ["LEVELS", "Depth", "Scale", "depth_of", "largest"]
 
-Depth = Literal["full", "eight", "none"]
+Depth = Literal["full", "256", "eight", "none"]
 
 #: Fractions of the largest score at which a token counts as weakly, clearly, strongly involved.
 #: Below the first it keeps the terminal's own colours.
 LEVELS = (0.1, 1 / 3, 2 / 3)
 
 # Each ramp runs from a muted to a saturated colour of middling lightness: a pale one would glare
-# on a dark terminal, a dark one on a light terminal. Blue and orange part for colour-blind eyes.
+# on a dark terminal, a dark one on a light terminal. The further up, the darker and the more vivid,
+# so that a stronger score stands out more from either ground. Blue and orange part for colour-blind
+# eyes.
 _Ramp = tuple[ColorTriplet, ColorTriplet, ColorTriplet]
 _SUPPORTS: _Ramp = (
-    ColorTriplet(136, 156, 182),
-    ColorTriplet(84, 148, 222),
-    ColorTriplet(18, 94, 210),
+    ColorTriplet(134, 153, 184),
+    ColorTriplet(83, 143, 218),
+    ColorTriplet(20, 92, 216),
 )
 _OPPOSES: _Ramp = (
-    ColorTriplet(188, 160, 130),
-    ColorTriplet(226, 146, 62),
-    ColorTriplet(200, 80, 0),
+    ColorTriplet(189, 162, 133),
+    ColorTriplet(223, 143, 65),
+    ColorTriplet(210, 84, 0),
 )
 _STRENGTH: _Ramp = (
-    ColorTriplet(152, 144, 180),
-    ColorTriplet(142, 116, 206),
-    ColorTriplet(98, 48, 170),
+    ColorTriplet(153, 145, 181),
+    ColorTriplet(143, 117, 206),
+    ColorTriplet(99, 42, 175),
 )
-# The same three levels in the eight colours that every colour terminal has.
+# The same ramps in the cube of 256 colours, by number: rounded to it, the colours above lose their
+# order.
+_CUBE_SUPPORTS = (146, 111, 33, 27)
+_CUBE_OPPOSES = (180, 209, 172, 202)
+_CUBE_STRENGTH = (146, 140, 135, 93)
+_CUBE_BLACK, _CUBE_WHITE = 16, 231
+_BLACK, _WHITE = ColorTriplet(0, 0, 0), ColorTriplet(255, 255, 255)
+# The three levels in the eight colours that every colour terminal has.
 _EIGHT_SUPPORTS = ("black on cyan", "white on blue", "bold white on blue")
 _EIGHT_OPPOSES = ("black on yellow", "white on red", "bold white on red")
 _EIGHT_STRENGTH = ("black on cyan", "white on magenta", "bold white on magenta")
@@ -54,7 +63,9 @@ def depth_of(console: Console) -> Depth:
     """
     if console.no_color or console.color_system is None:
         return "none"
-    return "eight" if console.color_system in ("standard", "windows") else "full"
+    if console.color_system == "256":
+        return "256"
+    return "full" if console.color_system == "truecolor" else "eight"
 
 
 def largest(scores: Iterable[float]) -> float:
@@ -95,15 +106,16 @@ class Scale:
         level = self.level(score)
         if not level or self.depth == "none":
             return Style.null()
-        opposes = self.signed and score < 0
+        way = 1 if self.signed and score < 0 else 0 if self.signed else 2
         if self.depth == "eight":
-            supports = _EIGHT_SUPPORTS if self.signed else _EIGHT_STRENGTH
-            return Style.parse((_EIGHT_OPPOSES if opposes else supports)[level - 1])
-        ramp = _OPPOSES if opposes else _SUPPORTS if self.signed else _STRENGTH
-        background = _shade(ramp, (self.strength(score) - LEVELS[0]) / (1 - LEVELS[0]))
-        return Style(
-            color=Color.from_triplet(_ink(background)), bgcolor=Color.from_triplet(background)
-        )
+            named = (_EIGHT_SUPPORTS, _EIGHT_OPPOSES, _EIGHT_STRENGTH)[way]
+            return Style.parse(named[level - 1])
+        fraction = (self.strength(score) - LEVELS[0]) / (1 - LEVELS[0])
+        if self.depth == "256":
+            return _of_cube((_CUBE_SUPPORTS, _CUBE_OPPOSES, _CUBE_STRENGTH)[way], fraction)
+        background = _shade((_SUPPORTS, _OPPOSES, _STRENGTH)[way], fraction)
+        ink = _BLACK if _takes_black(background) else _WHITE
+        return Style(color=Color.from_triplet(ink), bgcolor=Color.from_triplet(background))
 
     def bar(self, score: float, cells: int) -> Text:
         """Draw the score's magnitude: solid where it supports, dotted where it opposes.
@@ -117,6 +129,10 @@ class Scale:
         text = Text(("▒" if opposes else "█") * filled, no_wrap=True)
         if self.depth == "eight":
             text.stylize("red" if opposes else "cyan")
+        elif self.depth == "256":
+            text.stylize(
+                Style(color=Color.from_ansi((_CUBE_OPPOSES if opposes else _CUBE_SUPPORTS)[2]))
+            )
         elif self.depth == "full":
             # The middle of a ramp stands out from dark grounds and from light ones.
             text.stylize(Style(color=Color.from_triplet((_OPPOSES if opposes else _SUPPORTS)[1])))
@@ -144,15 +160,17 @@ class Scale:
     def ramp(self) -> Text:
         """Draw the scale from its lowest to its highest score."""
         unit = replace(self, limit=1.0)
-        above = [(i + 1) / _SHADES for i in range(_SHADES)] if self.depth == "full" else LEVELS
+        above = (
+            [(i + 1) / _SHADES for i in range(_SHADES)] if self.depth in ("full", "256") else LEVELS
+        )
         below = [-fraction for fraction in reversed(above)] if self.signed else []
         cells = [unit._patch(fraction) for fraction in (*below, *above)]
         cells.insert(len(below), Text("0" if self.depth == "none" else " 0 "))
         return Text(" " if self.depth == "none" else "", no_wrap=True).join(cells)
 
     def _patch(self, score: float) -> Text:
-        signs = {"full": "  ", "eight": f" {self._signs(score)} ", "none": self._signs(score)}
-        return Text(signs[self.depth], self.style(score))
+        signs = {"eight": f" {self._signs(score)} ", "none": self._signs(score)}
+        return Text(signs.get(self.depth, "  "), self.style(score))
 
 
 def _shade(ramp: _Ramp, fraction: float) -> ColorTriplet:
@@ -163,11 +181,17 @@ def _shade(ramp: _Ramp, fraction: float) -> ColorTriplet:
     return ColorTriplet(*(round(a + (b - a) * rest) for a, b in zip(low, high, strict=True)))
 
 
-def _ink(background: ColorTriplet) -> ColorTriplet:
-    """Return black or white, whichever contrasts more (WCAG 2.2, relative luminance)."""
+def _of_cube(ramp: Sequence[int], fraction: float) -> Style:
+    """Return one of the 256 colours as ground, and black or white of them on it."""
+    ground = Color.from_ansi(ramp[min(int(max(0.0, fraction) * len(ramp)), len(ramp) - 1)])
+    black = _takes_black(ground.get_truecolor())
+    return Style(color=Color.from_ansi(_CUBE_BLACK if black else _CUBE_WHITE), bgcolor=ground)
+
+
+def _takes_black(background: ColorTriplet) -> bool:
+    """Tell whether black contrasts more than white (WCAG 2.2, relative luminance)."""
     light = _luminance(background)
-    black_wins = (light + 0.05) / 0.05 >= 1.05 / (light + 0.05)
-    return ColorTriplet(0, 0, 0) if black_wins else ColorTriplet(255, 255, 255)
+    return (light + 0.05) / 0.05 >= 1.05 / (light + 0.05)
 
 
 def _luminance(colour: ColorTriplet) -> float:

@@ -12,7 +12,8 @@ from hf_attrib.render.console.passages import PassagesView
 from hf_attrib.render.console.robustness import CurveView, RobustnessView
 from hf_attrib.render.console.side_by_side import SideBySide
 from hf_attrib.render.export import plain, to_svg, to_text
-from hf_attrib.render.html.document import frame_of, page_of, plain_frame, plain_page
+from hf_attrib.render.html.attribution import frame_of, page_of
+from hf_attrib.render.html.document import plain_frame, plain_page
 from hf_attrib.render.html.evaluation import evaluation_page
 from hf_attrib.render.html.interactions import interactions_page
 from hf_attrib.render.html.passages import passages_frame, passages_page

@@ -16,7 +16,7 @@ from hf_attrib.render.html.pieces import shade_class
 from hf_attrib.render.safe_text import label, visible
 from hf_attrib.results import Passages, text
 
-__all__ = ["passages_frame", "passages_page"]
+__all__ = ["cited", "passages_frame", "passages_page"]
 
 #: Characters of a passage that is folded, and of its beginning that is shown then.
 _LONG, _BEGINNING = 700, 160
@@ -52,6 +52,23 @@ def passages_frame(result: Passages) -> str:
 
 def _page(result: Passages, linked: bool) -> str:
     run = result.run
+    return document(
+        "passages.html.jinja",
+        title=phrases.line(run.model),
+        about=phrases.about(run),
+        notes=[phrases.line(note) for note in run.notes],
+        cited=cited(result, linked),
+        cost=phrases.cost(run),
+    )
+
+
+def cited(result: Passages, linked: bool) -> dict[str, Any]:
+    """Return what ``cited.html.jinja`` draws of passages, on whatever page.
+
+    Args:
+        result: what to show.
+        linked: whether what belongs together is linked.
+    """
     sentences = [
         {
             "number": number,
@@ -63,22 +80,17 @@ def _page(result: Passages, linked: bool) -> str:
     ]
     passages = _passages(result, sentences)
     rules, rules_hash = hashed("\n".join(_rules(sentences, passages)))
-    return document(
-        "passages.html.jinja",
-        linked=linked,
-        title=phrases.line(run.model),
-        about=phrases.about(run),
-        used=USED,
-        summary=of_whole(result),
-        notes=[phrases.line(note) for note in run.notes],
-        errors=result.standard_error is not None,
-        retrieval=any(document.score is not None for document in run.documents),
-        sentences=sentences,
-        passages=passages,
-        rules=rules,
-        rules_hash=rules_hash,
-        cost=phrases.cost(run),
-    )
+    return {
+        "linked": linked,
+        "used": USED,
+        "summary": of_whole(result),
+        "errors": result.standard_error is not None,
+        "retrieval": any(document.score is not None for document in result.run.documents),
+        "sentences": sentences,
+        "passages": passages,
+        "rules": rules,
+        "rules_hash": rules_hash,
+    }
 
 
 def _passages(result: Passages, sentences: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

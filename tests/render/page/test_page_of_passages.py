@@ -1,7 +1,9 @@
 """The page of passages: what belongs together is lit both ways, by mouse and by keyboard."""
 
+from dataclasses import replace
+
 import pytest
-from helpers.made_results import HOSTILE, passages
+from helpers.made_results import HOSTILE, attribution, passages
 from helpers.pages import ATTACKS
 
 LONG = " ".join(["Ada is Eve."] * 100)
@@ -114,3 +116,39 @@ def test_hostile_text_stays_text(show):
     assert page.locator("#passage-4 .text").inner_text() == texts[3]
     page.locator("#sentence-1").click(position={"x": 5, "y": 5})
     assert lit(page, "passage") == {2}
+
+
+def explained_from_documents():
+    """An attribution whose documents came with the table that they have by themselves."""
+    made = passages()
+    pieces = [d.text for d in made.run.documents]
+    result = attribution([[2.0, 6.0, 2.0, -3.0]] * 2, pieces, [" Bob", "."])
+    return replace(result, passages=made)
+
+
+def read(page):
+    """All that a page says of passages and of sentences, and the table."""
+    return page.locator(".lights, .lights td").all_inner_texts()
+
+
+def test_an_attribution_shows_the_passages_that_came_with_it(show):
+    result = explained_from_documents()
+    page, alone = show(result), show(result.passages)
+    assert read(page) == read(alone)
+    assert len(read(page)) > 40
+    page.locator("#sentence-2").click(position={"x": 5, "y": 5})
+    assert lit(page, "passage") == {1, 3}
+    page.locator("#row-2 a").focus()
+    assert lit(page, "sentence") == {1}
+    page.locator("#rows .row").first.click()  # what the page does besides, it still does
+    assert page.locator("#chosen-title").inner_text() == "“Bob”"
+    assert "the passage was used, not that it is true" in page.locator(".passages").inner_text()
+    assert show(replace(result, passages=None)).locator(".lights").count() == 0
+
+
+def test_an_attribution_with_passages_has_no_links_in_a_notebook(show):
+    page = show(f"<!doctype html><body>{explained_from_documents()._repr_html_()}")
+    frame = page.frames[1]
+    assert frame.locator("a").count() == 0
+    frame.locator("#sentence-2").click(position={"x": 5, "y": 5})
+    assert lit(frame, "passage") == {1, 3}

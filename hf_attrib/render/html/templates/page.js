@@ -350,7 +350,7 @@
 
   /** Arrow keys work wherever nothing else needs them, Home and End in the response only. */
   function onKey(event) {
-    const taken = event.target.closest("details") || event.ctrlKey || event.altKey || event.metaKey;
+    const taken = event.target.closest("details, .scroll") || event.ctrlKey || event.altKey || event.metaKey;
     const jumps = event.key === "Home" || event.key === "End";
     if (taken || (jumps && event.target !== listbox)) return;
     if (event.key === "Escape") select(null);

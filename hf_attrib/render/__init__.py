@@ -12,11 +12,11 @@ from hf_attrib.render.console.passages import PassagesView
 from hf_attrib.render.console.robustness import CurveView, RobustnessView
 from hf_attrib.render.console.side_by_side import SideBySide
 from hf_attrib.render.export import plain, to_svg, to_text
-from hf_attrib.render.html.attribution import frame_of, page_of
-from hf_attrib.render.html.document import plain_frame, plain_page
+from hf_attrib.render.html.attribution import page_of
+from hf_attrib.render.html.document import frame_of, plain_page
 from hf_attrib.render.html.evaluation import evaluation_page
 from hf_attrib.render.html.interactions import interactions_page
-from hf_attrib.render.html.passages import passages_frame, passages_page
+from hf_attrib.render.html.passages import passages_page
 from hf_attrib.render.html.robustness import robustness_page
 from hf_attrib.render.latex import heatmap_latex
 from hf_attrib.render.plot import curves_figure, heatmap_figure
@@ -70,11 +70,7 @@ page.register(Robustness, robustness_page)
 page.register(Evaluation, evaluation_page)
 page.register(Result, plain_page)
 
-frame.register(Attribution, frame_of)
-frame.register(Comparison, frame_of)
-frame.register(Passages, passages_frame)
-frame.register(Result, plain_frame)
-
+frame.register(Result, frame_of)
 text.register(Result, plain)
 
 figure.register(Attribution, heatmap_figure)

@@ -72,13 +72,13 @@ def load(path: str | os.PathLike[str]) -> Any:
     return Result.load(path)
 
 
-def _registered(way: Any, what: str, result: Result) -> Any:
+def _registered(way: Any, what: str, result: Result, **options: bool) -> Any:
     """Look at a result in a way that is registered, once all that are have been."""
     register()
     found, unknown = way.dispatch(type(result)), way.dispatch(object)
     if found is unknown:
         raise NotImplementedError(f"no {what} is registered for {type(result).__name__}")
-    return found(result)
+    return found(result, **options)
 
 
 @singledispatch
@@ -94,9 +94,9 @@ def text(result: Result) -> str:
 
 
 @singledispatch
-def page(result: Result) -> str:
-    """Return a result as an HTML document that needs no network."""
-    return str(_registered(page, "page", result))
+def page(result: Result, framed: bool = False) -> str:
+    """Return a result as an HTML document that needs no network; one to be framed, if asked for."""
+    return str(_registered(page, "page", result, framed=framed))
 
 
 @singledispatch

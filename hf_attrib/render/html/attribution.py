@@ -6,52 +6,39 @@ from collections.abc import Sequence
 from typing import Any
 
 from hf_attrib.render import phrases
-from hf_attrib.render.html.document import document, framed
+from hf_attrib.render.html.document import document
 from hf_attrib.render.html.panel import MISSED, Panel, panel_of
 from hf_attrib.render.html.passages import cited
 from hf_attrib.render.html.pieces import response
-from hf_attrib.results import Attribution, Comparison, text
+from hf_attrib.results import Attribution, Comparison
 
-__all__ = ["frame_of", "page_of"]
+__all__ = ["page_of"]
 
-#: Pixels of a page within a notebook, besides what its text takes.
-_SURROUNDINGS = 420
 #: Scores that a notebook's page holds at most.
 _MOST_SCORES = 50_000
 
 
-def page_of(shown: Attribution | Comparison) -> str:
+def page_of(shown: Attribution | Comparison, framed: bool = False) -> str:
     """Draw a result or a comparison as a page to explore, which loads nothing and sends nothing.
+
+    A notebook keeps what it shows, so that a matrix of a million scores would make it slow: framed,
+    a large result shows its totals only.
 
     Args:
         shown: what to show.
+        framed: whether a notebook holds the page.
 
     Returns:
         The HTML document.
     """
-    return document("page.html.jinja", **_of(shown, linked=True))
-
-
-def frame_of(shown: Attribution | Comparison) -> str:
-    """Return the page in a frame; a large result shows its totals only.
-
-    A notebook keeps what it shows, so that a matrix of a million scores would make it slow.
-
-    Args:
-        shown: what to show.
-    """
-    results = shown.results if isinstance(shown, Comparison) else (shown,)
-    context = _of(shown, linked=False)
-    scores = sum(result.scores.numel() for result in results)
-    if scores > _MOST_SCORES:
+    if isinstance(shown, Comparison):
+        context, scores = _of_pair(shown), sum(r.scores.numel() for r in shown.results)
+    else:
+        context, scores = _of_result(shown, linked=not framed), shown.scores.numel()
+    if framed and scores > _MOST_SCORES:
         left_out = f"the {scores:,} single scores are left out here; to_html(path) writes them all"
         context |= {"full": False, "notes": (*context["notes"], left_out)}
-    html = document("page.html.jinja", **context)
-    return framed(html, _SURROUNDINGS, results[0].inputs.text, text(shown))
-
-
-def _of(shown: Attribution | Comparison, linked: bool) -> dict[str, Any]:
-    return _of_pair(shown) if isinstance(shown, Comparison) else _of_result(shown, linked)
+    return document("page.html.jinja", framed, **context)
 
 
 def _of_result(result: Attribution, linked: bool) -> dict[str, Any]:

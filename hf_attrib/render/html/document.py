@@ -14,56 +14,56 @@ from markupsafe import Markup, escape
 from hf_attrib.render.safe_text import visible
 from hf_attrib.results import Result, page, text
 
-__all__ = ["document", "framed", "hashed", "plain_frame", "plain_page"]
+__all__ = ["document", "frame_of", "hashed", "plain_page"]
 
 _FOLDER = Path(__file__).parent / "templates"
 
-#: Pixels of a page within a notebook: a line of text, and the bounds.
+#: Pixels of a page within a notebook until it has said how high it is: a line of text, and bounds.
 _LINE, _LOWEST, _HIGHEST = 28, 640, 800
 _CHARACTERS_PER_LINE = 70
 
 
-def plain_page(result: Result) -> str:
+def plain_page(result: Result, framed: bool = False) -> str:
     """Draw any result as a page that holds its text.
 
     Args:
         result: of a kind that has no page of its own.
+        framed: whether a notebook holds the page.
     """
-    return document("text.html.jinja", title=type(result).__name__, text=text(result))
+    return document("text.html.jinja", framed, title=type(result).__name__, text=text(result))
 
 
-def plain_frame(result: Result) -> str:
-    """Return the page of any result in a frame.
+def frame_of(result: Result) -> str:
+    """Put the page of a result in a frame of its own, for notebooks: neither can disturb the other.
+
+    The page says how high it is, and the frame tells it whether the notebook is dark.
 
     Args:
-        result: of a kind that has no frame of its own.
+        result: of any kind.
     """
     shown = text(result)
-    return framed(page(result), 0, shown, shown)
+    lines = len(shown) // _CHARACTERS_PER_LINE + shown.count("\n")
+    return (
+        _environment()
+        .get_template("frame.html.jinja")
+        .render(
+            document=escape(page(result, framed=True)),
+            height=min(max(_LINE * lines, _LOWEST), _HIGHEST),
+            onload=_read("host.js"),
+            text=shown,
+        )
+    )
 
 
-def framed(html: str, surroundings: int, running: str, instead: str) -> str:
-    """Put a page in a frame of its own, for notebooks: neither can disturb the other.
-
-    Args:
-        html: the page.
-        surroundings: pixels of it around its running text.
-        running: that text, which says how high the page is.
-        instead: the result as plain text, for readers that show no frames.
-    """
-    lines = len(running) // _CHARACTERS_PER_LINE + running.count("\n")
-    height = min(max(surroundings + _LINE * lines, _LOWEST), _HIGHEST)
-    return document("frame.html.jinja", document=escape(html), height=height, text=instead)
-
-
-def document(template: str, **context: Any) -> str:
+def document(template: str, framed: bool, **context: Any) -> str:
     """Return a template filled in; all text in it is escaped, and made visible where it is not.
 
     Args:
         template: its name.
+        framed: whether a notebook holds the page.
         **context: what it needs.
     """
-    return _environment().get_template(template).render(context)
+    return _environment().get_template(template).render(framed=framed, **context)
 
 
 @cache
@@ -77,10 +77,13 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for kind, name in (("style", "page.css"), ("script", "page.js")):
-        text = (_FOLDER / name).read_text(encoding="utf-8")
-        environment.globals[kind], environment.globals[f"{kind}_hash"] = hashed(text)
+    for kind, name in (("style", "page.css"), ("script", "page.js"), ("framing", "frame.js")):
+        environment.globals[kind], environment.globals[f"{kind}_hash"] = hashed(_read(name))
     return environment
+
+
+def _read(name: str) -> str:
+    return (_FOLDER / name).read_text(encoding="utf-8")
 
 
 def hashed(text: str) -> tuple[Markup, str]:

@@ -14,17 +14,19 @@ __all__ = ["evaluation_page"]
 _WIDTH, _HEIGHT, _EDGE = 200, 90, 6
 
 
-def evaluation_page(result: Evaluation) -> str:
+def evaluation_page(result: Evaluation, framed: bool = False) -> str:
     """Draw a result as a page, which loads nothing and sends nothing.
 
     Args:
         result: what to show.
+        framed: whether a notebook holds the page.
 
     Returns:
         The HTML document.
     """
     return document(
         "evaluation.html.jinja",
+        framed,
         title=standings.title(result),
         about=standings.about(result),
         metrics=result.run.metrics,

@@ -22,11 +22,12 @@ __all__ = ["interactions_page"]
 _PAIRS, _BY_TOKEN = 20, 10
 
 
-def interactions_page(result: Interactions) -> str:
+def interactions_page(result: Interactions, framed: bool = False) -> str:
     """Draw a result as a page, which loads nothing and sends nothing.
 
     Args:
         result: what to show.
+        framed: whether a notebook holds the page.
 
     Returns:
         The HTML document.
@@ -45,6 +46,7 @@ def interactions_page(result: Interactions) -> str:
         table["about"] = f"probability {chance}{complete}"
     return document(
         "interactions.html.jinja",
+        framed,
         title=phrases.line(run.model),
         about=[*phrases.why(result), *phrases.about(run)],
         summary=phrases.pair_sums(result),

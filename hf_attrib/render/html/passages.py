@@ -11,53 +11,40 @@ from typing import Any
 
 from hf_attrib.render import phrases
 from hf_attrib.render.console.passages import USED, finding, nats, of_whole, scale_of
-from hf_attrib.render.html.document import document, framed, hashed
+from hf_attrib.render.html.document import document, hashed
 from hf_attrib.render.html.pieces import shade_class
 from hf_attrib.render.safe_text import label, visible
-from hf_attrib.results import Passages, text
+from hf_attrib.results import Passages
 
-__all__ = ["cited", "passages_frame", "passages_page"]
+__all__ = ["cited", "passages_page"]
 
 #: Characters of a passage that is folded, and of its beginning that is shown then.
 _LONG, _BEGINNING = 700, 160
-#: Pixels of the page within a notebook, besides what its text takes.
-_SURROUNDINGS = 420
 #: What is lit: the words say it where colours do not.
 _LIT = '{--lit:var(--raised);--edge:var(--accent);--word:"%s"}'
 
 
-def passages_page(result: Passages) -> str:
+def passages_page(result: Passages, framed: bool = False) -> str:
     """Draw a result as a page, which loads nothing and sends nothing.
+
+    Links within a page that is held by another lead to that other page, which would be loaded into
+    the frame: framed, it has none.
 
     Args:
         result: what to show.
+        framed: whether a notebook holds the page.
 
     Returns:
         The HTML document; what a sentence cites is lit with it, and links lead there and back.
     """
-    return _page(result, linked=True)
-
-
-def passages_frame(result: Passages) -> str:
-    """Return the page in a frame, without its links.
-
-    Links within a page that is held by another lead to that other page, which would be loaded into
-    the frame.
-
-    Args:
-        result: what to show.
-    """
-    return framed(_page(result, linked=False), _SURROUNDINGS, result.inputs.text, text(result))
-
-
-def _page(result: Passages, linked: bool) -> str:
     run = result.run
     return document(
         "passages.html.jinja",
+        framed,
         title=phrases.line(run.model),
         about=phrases.about(run),
         notes=[phrases.line(note) for note in run.notes],
-        cited=cited(result, linked),
+        cited=cited(result, linked=not framed),
         cost=phrases.cost(run),
     )
 

@@ -19,11 +19,12 @@ _WIDTH, _HEIGHT, _EDGE = 560, 200, 36
 _RADII = 64
 
 
-def robustness_page(result: Robustness) -> str:
+def robustness_page(result: Robustness, framed: bool = False) -> str:
     """Draw a result as a page, which loads nothing and sends nothing.
 
     Args:
         result: what to show.
+        framed: whether a notebook holds the page.
 
     Returns:
         The HTML document.
@@ -31,6 +32,7 @@ def robustness_page(result: Robustness) -> str:
     run = result.run
     return document(
         "robustness.html.jinja",
+        framed,
         title=phrases.line(run.model),
         about=phrases.about_attack(run),
         summary=phrases.summary(result),

@@ -534,6 +534,7 @@
   }
 
   night.addEventListener("change", (event) => dress(event.matches));
+  addEventListener("scheme", (event) => dress(event.detail === "dark"));
   $("#theme").addEventListener("click", () => dress(!dark));
 
   // ---- what works by scripts only shows now

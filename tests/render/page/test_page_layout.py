@@ -1,11 +1,14 @@
 """The page is legible in any light, on any screen, for results of any size."""
 
+import itertools
 import re
 
 import pytest
 import torch
 from helpers.made_results import attribution, paris
 from helpers.pages import check_facts, selected, shades
+
+from hf_attrib import compare
 
 
 def luminance(colour):
@@ -87,6 +90,26 @@ def test_nothing_runs_off_the_side(show, width):
     page.keyboard.press("ArrowRight")
     page.locator("details.numbers summary").click()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [320, 390, 600, 800, 840, 1000, 1280])
+def test_no_legend_runs_into_another_or_out_of_its_panel(show, width):
+    a = attribution([[1.0, -123456.0]], ["in ", "put"], ["x"])
+    b = attribution([[1.0, -1e-7]], ["in ", "put"], ["x"], method="m" * 60)
+    page = show(compare(a, b), viewport={"width": width, "height": 700})
+    boxes = page.eval_on_selector_all(
+        ".panel .scale > *, .panel h2, .panel .hint, .panel .units",
+        """all => all.map(e => [e.closest(".panel"), e].flatMap(e => {
+            const box = e.getBoundingClientRect();
+            return [box.left, box.top, box.right, box.bottom];
+        }))""",
+    )
+    assert len(boxes) == 12
+    for left, _, right, _, *own in boxes:
+        assert left - 0.5 <= own[0] < own[2] <= right + 0.5
+    for one, other in itertools.combinations([box[4:] for box in boxes], 2):
+        aside = one[2] <= other[0] + 0.5 or other[2] <= one[0] + 0.5
+        assert aside or one[3] <= other[1] + 0.5 or other[3] <= one[1] + 0.5
 
 
 @pytest.mark.parametrize("size", [(2, 0), (2, 3)])

@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from rich.text import Text
 from torch import Tensor
 
 from hf_attrib.engine.memory import Need, written
 from hf_attrib.engine.probe import heaviest_row, heaviest_row_along
 from hf_attrib.execution.rows import default_rows
 from hf_attrib.field import Cost, Field
+from hf_attrib.results import Told
 
 __all__ = ["Estimate", "Measurement", "estimated"]
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Estimate(Told):
     """What an attribution would cost, as (least, most) where the method decides as it goes.
 
     Args:
@@ -60,10 +60,6 @@ class Estimate:
             "memory": f"{'up to ' * self.at_most}{written(self.peak_memory)} beyond the model",
         }
         return "\n".join(f"{name:<14} {value}" for name, value in lines.items())
-
-    def __rich__(self) -> Text:
-        """Return the same for a terminal."""
-        return Text(str(self))
 
 
 def _range(ends: tuple[int, int], at_most: bool) -> str:

@@ -11,9 +11,9 @@ from hf_attrib.render.console.interactions import InteractionsView
 from hf_attrib.render.console.passages import PassagesView
 from hf_attrib.render.console.robustness import CurveView, RobustnessView
 from hf_attrib.render.console.side_by_side import SideBySide
-from hf_attrib.render.export import plain, to_svg, to_text
+from hf_attrib.render.export import plain, to_svg, to_text, told
 from hf_attrib.render.html.attribution import page_of
-from hf_attrib.render.html.document import frame_of, plain_page
+from hf_attrib.render.html.document import frame_of, plain_page, told_frame
 from hf_attrib.render.html.evaluation import evaluation_page
 from hf_attrib.render.html.interactions import interactions_page
 from hf_attrib.render.html.passages import passages_page
@@ -26,6 +26,7 @@ from hf_attrib.results import (
     Interactions,
     Passages,
     Result,
+    Told,
     figure,
     frame,
     latex,
@@ -52,6 +53,7 @@ __all__ = [
     "to_text",
 ]
 
+view.register(Told, told)
 view.register(Attribution, Heatmap)
 view.register(Comparison, SideBySide)
 view.register(Interactions, InteractionsView)
@@ -70,6 +72,7 @@ page.register(Robustness, robustness_page)
 page.register(Evaluation, evaluation_page)
 page.register(Result, plain_page)
 
+frame.register(Told, told_frame)
 frame.register(Result, frame_of)
 text.register(Result, plain)
 

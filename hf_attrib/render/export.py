@@ -12,12 +12,13 @@ from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.terminal_theme import TerminalTheme
+from rich.text import Text
 
 from hf_attrib.render.console.heatmap import Heatmap
 from hf_attrib.render.safe_text import visible
-from hf_attrib.results import Attribution, Result, view, write_atomically
+from hf_attrib.results import Attribution, Result, Told, view, write_atomically
 
-__all__ = ["plain", "to_svg", "to_text"]
+__all__ = ["plain", "to_svg", "to_text", "told"]
 
 _WIDTH = 100
 
@@ -86,6 +87,20 @@ def plain(shown: RenderableType, width: int = _WIDTH) -> str:
         console.print(shown)
     lines = (line.rstrip() for line in capture.get().split("\n"))
     return "\n".join(lines).rstrip("\n")
+
+
+def told(shown: Told) -> Text:
+    """Return what ``str`` says, for a terminal.
+
+    Args:
+        shown: anything that has no view of its own.
+
+    Raises:
+        NotImplementedError: it is a result, whose ``str`` is what its view says.
+    """
+    if isinstance(shown, Result):
+        raise NotImplementedError(f"no view is registered for {type(shown).__name__}")
+    return Text(visible(str(shown)))
 
 
 def to_svg(

@@ -17,7 +17,7 @@ from hf_attrib.results.interactions import Interactions, Pair
 from hf_attrib.results.logs import Log, LogComparison, LogRow, read_log
 from hf_attrib.results.masses import Mass, Masses
 from hf_attrib.results.passages import Citation, Coalitions, Confirmation, Passages
-from hf_attrib.results.protocol import Result, figure, frame, latex, load, page, text, view
+from hf_attrib.results.protocol import Result, Told, figure, frame, latex, load, page, text, view
 from hf_attrib.results.run import Run
 from hf_attrib.results.tokens_storage import tokens_read, tokens_written
 
@@ -41,6 +41,7 @@ __all__ = [
     "Result",
     "Run",
     "Status",
+    "Told",
     "agreement",
     "compare",
     "figure",

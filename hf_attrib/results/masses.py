@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from hf_attrib.errors import InputError
+from hf_attrib.results.protocol import Told
 from hf_attrib.text import Named, Span, parts_of
 from hf_attrib.text.encoding import check_text
 
@@ -56,7 +57,7 @@ class Mass:
 
 
 @dataclass(frozen=True)
-class Masses(Mapping[str, Mass]):
+class Masses(Told, Mapping[str, Mass]):
     r"""The masses of groups that share no token, by name, and of what no group holds as ``"rest"``.
 
     The masses of a target add up to the sum of its scores, and with it to the change of f:

@@ -18,12 +18,28 @@ from typing import Any, TypeVar
 from hf_attrib.results.files import write_atomically
 from hf_attrib.results.formats import from_json, register, to_json
 
-__all__ = ["Result", "figure", "frame", "latex", "load", "page", "text", "view"]
+__all__ = ["Result", "Told", "figure", "frame", "latex", "load", "page", "text", "view"]
 
 _Kind = TypeVar("_Kind", bound="Result")
 
 
-class Result:
+class Told:
+    """What is looked at, by what ``str`` says of it unless a view is registered: no bare fields."""
+
+    def _repr_html_(self) -> str:
+        """Show wherever a notebook does."""
+        return frame(self)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Show in the terminal of IPython."""
+        printer.text(str(self))
+
+    def __rich__(self) -> Any:
+        """Show wherever rich prints."""
+        return view(self)
+
+
+class Result(Told):
     """What all results share: ways to be kept and to be looked at."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -51,14 +67,6 @@ class Result:
             write_atomically(Path(path), html)
         return html
 
-    def _repr_html_(self) -> str:
-        """Show as that page, in a frame of its own, wherever a notebook does."""
-        return frame(self)
-
-    def __rich__(self) -> Any:
-        """Show wherever rich prints."""
-        return view(self)
-
     def __str__(self) -> str:
         return text(self)
 
@@ -72,7 +80,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     return Result.load(path)
 
 
-def _registered(way: Any, what: str, result: Result, **options: bool) -> Any:
+def _registered(way: Any, what: str, result: Told, **options: bool) -> Any:
     """Look at a result in a way that is registered, once all that are have been."""
     register()
     found, unknown = way.dispatch(type(result)), way.dispatch(object)
@@ -82,7 +90,7 @@ def _registered(way: Any, what: str, result: Result, **options: bool) -> Any:
 
 
 @singledispatch
-def view(result: Result) -> Any:
+def view(result: Told) -> Any:
     """Return what rich prints of a result."""
     return _registered(view, "view", result)
 
@@ -100,7 +108,7 @@ def page(result: Result, framed: bool = False) -> str:
 
 
 @singledispatch
-def frame(result: Result) -> str:
+def frame(result: Told) -> str:
     """Return what a notebook shows of a result: HTML that cannot disturb it."""
     return str(_registered(frame, "frame", result))
 

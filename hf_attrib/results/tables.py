@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hf_attrib.errors import InputError
+from hf_attrib.results.protocol import Told
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -31,7 +32,7 @@ class Contribution(NamedTuple):
     standard_error: float | None
 
 
-class Ranking(tuple[Contribution, ...]):
+class Ranking(Told, tuple[Contribution, ...]):
     """Contributions, strongest first; prints as a table."""
 
     #: Whether scores carry a sign.

@@ -13,6 +13,7 @@ import numpy as np
 from hf_attrib.engine import Estimate
 from hf_attrib.engine.memory import written
 from hf_attrib.errors import HFAttribError
+from hf_attrib.results import Told
 from hf_attrib.runs.dataset import checked_shard, identified, prepared
 from hf_attrib.runs.explain import Explain
 from hf_attrib.runs.manifest import Manifest
@@ -24,7 +25,7 @@ _MEASURED, _NAMED = 8, 3
 
 
 @dataclass(frozen=True)
-class DatasetEstimate:
+class DatasetEstimate(Told):
     """What the open rows of a run would cost, as (least, most).
 
     Args:

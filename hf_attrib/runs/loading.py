@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from hf_attrib.errors import InputError
-from hf_attrib.results import Attribution, from_json
+from hf_attrib.results import Attribution, Told, from_json
 from hf_attrib.runs.manifest import Manifest
 from hf_attrib.runs.worker import needed
 
 __all__ = ["DatasetRun", "load_run"]
 
 
-class DatasetRun:
+class DatasetRun(Told):
     """What a run has found so far; it may still go on.
 
     Args:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from rich.text import Text
 from torch import Tensor
 
 from hf_attrib.engine import Answering, Case, Engine, Estimate, Plan
 from hf_attrib.field import Cost, Decomposition, Field
 from hf_attrib.methods import Claims, Method
 from hf_attrib.model import isolated
+from hf_attrib.results import Told
 from hf_attrib.text import Requests, TokenSequence, settings_kept
 from hf_attrib.validation.contest import Contest
 from hf_attrib.validation.entrants import Entrant, Explained, entrants_of
@@ -46,7 +46,7 @@ class Share(NamedTuple):
 
 
 @dataclass(frozen=True)
-class EvaluationEstimate:
+class EvaluationEstimate(Told):
     """What an evaluation would cost, as (least, most) where methods decide as they go.
 
     Args:
@@ -80,10 +80,6 @@ class EvaluationEstimate:
         ]
         prompts = "1 prompt" if self.prompts == 1 else f"{self.prompts:,} prompts"
         return "\n".join([prompts + limit, *(line.rstrip() for line in table)])
-
-    def __rich__(self) -> Text:
-        """Return the same for a terminal."""
-        return Text(str(self))
 
 
 def _cells(share: Share) -> tuple[str, ...]:

@@ -12,9 +12,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from hf_attrib.render.safe_text import visible
-from hf_attrib.results import Result, page, text
+from hf_attrib.results import Result, Told, page, text
 
-__all__ = ["document", "frame_of", "hashed", "plain_page"]
+__all__ = ["document", "frame_of", "hashed", "plain_page", "told_frame"]
 
 _FOLDER = Path(__file__).parent / "templates"
 
@@ -53,6 +53,15 @@ def frame_of(result: Result) -> str:
             text=shown,
         )
     )
+
+
+def told_frame(shown: Told) -> str:
+    """Return what ``str`` says as text that keeps its lines; it needs no frame.
+
+    Args:
+        shown: anything that has no page.
+    """
+    return f"<pre>{escape(visible(str(shown)))}</pre>"
 
 
 def document(template: str, framed: bool, **context: Any) -> str:

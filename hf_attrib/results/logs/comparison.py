@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_attrib.errors import InputError
 from hf_attrib.results.attribution import Attribution
+from hf_attrib.results.protocol import Told
 
 if TYPE_CHECKING:
     from hf_attrib.results.logs.row import LogRow
@@ -16,7 +17,7 @@ __all__ = ["LogComparison", "compared"]
 
 
 @dataclass(frozen=True)
-class LogComparison:
+class LogComparison(Told):
     """How far the log-probabilities of a log are from those of the model that explains, in nats.
 
     Args:

@@ -14,6 +14,7 @@ from hf_attrib.results.logs.engines import llama_server, vllm
 from hf_attrib.results.logs.lines import LineError
 from hf_attrib.results.logs.row import LogRow
 from hf_attrib.results.logs.traces import Traces
+from hf_attrib.results.protocol import Told
 
 __all__ = ["Log", "read_log"]
 
@@ -23,10 +24,12 @@ _Source: TypeAlias = "str | os.PathLike[str] | Iterable[str | bytes | Mapping[st
 _FORMATS = ("vllm", "llama-server", "openinference")
 #: So many lines that were left out a warning names.
 _NAMED = 5
+#: So many answers are shown.
+_SHOWN = 10
 
 
 @dataclass(frozen=True)
-class Log(Sequence[LogRow]):
+class Log(Told, Sequence[LogRow]):
     """The answers of a log, in its order, and the lines that could not be read.
 
     Args:
@@ -48,6 +51,13 @@ class Log(Sequence[LogRow]):
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def __str__(self) -> str:
+        left = [f"line {number} left out: {why}" for number, why in self.skipped.items()]
+        rows, told = [f"{row}" for row in self.rows[:_SHOWN]], f"{len(self):,} answers"
+        if len(self) > len(rows):
+            rows.append(f"and {len(self) - len(rows):,} more")
+        return "\n".join(["1 answer" if len(self) == 1 else told, *rows, *left])
 
 
 def read_log(source: _Source, format: str = "auto") -> Log:

@@ -9,6 +9,7 @@ from typing import Any
 from hf_attrib.errors import InputError
 from hf_attrib.results.attribution import Attribution
 from hf_attrib.results.logs.comparison import LogComparison, compared
+from hf_attrib.results.protocol import Told
 from hf_attrib.text import Document
 
 __all__ = ["LogRow"]
@@ -18,7 +19,7 @@ _BROKEN = "\ufffd"
 
 
 @dataclass(frozen=True)
-class LogRow:
+class LogRow(Told):
     """An answer that another engine wrote.
 
     Args:
@@ -48,6 +49,12 @@ class LogRow:
     choice: int = 0
     prompt_tokens: int | None = None
     notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        by = self.source if self.model is None else f"{self.source}, {self.model!r:.80}"
+        # `repr` keeps text from steering the terminal.
+        said = "an answer of ids" if self.text is None else f"{self.text!r:.80}"
+        return f"line {self.line} ({by}): {said}"
 
     def explain(self, model: Any, **options: Any) -> Attribution:
         """Explain the answer, and say in the result's notes what the log left open.

@@ -50,7 +50,9 @@ def test_a_frame_is_as_dark_as_the_notebook_whatever_the_system_is(show, kind):
     shown = KINDS[kind]()._repr_html_()
     for theme, system, low, high in ((DARK, "light", 0, 40), (LIGHT, "dark", 240, 255)):
         page = show(NOTEBOOK.format(*theme, shown), color_scheme=system)
-        assert low <= lightness(grown(page)) <= high
+        frame = grown(page)
+        until(frame, f"document.documentElement.style.colorScheme !== '{system}'")
+        assert low <= lightness(frame) <= high
 
 
 def test_a_frame_follows_when_the_notebook_changes(show):

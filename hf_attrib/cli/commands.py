@@ -74,7 +74,7 @@ def explain(
     **fields: Any,
 ) -> None:
     """Explain an answer, show the result and write it where asked to; or estimate what it costs."""
-    check_distinct(save.json, view.svg, view.html)
+    check_distinct(save.json, view.svg, view.html, read=(prompt.file, beside.documents))
     if save.dry_run and any((save.json, view.svg, view.html)):
         raise InputError("--dry-run explains nothing, so there is nothing to write into a file.")
     # The file holds every token's score; what is only looked at may be joined at once.
@@ -146,6 +146,8 @@ def rag(
     asked = citing.asked(answer.seed)
 
     def read() -> tuple[Any, dict[str, Any]]:
+        given = question.question_file, *sources.paths()
+        check_distinct(*output.files, output.html, read=given)
         return question.read(), sources.read(partial(check_count, asked))
 
     with _prepared(read, model, answer.seed, "Citing", answer.response is None) as prepared:
@@ -164,6 +166,7 @@ def robustness(
     output: OutputOptions,
 ) -> None:
     """Search for the radii at which an attack changes an answer, and show and write them."""
+    check_distinct(output.json, output.html, read=(prompt.file,))
     search = attack.search(answer.seed)
     baseline = baseline_of(attack.baseline)
     # Which checks itself, before the model is loaded.
@@ -190,6 +193,7 @@ def evaluate(
     file: PromptFile, asking: EvaluationOptions, model: ModelOptions, output: TableOptions
 ) -> None:
     """Judge methods by what the model does without what they rank, and show and write it."""
+    check_distinct(*(output.output or ()), output.resume, read=(file.file,))
     generating = file.read()[1] is None and not output.dry_run
     prepared = _prepared(file.read, model, asking.seed, "Explaining", generating)
     with prepared as (explainer, (prompts, responses), activity):
@@ -261,6 +265,7 @@ def _prepared(
 @flagged
 def show(saved: SavedResult, view: ViewOptions) -> None:
     """Show a result that is read from a file, of whichever kind it is."""
+    check_distinct(view.svg, view.html, read=(saved.result,))
     result = saved.load()
     if isinstance(result, Attribution):
         emit(result, view, None)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from hf_attrib.errors import InputError
@@ -29,16 +31,24 @@ def check_writable(path: Path) -> None:
         raise InputError(f"cannot write {path}: {error.strerror}.") from None
 
 
-def check_distinct(*paths: Path | None) -> None:
-    """Refuse to write two things into one file.
+def check_distinct(*paths: Path | None, read: Iterable[Path | None] = ()) -> None:
+    """Refuse to write two things into one file, or one over a file that is read.
+
+    Args:
+        *paths: what is written.
+        read: what is read.
 
     Raises:
         InputError: that was asked for.
     """
-    seen: set[Path] = set()
+    sources = {os.path.realpath(path) for path in read if path not in (None, STDSTREAM)}
+    seen: set[str] = set()
     for path in paths:
         if path is None or path == STDSTREAM:
             continue
-        if path.resolve() in seen:
+        place = os.path.realpath(path)
+        if place in sources:
+            raise InputError(f"{path} is read here and would be overwritten; write another file.")
+        if place in seen:
             raise InputError(f"{path} was given for two outputs; give each a file of its own.")
-        seen.add(path.resolve())
+        seen.add(place)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
-from hf_attrib.cli.files import STDSTREAM, check_writable
+from hf_attrib.cli.files import STDSTREAM, check_distinct, check_writable
 from hf_attrib.cli.options import check_positive
 from hf_attrib.errors import InputError
 from hf_attrib.results import Attribution, Comparison, Result, compare, from_json
@@ -66,6 +66,7 @@ class ComparisonOptions:
         check_positive("--k", self.k)
         if self.a == self.b == STDSTREAM:
             raise InputError("standard input holds one result; give a file for the other.")
+        check_distinct(self.html, read=(self.a, self.b))
         if self.html is not None:
             check_writable(self.html)
 

@@ -126,6 +126,14 @@ class PassageSources:
         """What was named as documents; a shell writes the files of a pattern behind the option."""
         return (*(self.document or ()), *(self.files or ()))
 
+    def paths(self) -> list[Path]:
+        """Return the files that are read.
+
+        Raises:
+            InputError: a folder or a pattern has none, or one is named twice.
+        """
+        return located(self.named) if self.documents is None else [self.documents]
+
     def read(self, check: Callable[[int], object]) -> dict[str, Any]:
         """Return the arguments of ``passages`` that say the same.
 
@@ -136,7 +144,7 @@ class PassageSources:
             InputError: one cannot be read, is no text or empty, or there are none or too many.
         """
         if self.documents is None:
-            paths = located(self.named)
+            paths = self.paths()
             check(len(paths))
             found: list[Any] = read_texts(paths)
         else:

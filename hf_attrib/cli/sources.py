@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from glob import glob
@@ -29,9 +30,9 @@ def located(named: Sequence[str]) -> list[Path]:
         InputError: a folder or a pattern has no file, or a file is named twice.
     """
     found = [path for name in named for path in _files(name)]
-    for path, times in Counter(map(Path.resolve, found)).items():
+    for path, times in Counter(map(os.path.realpath, found)).items():
         if times > 1:
-            one = next(each for each in found if each.resolve() == path)
+            one = next(each for each in found if os.path.realpath(each) == path)
             raise InputError(f"{_called(one)} was given {times} times; give each document once.")
     return found
 

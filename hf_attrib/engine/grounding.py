@@ -15,7 +15,7 @@ from hf_attrib.errors import InputError
 from hf_attrib.execution import Processes
 from hf_attrib.field import Cost
 from hf_attrib.methods.perturbation.base import Perturbation
-from hf_attrib.results import Attribution
+from hf_attrib.results import NO_CITATIONS, Attribution
 from hf_attrib.text import Tokens
 
 __all__ = ["grounded", "table_rows"]
@@ -94,10 +94,15 @@ def _with_table(
         engine.check(asked, [prompt])
         plan = engine.plan(asked, [case.sequence])
     except InputError as error:  # which is no fault of the question about all inputs
-        note = f"there are no citations: {error}"
+        note = f"{NO_CITATIONS}{error}"
         return replace(found, run=replace(found.run, notes=(*found.run.notes, note)))
     (table,) = in_passages(engine, plan, processes)
-    more = (note for note in table.run.notes if note not in found.run.notes)
+    more = [note for note in table.run.notes if note not in found.run.notes]
+    if question.target.name != table.run.target:
+        more.append(
+            f"Documents and citations are about {table.run.target} in nats, and the scores above "
+            f"them about the target {question.target.name}."
+        )
     run = replace(
         found.run,
         notes=(*found.run.notes, *more),

@@ -88,7 +88,9 @@ class Question:
                 f"movable is {self.movable!r}; expected 'content', 'all' or a flag for each token."
             )
         if self.baseline is not None and self.method.claims.baseline is None:
-            raise InputError(f"method {self.method.name} has no baseline; leave it out.")
+            mode = getattr(self.method, "mode", "embed")
+            where = "" if mode == "embed" else f" in mode {mode!r}"
+            raise InputError(f"method {self.method.name} has no baseline{where}; leave it out.")
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> tuple[Question, dict[str, Any]]:

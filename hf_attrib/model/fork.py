@@ -56,11 +56,12 @@ def forked(writer: Transcriber, sequence: TokenSequence, part: Span) -> Fork:
     if isinstance(given, str):
         behind = writer.generated(ids[: part.start], sequence.prompt) if part.start else None
         found, notes = writer.contrast(given, sequence.prompt, behind)
-        notes += _spaced(sequence, given, part.start)
         other = own[: part.start] + _framed(writer, sequence, found, part)
     else:
         other = own[: part.start] + writer.contrast(given, sequence.prompt, None)[0]
     fork = _shared(own, other)
+    if isinstance(given, str) and fork == part.start:  # or else white space makes no difference
+        notes += _spaced(sequence, given, part.start)
     if fork == min(len(own), len(other)):
         notes += _ended(writer, own, other, part.stop == len(ids))
     if own != ids[: part.stop]:

@@ -8,7 +8,7 @@ kind of result. A new kind derives from :class:`Result`.
 from hf_attrib.results import interactions_storage as interactions_storage  # it registers
 from hf_attrib.results import storage as storage  # likewise
 from hf_attrib.results.agreement import Agreement, agreement
-from hf_attrib.results.attribution import Attribution
+from hf_attrib.results.attribution import NO_CITATIONS, Attribution
 from hf_attrib.results.comparison import Comparison, compare
 from hf_attrib.results.convergence import Status
 from hf_attrib.results.files import write_atomically
@@ -23,6 +23,7 @@ from hf_attrib.results.tokens_storage import tokens_read, tokens_written
 
 __all__ = [
     "FORMATS",
+    "NO_CITATIONS",
     "Agreement",
     "Attribution",
     "Citation",

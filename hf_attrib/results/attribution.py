@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-__all__ = ["Attribution", "Run"]
+__all__ = ["NO_CITATIONS", "Attribution", "Run"]
+
+#: How the note begins that says why documents have no table.
+NO_CITATIONS = "there are no citations: "
 
 _OF_ROWS = ("value", "reference_value", "probability", "sum_standard_error", "error_bound")
 
@@ -187,6 +190,9 @@ class Attribution(Result):
 
     def _table(self) -> Passages:
         if self.passages is None:
+            for note in self.run.notes:
+                if note.startswith(NO_CITATIONS):
+                    raise InputError(note)
             raise InputError(
                 "this result has no table of documents; explain(documents=...) makes one where "
                 "documents are the groups and the method plays groups, as the default does, and "

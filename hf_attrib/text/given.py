@@ -71,6 +71,10 @@ def tokenizer_of(given: Any) -> Any:
     )
 
 
+#: More ids than any vocabulary has, and fewer than tokenizers can count.
+_MOST_IDS = 2**31
+
+
 def as_ids(ids: Ids | None, name: str) -> list[int]:
     """Return one sequence of ids as integers.
 
@@ -91,6 +95,8 @@ def as_ids(ids: Ids | None, name: str) -> list[int]:
     plain = tensor.dtype in (torch.int64, torch.int32, torch.int16, torch.uint8)
     if tensor.dim() != 1 or len(tensor) == 0 or not plain or int(tensor.min()) < 0:
         raise InputError(f"{name} must be a non-empty list of token ids; got {ids!r:.80}.")
+    if int(tensor.max()) >= _MOST_IDS:
+        raise InputError(f"{name} hold {int(tensor.max())}, which is in no vocabulary.")
     return [int(i) for i in tensor]
 
 

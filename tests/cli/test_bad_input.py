@@ -110,3 +110,36 @@ def test_result_that_is_none(refused, tmp_path, content, message):
     path = tmp_path / "result\x1b[31m.json"
     path.write_bytes(content)
     assert message in refused("show", path)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("explain", "--file", "a.txt", "--json", "a.txt"),
+        ("explain", "--file", "a.txt", "--html", "./a.txt"),
+        ("explain", PROMPT, "--documents", "d.jsonl", "--svg", "d.jsonl"),
+        ("rag", "--question", "Q", "--document", "a.txt", "--json", "a.txt"),
+        ("rag", "--question", "Q", "--document", "*.txt", "--html", "link.txt"),
+        ("rag", "--question-file", "q.md", "--document", "a.txt", "--save", "q.md"),
+        ("rag", "--question", "Q", "--documents", "d.jsonl", "--html", "d.jsonl"),
+        ("robustness", "--file", "a.txt", "--json", "a.txt"),
+        ("evaluate", "p.json", "--output", "p.json"),
+        ("evaluate", "d.jsonl", "--resume", "d.jsonl"),
+        ("show", "p.json", "--html", "p.json"),
+        ("compare", "p.json", "d.jsonl", "--html", "d.jsonl"),
+    ],
+)
+def test_what_is_read_is_never_written_over(refused, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.txt", "d.jsonl", "q.md", "p.json"):
+        (tmp_path / name).write_text('"Ada has a red key."\n')
+    (tmp_path / "link.txt").symlink_to("q.md")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert "is read here and would be overwritten; write another file" in refused(*words)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_links_that_lead_in_circles_are_no_documents(refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    assert "cannot read loop" in refused("rag", "--question", "Q", "--document", "loop")

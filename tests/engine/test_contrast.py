@@ -258,6 +258,10 @@ def test_words_that_differ_by_a_space_have_a_note():
     (note,) = explainer.explain("the key is", contrast="blue", **asked).notes
     assert "The response begins with white space here and the contrast does not" in note
     assert not explainer.explain("the key is", contrast=" blue", **asked).notes
+    # Where both begin with the same tokens, it makes no difference.
+    asked["response"] = " red key"
+    if explainer.tokenizer("red")["input_ids"] == explainer.tokenizer(" red")["input_ids"]:
+        assert not explainer.explain("the key is", contrast="red blue", **asked).notes
 
 
 def test_every_row_that_ran_is_counted():

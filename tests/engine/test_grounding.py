@@ -76,7 +76,10 @@ def test_an_empty_document_leaves_the_attribution_and_says_why_there_are_no_cita
     asked = ASKED | {"documents": ["Ada's key is red.", " "]}
     found = explainer.explain(**asked, max_new_tokens=1)
     assert found.passages is None
-    assert any("there are no citations: document 2 has no text" in n for n in found.run.notes)
+    reason = "there are no citations: document 2 has no text"
+    assert any(reason in note for note in found.run.notes)
+    with pytest.raises(InputError, match=reason):
+        _ = found.documents
 
 
 def test_each_prompt_of_a_list_has_its_own_table(explainer):
@@ -154,3 +157,26 @@ def test_a_passage_of_one_sentence_is_not_asked_about_again(explainer):
     assert explainer.passages(**ASKED, detail="sentence").sentences is None
     with pytest.raises(InputError, match="detail is 'word'; expected 'passage' or 'sentence'"):
         explainer.passages(**ASKED, detail="word")
+
+
+def test_scores_of_another_target_are_told_from_those_of_documents(explainer, found):
+    logits = explainer.explain(**ASKED, target="logit", max_new_tokens=1)
+    assert "log_prob in nats, and the scores above them about the target logit" in logits.notes[-1]
+    assert not any("in nats" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("threshold", [10**400, float("inf"), True, "1"])
+def test_a_threshold_is_a_finite_number(explainer, threshold):
+    with pytest.raises(InputError, match="expected nats, a number above 0"):
+        explainer.passages(**ASKED, threshold=threshold)
+
+
+def test_a_mode_without_a_baseline_is_named(explainer):
+    with pytest.raises(InputError, match="has no baseline in mode 'drop'; leave it out"):
+        explainer.passages(**ASKED, mode="drop", baseline="mean")
+
+
+def test_what_ends_an_answer_is_no_block_of_it(found):
+    blocks = found.citations("anthropic")
+    assert [block["text"] for block in blocks] == [" ", "Bob's key is blue."]
+    assert found.citations("markers") == " Bob's key is blue. [2]"

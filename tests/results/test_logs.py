@@ -246,6 +246,14 @@ ODD = {
                       "logprobs": {"tokens": ["token_id:2"], "token_logprobs": [-1]}}]},
         "other tokens than token_ids",
     ),
+    "no float": (
+        {"choices": [{"prompt_token_ids": [1], "token_ids": [1],
+                      "logprobs": {"tokens": ["a"], "token_logprobs": [-(10**400)]}}]},
+        "expected log-probabilities, at most 0",
+    ),
+    "a long number": (
+        span("LLM", {f"llm.input_messages.{'9' * 5000}.message.role": "user"}), "there are no llm."
+    ),
     "other tokens of llama-server": (
         {"content": "a", "tokens": [1], "prompt": "a",
          "completion_probabilities": [{"id": 2, "logprob": -1}]},
@@ -268,6 +276,27 @@ def test_odd_lines_are_left_out_by_number_and_reason(ran, case):
     assert list(log.skipped) == [3]
     with pytest.raises(InputError, match=r"no answer to explain \(line 1: "):
         read_log([line])
+
+
+def test_names_of_tokens_are_numbers_that_ids_could_be(ran):
+    line = chat(ran)
+    names = line["choices"][0]["logprobs"]["content"]
+    line["choices"][0]["logprobs"]["content"] = [
+        each | {"token": f"token_id:{'9' * 5000}"} for each in names
+    ]
+    assert len(read_log([line])) == 1  # which is the name of no id
+
+
+def test_keys_of_objects_that_are_no_text_are_no_places(ran):
+    given = {"content": "a", "tokens": [1], "prompt": "a", "completion_probabilities": {0: {}}}
+    assert len(read_log([given])) == 1
+
+
+def test_ids_beyond_all_vocabularies_are_refused(explainer):
+    line = {"choices": [{"token_ids": [2**63 - 1], "prompt_token_ids": [1]}]}
+    (row,) = read_log([line])
+    with pytest.raises(InputError, match="which is in no vocabulary"):
+        row.explain(explainer)
 
 
 def test_logs_that_are_none(ran, tmp_path):

@@ -96,7 +96,7 @@ def _of_choice(given: Any, ids: list[int]) -> tuple[float | None, ...] | None:
 
 def _as_id(name: Any) -> int | None:
     number = name.removeprefix(_AS_ID) if isinstance(name, str) else ""
-    return int(number) if number != name and number.isdecimal() else None
+    return int(number) if number != name and number.isdecimal() and len(number) < 20 else None
 
 
 def llama_server(

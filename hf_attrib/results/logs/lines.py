@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 __all__ = ["LineError", "id_list", "listed", "log_probability", "mapping", "nested", "text_of"]
+
+#: Of the number of a place in a list, at most.
+_DIGITS = 9
 
 
 class LineError(ValueError):
@@ -34,7 +37,7 @@ def log_probability(value: Any, name: str) -> float | None:
     if value is None:
         return None
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not -math.inf < value <= 0:
+    if not number or not -sys.float_info.max <= value <= 0:
         raise LineError(f"{name} holds {value!r:.60}; expected log-probabilities, at most 0")
     return float(value)
 
@@ -89,8 +92,13 @@ def _put(found: dict[str, Any], path: list[str], last: str, value: Any) -> None:
         found[last] = value
 
 
+def _is_place(key: Any) -> bool:
+    """Whether a key is a place in a list; no list is so long that its number has many digits."""
+    return isinstance(key, str) and key.isdecimal() and len(key) <= _DIGITS
+
+
 def listed(value: Any) -> list[Any]:
     """Return what stands in a list, or in a mapping under 0, 1, ... as flattening leaves it."""
     if isinstance(value, Mapping):
-        return [value[key] for key in sorted((k for k in value if k.isdecimal()), key=int)]
+        return [value[key] for key in sorted(filter(_is_place, value), key=int)]
     return value if isinstance(value, list) else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -215,7 +216,8 @@ def checked_threshold(given: float) -> float:
     Raises:
         InputError: it is no number above 0.
     """
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < inf:
+    number = isinstance(given, int | float) and not isinstance(given, bool)
+    if not number or not 0 < given <= sys.float_info.max:
         raise InputError(f"threshold is {given!r:.80}; expected nats, a number above 0.")
     return float(given)
 

@@ -75,9 +75,7 @@ def _anthropic(answer: str, cited: Sequence[Citation]) -> list[dict[str, Any]]:
         own: dict[str, Any] = {"citations": found} if found else {}
         blocks.append({"type": "text", "text": citation.text} | own)
         end = citation.end
-    if answer[end:]:
-        blocks.append({"type": "text", "text": answer[end:]})
-    return blocks
+    return blocks  # and not what ends an answer, as above
 
 
 def _cohere(answer: str, cited: Sequence[Citation]) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ from hf_attrib.field import (
 )
 from hf_attrib.model.ablation import check_mask, crosses, cut, survives, without
 from hf_attrib.model.batch import Batch
-from hf_attrib.model.beginnings import Beginnings
+from hf_attrib.model.beginnings import Beginnings, Trail
 from hf_attrib.model.devices import device_of
 from hf_attrib.model.forward import Forward, Starts, inputs_of, select, unmoving
 from hf_attrib.model.forward_mode import lacks, push
@@ -42,6 +42,8 @@ __all__ = ["EmbeddingField"]
 _LONG = 1 / 3
 #: Beginnings of the inputs as they are that are kept, and how many tokens longer each is at least.
 _STARTS, _LONGER = 4, 40
+#: Borders between groups of inputs that are few enough for a beginning each, which rows share.
+_FEW = 8
 #: A pass along a direction costs about as much as so many pullbacks: benchmarks/directions.py.
 _DIRECTION = 3.0
 #: By as much does each position add to it, in embedding widths: plain attention is quadratic.
@@ -105,6 +107,7 @@ class EmbeddingField(Field):
         self.target = target
         self.forward = Forward(model, sites, batch)
         self._starts: Starts | None = None
+        self._trail: Trail | None = None
 
     def observe(self, places: Tensor | None = None) -> Observation:
         """Run the batch as it is.
@@ -144,8 +147,7 @@ class EmbeddingField(Field):
         ends = self.batch.positions[self.batch.valid]
         length, end = unmoving(decoder, ends), int(ends.min())
         still = [length] if length >= _LONG * decoder.shape[1] else []
-        count = min(_STARTS, (end - length) // _LONGER) if starts else 0
-        lengths = [length + (end - length) * n // (count + 1) for n in range(1, count + 1)]
+        lengths = self._starting(length, end) if starts else []
         begun = Beginnings(self.forward, partial(self._ends, seen=seen), self.forward_rows).of(
             [*still, *lengths], seen.log_prob, self.precision
         )
@@ -154,6 +156,26 @@ class EmbeddingField(Field):
         proven = [forward for forward in begun if forward is not None]
         if proven and len(proven) == len(begun):
             self._starts = Starts([self.forward, *proven], seen.x[:, 0])
+            self._trail = Trail(lengths)
+
+    def _starting(self, length: int, end: int) -> list[int]:
+        """Return how many tokens are to begin rows, in order: borders of groups if these are few.
+
+        Args:
+            length: how many tokens nothing moves before.
+            end: where the first target is predicted.
+        """
+        owner = self.groups.owner[:, self.batch.encoder_ids.shape[1] :]
+        changes = (owner[:, 1:] != owner[:, :-1]).any(0).nonzero()[:, 0] + 1
+        borders: list[int] = []
+        last = int(self.movable.any(0).nonzero().max()) - self.batch.encoder_ids.shape[1]
+        for border in changes[(changes > length) & (changes <= min(last, end))].tolist():
+            if border - (borders[-1] if borders else length) >= _LONGER:
+                borders.append(border)
+        if borders and len(changes) <= _FEW:
+            return borders
+        count = min(_STARTS, (end - length) // _LONGER)
+        return [length + (end - length) * n // (count + 1) for n in range(1, count + 1)]
 
     def _ends(self, forward: Forward, seen: Observation) -> tuple[Tensor, Tensor]:
         """Return log-probabilities [B, T] and all logits of first and last targets, [B, 2, V]."""
@@ -233,18 +255,27 @@ class EmbeddingField(Field):
 
     def evaluate(self, points: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
         """Return F at injected embeddings, [R, C]."""
-        every = torch.arange(len(points))
-        parts = [(self.forward, every)]
-        if self._starts is not None:
-            parts = self._starts.of(points, sequence)
-        values = []
+        values, parts = [], self._begun(points, sequence)
         for forward, rows in parts:
             own, asked = sequence[rows], target[rows]
             length = int(forward.reach(own, asked).max())
             here = forward.split(points[rows.to(points.device)], length)
             with torch.no_grad(), injected(self.sites, here):
                 values.append(self._value(*forward.logits(own, asked, length), own, asked))
+        if self._trail is not None:
+            self._trail.keep(forward, points[rows.to(points.device)])
         return torch.cat(values)[torch.cat([rows for _, rows in parts]).argsort()]
+
+    def _begun(self, points: Tensor, sequence: Tensor) -> list[tuple[Forward, Tensor]]:
+        """Return what runs rows of points [R, N, D], and which rows, [M] on the CPU."""
+        every = torch.arange(len(points))
+        if self._starts is None or self._trail is None:
+            return [(self.forward, every)]
+        parts = self._starts.of(points, sequence)
+        behind = self._trail.behind(self.forward, points)
+        if behind.skipped > min(forward.skipped for forward, _ in parts):
+            return [(behind, every)]
+        return [(self._trail.leaving(forward), rows) for forward, rows in parts]
 
     def survives(self, kept: Tensor, sequence: Tensor) -> Tensor:
         """Return whether each target has something to be predicted from, [R]."""
@@ -270,9 +301,16 @@ class EmbeddingField(Field):
             check_mask(self.model, self.sites, self.batch)
         rows = without(self.batch, kept, sequence, mode, stand_in)
         forward, every = Forward(self.model, self.sites, rows), torch.arange(len(kept))
-        length = int(forward.reach(every, target).max())
+        length, trail = int(forward.reach(every, target).max()), self._trail
+        # A mask that hides tokens is more than a beginning was proven with.
+        content = rows.decoder_ids[..., None] if trail is not None and mode == "token" else None
+        if trail is not None and content is not None:
+            forward = trail.behind(forward, content)
         with torch.no_grad():
-            return self._value(*forward.logits(every, target, length), sequence, target)
+            value = self._value(*forward.logits(every, target, length), sequence, target)
+        if trail is not None and content is not None:
+            trail.keep(forward, content)
+        return value
 
     def _evaluate_cut(self, kept: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
         """Return F of rows of the inputs that stay, [R, C]."""

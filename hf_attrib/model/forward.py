@@ -46,6 +46,8 @@ class Forward:
         self._takes_cache = "past_key_values" in accepted and sites.encoder is None
         #: Positions that are not run again, if any.
         self.prefix: Prefix | None = None
+        #: What the model keeps of its passes, where somebody asks for it.
+        self.kept: list[Any] | None = None
 
     @property
     def skipped(self) -> int:
@@ -84,8 +86,11 @@ class Forward:
             inputs["logits_to_keep"] = keep.to(self.device)
         if self.prefix is not None:
             inputs["past_key_values"] = self.prefix.rows(sequence)
-        cached = self.prefix is not None
-        logits = self.model(**inputs, use_cache=cached, return_dict=True).logits
+        cached = self.prefix is not None or self.kept is not None
+        output = self.model(**inputs, use_cache=cached, return_dict=True)
+        if self.kept is not None:
+            self.kept.append(output.get("past_key_values"))
+        logits = output.logits
         if logits.shape[1] == length - self.skipped:  # all of them came, or all were asked for
             index = positions
         elif logits.shape[1] != len(keep):

@@ -17,7 +17,12 @@ FAMILIES = ("llama", "gpt2", "gemma3_text", "mistral", "opt", "falcon", "mamba",
 def starts(monkeypatch):
     """Say how many beginnings are kept, of prompts as short as these."""
     monkeypatch.setattr(embedding_field, "_LONGER", 4)
-    return lambda count: monkeypatch.setattr(embedding_field, "_STARTS", count)
+
+    def keep(count):
+        monkeypatch.setattr(embedding_field, "_STARTS", count)
+        monkeypatch.setattr(embedding_field, "_FEW", 2 * count)
+
+    return keep
 
 
 def both(starts, explain):
@@ -71,6 +76,37 @@ def test_fewer_tokens_are_run(starts):
         explainer.explain(**asked)
         counts.append(sum(run))
     assert counts[2] < 0.75 * counts[1]
+
+
+@pytest.mark.parametrize("mode", ["embed", "token", "drop"])
+@pytest.mark.parametrize("family", ["llama", "gemma3_text", "gpt2"])
+def test_subsets_of_passages_are_those_of_whole_rows(family, mode, starts):
+    model = tiny.model(family, dtype=torch.float64)
+    spans = [(1, 6), (6, 11), (11, 16)]
+    asked = {"input_ids": PROMPT, "response_ids": RESPONSE, "groups": spans, "mode": mode}
+    asked |= {"baseline": 3} if mode == "token" else {}
+    whole, found = both(starts, lambda: Explainer(model).passages(**asked).table)
+    order = [found.subsets.tolist().index(row) for row in whole.subsets.tolist()]
+    torch.testing.assert_close(found.values[order], whole.values, rtol=1e-9, atol=1e-9)
+
+
+def test_subsets_of_passages_share_what_they_begin_with(starts):
+    """Each row runs from where it departs from the one before it: 2^n - 1 passages in all."""
+    model, run = tiny.model("llama"), []
+    spans = [(k, k + 10) for k in range(0, 40, 10)]
+    asked = {"input_ids": tiny.ids(44), "response_ids": RESPONSE, "groups": spans}
+    explainer = Explainer(model, batch_size=1)
+    starts(4)
+    explainer.passages(**asked, movable="all")  # which checks the model
+    model.register_forward_pre_hook(
+        lambda module, args, kwargs: run.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    explainer.passages(**asked, movable="all")
+    behind = 4 + len(RESPONSE) - 1
+    # Of the 16 rows, that of all passages was run before; the others depart in all passages but k.
+    table = run[-15:]
+    counts = [sum(length == 10 * k + behind for length in table) for k in range(1, 5)]
+    assert counts == [8, 4, 2, 1]
 
 
 def test_memory_and_time_are_measured_on_whole_rows(starts):

@@ -182,8 +182,10 @@ class Game:
         found = [torch.zeros(0, self.field.targets, dtype=torch.float64)]
         if not len(keep):
             return found[0]
-        # Rows that begin alike run together, so that what they begin with need not run again.
-        order = keep.long().cumprod(1).sum(1).argsort(stable=True)
+        # Rows that begin alike run one after another, so that their beginning need not run again;
+        # last come those that begin as the inputs do.
+        flags = keep.numpy().T[::-1]
+        order = torch.from_numpy(np.lexsort((*flags, sequence.numpy())))
         keep, sequence = keep[order], sequence[order]
         for part in torch.arange(len(keep)).split(self.field.runner.window):
             value = ablated_rows(self.field, keep[part], sequence[part], self.mode, ends)

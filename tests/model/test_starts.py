@@ -78,14 +78,15 @@ def test_fewer_tokens_are_run(starts):
     assert counts[2] < 0.75 * counts[1]
 
 
+@pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.parametrize("mode", ["embed", "token", "drop"])
 @pytest.mark.parametrize("family", ["llama", "gemma3_text", "gpt2"])
-def test_subsets_of_passages_are_those_of_whole_rows(family, mode, starts):
+def test_subsets_of_passages_are_those_of_whole_rows(family, mode, rows, starts):
     model = tiny.model(family, dtype=torch.float64)
     spans = [(1, 6), (6, 11), (11, 16)]
     asked = {"input_ids": PROMPT, "response_ids": RESPONSE, "groups": spans, "mode": mode}
     asked |= {"baseline": 3} if mode == "token" else {}
-    whole, found = both(starts, lambda: Explainer(model).passages(**asked).table)
+    whole, found = both(starts, lambda: Explainer(model, batch_size=rows).passages(**asked).table)
     order = [found.subsets.tolist().index(row) for row in whole.subsets.tolist()]
     torch.testing.assert_close(found.values[order], whole.values, rtol=1e-9, atol=1e-9)
 

@@ -22,7 +22,7 @@ __all__ = ["grounded", "table_rows"]
 
 
 def grounded(engine: Engine, plan: Plan, processes: Processes) -> Iterator[Attribution]:
-    """Yield the attribution of each sequence, with the table of its documents.
+    """Return the attributions of all sequences, each with the table of its documents.
 
     There is one where documents are the groups and the method runs forward alone: its rows would
     surprise whoever asked for a gradient. Nor is there one of an answer against another: its
@@ -35,8 +35,11 @@ def grounded(engine: Engine, plan: Plan, processes: Processes) -> Iterator[Attri
     """
     alone = all(case.fork is None for case in plan.cases)
     if not alone or not any(_asks(plan.question, case.sequence.prompt) for case in plan.cases):
-        yield from engine.attribute(plan, processes)
-        return
+        return engine.attribute(plan, processes)
+    return _with_tables(engine, plan, processes)
+
+
+def _with_tables(engine: Engine, plan: Plan, processes: Processes) -> Iterator[Attribution]:
     for place, case in enumerate(plan.cases):
         # Each to its end, so that the next one finds the model as it was.
         (found,) = engine.attribute(plan.part(place, place + 1), processes)

@@ -635,7 +635,9 @@ def test_groups_are_those_of_each_sequence_of_a_batch(family, cost, at_cost):
     for text, response, found in zip(texts, responses, together, strict=True):
         alone = explainer.explain(text, response_ids=response, **options)
         close(found.scores, alone.scores, 1e-5)
-        close(found.scores.sum(-1), alone.scores.sum(-1), 1e-5)
+        # Sums round as what is summed does, however much of it cancels.
+        rounding = 1e-5 * alone.scores.abs().sum(-1)
+        assert ((found.scores.sum(-1) - alone.scores.sum(-1)).abs() <= rounding).all()
 
 
 def test_groups_of_a_function_are_sums():

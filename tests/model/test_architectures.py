@@ -234,6 +234,7 @@ LINES = sorted({*(p.values[0] for p in MATRIX[::6]), *BY_DEFAULT})
 def test_the_page_names_every_family():
     tables = "\n".join(PAGE).split("\n## ")[1:]
     assert tables.pop().startswith("Chat templates")
+    assert tables.pop().startswith("Adapters, quantisation, images")  # of models, not of families
     found = {
         f"{kind}/{family}"
         for kind, table in zip(("causal", "seq2seq", "pair"), tables, strict=True)

@@ -75,7 +75,8 @@ def _context(
     """Return what the template needs; the response is that of the result."""
     rows = [row["label"] for row in panels[0].rows]
     covered = {i for span in result.rows for i in range(span.start, span.stop)}
-    scored = f"All {phrases.count(len(rows), f'scored {panels[0].row}')}"
+    row = f"scored {panels[0].row}"
+    scored = f"The {row}" if len(rows) == 1 else f"All {phrases.count(len(rows), row)}"
     whole = "Whole response" if len(covered) == len(result.response) else scored
     of_rows = zip(*(panel.rows for panel in panels), strict=True)
     # The worst of both panels.

@@ -153,7 +153,7 @@ def test_rows_that_are_not_the_whole_response(show, keys):
     assert page.locator("#whole").inner_text() == "All 3 scored tokens"
     assert "hole response" not in page.locator("body").inner_text()
     one = show(keys[1].group(response={"it": (1, 2)}))
-    assert one.locator("#chosen-title").inner_text() == "All 1 scored token"
+    assert one.locator("#chosen-title").inner_text() == "The scored token"
 
 
 def test_standard_errors_stand_behind_their_numbers(show):

@@ -45,6 +45,16 @@ def test_text_is_legible_on_every_shade(show, scheme, signed):
     assert len(grounds) == (21 if signed else 11)
 
 
+@pytest.mark.parametrize("signed", [True, False])
+def test_the_scale_is_drawn_in_full_where_there_is_room(show, signed):
+    page = show(paris(signed=signed))
+    widths = page.eval_on_selector_all(
+        ".panel .shades", "all => all.map(e => e.getBoundingClientRect().width / e.children.length)"
+    )
+    assert widths
+    assert min(widths) >= 9
+
+
 def test_dark_and_light_follow_the_system_and_the_button(show):
     page = show(paris(), color_scheme="dark")
     ground = "getComputedStyle(document.body).backgroundColor"

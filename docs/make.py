@@ -112,7 +112,14 @@ they are without any options: 50 steps, their own baseline.
 *once*: the highest score is on the word that was planted. *twice*: the same fact is said again
 somewhere, and the highest score is on either copy; *both words*: the two highest scores are on both
 copies. *both facts*: of scores for sentences, both copies are the two highest among the facts.
-"""
+
+## What it costs
+
+{costs}
+A long prompt is explained by words or parts of sentences, and `model.estimate` tells what that takes
+(`benchmarks/long_prompt.py`):
+
+{long_prompt}"""
 
 
 REFERENCE = """\
@@ -244,6 +251,8 @@ def which_page() -> str:
             "held_out": "faithfulness-held-out",
             "development": "faithfulness-development",
             "planted": "planted",
+            "costs": "faithfulness-costs",
+            "long_prompt": "long-prompt-gemma",
         }.items()
     }
     return WHICH.format(**tables)

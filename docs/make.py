@@ -116,8 +116,8 @@ copies. *both facts*: of scores for sentences, both copies are the two highest a
 ## What it costs
 
 {costs}
-A long prompt is explained by words or parts of sentences, and `model.estimate` tells what that takes
-(`benchmarks/long_prompt.py`):
+A long prompt is explained by words or parts of sentences, and `model.estimate` tells what that
+takes (`benchmarks/long_prompt.py`):
 
 {long_prompt}"""
 

@@ -9,7 +9,7 @@ from helpers import tiny
 from helpers.quick import quick
 
 import hf_attrib
-from hf_attrib import Explainer, InputError
+from hf_attrib import Explainer, InputError, embedded
 from hf_attrib.attacks import NAA
 from hf_attrib.methods import Fundamental, methods
 
@@ -258,10 +258,17 @@ def test_words_that_differ_by_a_space_have_a_note():
     (note,) = explainer.explain("the key is", contrast="blue", **asked).notes
     assert "The response begins with white space here and the contrast does not" in note
     assert not explainer.explain("the key is", contrast=" blue", **asked).notes
-    # Where both begin with the same tokens, it makes no difference.
-    asked["response"] = " red key"
-    if explainer.tokenizer("red")["input_ids"] == explainer.tokenizer(" red")["input_ids"]:
-        assert not explainer.explain("the key is", contrast="red blue", **asked).notes
+
+
+def test_a_space_that_makes_no_difference_has_no_note():
+    explainer = Explainer(*embedded.load("keys-llama"))
+    prompt = "Ada's key is red. Q: What color is Ada's key? A:"
+    asked = {"response": " Ada's key is red.", "method": "occlusion", "groups": "sentence"}
+    without = explainer.explain(prompt, contrast="Ada's key is blue.", **asked)
+    spaced = explainer.explain(prompt, contrast=" Ada's key is blue.", **asked)
+    assert without.run.contrast_ids == spaced.run.contrast_ids
+    assert without.run.fork > 0
+    assert not any("white space" in note for note in without.notes)
 
 
 def test_every_row_that_ran_is_counted():

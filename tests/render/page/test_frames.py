@@ -53,6 +53,10 @@ def test_a_frame_is_as_dark_as_the_notebook_whatever_the_system_is(show, kind):
         frame = grown(page)
         until(frame, f"document.documentElement.style.colorScheme !== '{system}'")
         assert low <= lightness(frame) <= high
+        for changed in ("light", "dark"):
+            page.emulate_media(color_scheme=changed)
+            until(frame, f"matchMedia('(prefers-color-scheme: {changed})').matches")
+            assert low <= lightness(frame) <= high
 
 
 def test_a_frame_follows_when_the_notebook_changes(show):

@@ -524,6 +524,7 @@
   // ---- light and dark
 
   const night = matchMedia("(prefers-color-scheme: dark)");
+  const followsSystem = new AbortController();
   let dark = night.matches;
 
   function dress(chosen) {
@@ -533,8 +534,12 @@
     for (const panel of panels) if (panel.matrix) fill(panel, panel.matrix.canvas);
   }
 
-  night.addEventListener("change", (event) => dress(event.matches));
-  addEventListener("scheme", (event) => dress(event.detail === "dark"));
+  night.addEventListener("change", (event) => dress(event.matches), followsSystem);
+  addEventListener("scheme", (event) => {
+    // A notebook has a light of its own: at dusk, when the system's changes, its frame must not.
+    followsSystem.abort();
+    dress(event.detail === "dark");
+  });
   $("#theme").addEventListener("click", () => dress(!dark));
 
   // ---- what works by scripts only shows now

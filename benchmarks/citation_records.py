@@ -61,9 +61,9 @@ class Record:
 
     def cited(self, threshold: float) -> frozenset[int]:
         """Return who is cited."""
-        whole = self.values[self.subsets.index((1 << self.count) - 1)]
-        if whole - min(self.values) < threshold:  # no drop reaches it: nobody, and sooner told
-            return frozenset()
+        odds = self.table.odds()
+        if odds.value(range(self.count)) - float(odds.values.min()) < threshold:
+            return frozenset()  # no drop reaches it: nobody, and sooner told
         scores = torch.tensor(self.shapley, dtype=torch.float64)
         return frozenset(confirm(self.table, scores, threshold).cited)
 

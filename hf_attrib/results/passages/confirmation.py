@@ -14,8 +14,8 @@ from hf_attrib.results.passages.coalitions import Coalitions, Rows, SubsetMissin
 
 __all__ = ["THRESHOLDS", "Confirmation", "Status", "confirm"]
 
-#: Nats that a sentence must lose for a citation, by how passages are taken away: the smallest at
-#: which, with 95 % confidence, at most 5 % of answers without support have one, as
+#: Nats of log-odds that a sentence must lose for a citation, by how passages are taken away: the
+#: smallest at which, with 95 % confidence, at most 5 % of answers without support have one, as
 #: ``benchmarks/citations.py`` finds. A rate that is 5 % where it was found is more elsewhere.
 THRESHOLDS: Mapping[str, float] = MappingProxyType(
     {"embed": 1.5, "token": 1.25, "attention": 1.75, "drop": 1.5}
@@ -36,7 +36,7 @@ class Confirmation:
 
     Args:
         cited: numbers of the passages, in order.
-        status: of the part. ``"confirmed"``: without those cited it loses the threshold;
+        status: of the part. ``"confirmed"``: without those cited its odds lose the threshold;
             ``"redundant"``: it does so without all of them only, not without any one; ``"joint"``:
             none of them suffices alone, but together they do; ``"own knowledge"``: it is said as
             well without any passage; ``"not decided"``: passages matter, but no set of them was
@@ -72,13 +72,14 @@ def confirm(
 ) -> Confirmation:
     r"""Find the passages that a part of an answer rests on, and confirm them as a set.
 
-    Cited is who is in one of the smallest sets S with :math:`\ell(\text{all}) - \ell(\text{all}
-    \setminus S) \ge \tau`, of which no member could stay for less than half of that. Copies of a
-    fact, of which any one can go, make up such a set together. Those cited must also add as much
-    as they take away, :math:`\ell(S) - \ell(\emptyset) \ge \tau`, and each of them half of that,
-    alone or to the others; or else whoever keeps another passage from misleading the model would be
-    cited. In a table that is not complete each passage alone is tried, and then the best of them by
-    score together, up to 4.
+    Cited is who is in one of the smallest sets S with :math:`\omega(\text{all}) -
+    \omega(\text{all} \setminus S) \ge \tau`, of which no member could stay for less than half of
+    that; :math:`\omega` are the log-odds of :meth:`Coalitions.odds`. Copies of a fact, of which any
+    one can go, make up such a set together. Those cited must also add as much as they take away,
+    :math:`\omega(S) - \omega(\emptyset) \ge \tau`, and each of them half of that, alone or to the
+    others; or else whoever keeps another passage from misleading the model would be cited. In a
+    table that is not complete each passage alone is tried, and then the best of them by score
+    together, up to 4. What is told of gain, drop and hold is of the log-probability.
 
     Args:
         table: the passages.
@@ -87,18 +88,20 @@ def confirm(
         rows: the part; by default all of the answer.
         errors: standard errors of the scores, [n], where they have some.
     """
-    view = _View(table, rows)
+    view = _View(table.odds(rows))
     order = scores.argsort(descending=True).tolist()
-    gain, cited = table.gain(rows), _needed(view, order, threshold)
+    gain, cited = view.table.gain(), _needed(view, order, threshold)
     if cited:
         cited = _rising(view, cited, gain, threshold)
-    drops, holds = view.each(view.drop), view.each(view.hold)
-    status, drop, hold = _status(view, cited, threshold, gain)
+    status = _status(view, cited, threshold, gain)
+    alone = view.each(view.drop)
+    told = _View(table, rows)
+    drops, holds = told.each(told.drop), told.each(told.hold)
     found: list[Status] = []
     for i, score in enumerate(scores.tolist()):
         if i in (cited or ()):
-            alone = drops[i] >= threshold
-            found.append("joint" if status == "joint" else "confirmed" if alone else "redundant")
+            needed = alone[i] >= threshold
+            found.append("joint" if status == "joint" else "confirmed" if needed else "redundant")
             continue
         wide = 0.0 if errors is None else 2 * float(errors[i])
         if score + wide <= -threshold:
@@ -107,8 +110,9 @@ def confirm(
             found.append("not decided")
         else:
             found.append("unused")
+    lost = (told.drop(cited), told.hold(cited)) if cited else (math.nan, math.nan)
     return Confirmation(
-        tuple(cited or ()), status, gain, drop, hold, tuple(found), drops, holds,
+        tuple(cited or ()), status, table.gain(rows), *lost, tuple(found), drops, holds,
         tuple(dict.fromkeys(view.missing)),
     )  # fmt: skip
 
@@ -118,7 +122,7 @@ class _View:
     """A table that remembers what it was asked for in vain."""
 
     table: Coalitions
-    rows: Rows
+    rows: Rows = None
     missing: list[tuple[int, ...]] = field(default_factory=list)
 
     def drop(self, some: Sequence[int]) -> float:
@@ -197,25 +201,22 @@ def _rising(view: _View, some: Sequence[int], gain: float, threshold: float) -> 
     return found if min(rise, lost) >= threshold else []
 
 
-def _status(
-    view: _View, cited: Sequence[int] | None, threshold: float, gain: float
-) -> tuple[Status, float, float]:
-    """Return the status of a part, and the drop and the hold of what it cites."""
+def _status(view: _View, cited: Sequence[int] | None, threshold: float, gain: float) -> Status:
+    """Return the status of a part."""
     if not cited:
-        own = cited is not None and gain < threshold
-        return ("own knowledge" if own else "not decided"), math.nan, math.nan
+        return "own knowledge" if cited is not None and gain < threshold else "not decided"
     drop, hold = view.drop(cited), view.hold(cited)
     if math.isnan(drop) or math.isnan(hold) or drop < threshold:
-        return "not decided", drop, hold
+        return "not decided"
     if len(cited) == 1:
-        return "confirmed", drop, hold
+        return "confirmed"
     alone = [view.drop([i]) for i in cited]
     if all(lost < threshold for lost in alone):
-        return "redundant", drop, hold
+        return "redundant"
     if hold < threshold:
         one = [view.hold([i]) for i in cited]
         if all(lost >= threshold for lost in one):
-            return "joint", drop, hold
+            return "joint"
         if any(map(math.isnan, one)):
-            return "not decided", drop, hold
-    return "confirmed", drop, hold
+            return "not decided"
+    return "confirmed"

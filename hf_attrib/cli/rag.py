@@ -163,7 +163,7 @@ class CitingOptions:
     threshold: Annotated[
         float | None,
         typer.Option(
-            help="Nats that a sentence must lose without what it cites.",
+            help="Nats of log-odds that a sentence must lose without what it cites.",
             show_default="calibrated for the mode",
         ),
     ] = None

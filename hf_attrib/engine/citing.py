@@ -50,8 +50,8 @@ class PassagesOptions(GenerateOptions, total=False):
         origins: what is known of each passage, a mapping for each: ``id``, ``title``,
             ``source``, ``url``, and ``score`` of the retrieval, all kept with the result and used
             for nothing; ``text`` says which of the passage's characters are the document's.
-        threshold: nats that a sentence must lose without the passages it cites; by default that
-            of the mode in :data:`hf_attrib.results.passages.THRESHOLDS`.
+        threshold: nats of log-odds that a sentence must lose without the passages it cites; by
+            default that of the mode in :data:`hf_attrib.results.passages.THRESHOLDS`.
         mode: how passages are taken away: ``"embed"``, ``"token"``, ``"attention"`` or ``"drop"``.
         budget: forward rows at most; by default 64, or 10 for each passage. All subsets are run
             where that reaches for them, so of up to 6 passages.

@@ -18,7 +18,7 @@ from hf_attrib.engine.record import checked, run_of, spent, unlikely, with_own
 from hf_attrib.errors import InputError
 from hf_attrib.execution import Processes
 from hf_attrib.field import Table
-from hf_attrib.methods import Method, Shapley
+from hf_attrib.methods import Method, Occlusion, Shapley
 from hf_attrib.methods import method as method_named
 from hf_attrib.methods.perturbation.base import Perturbation
 from hf_attrib.methods.perturbation.game import Game, Solution, distinct
@@ -56,7 +56,7 @@ class PassageQuestion(Question):
     Args:
         documents: how many documents came, where these are the passages.
         origins: what is known of each that was named.
-        threshold: nats that a sentence must lose without what it cites.
+        threshold: nats of log-odds that a sentence must lose without what it cites.
         budget: forward rows at most.
 
     Raises:
@@ -261,6 +261,9 @@ def _ranking(named: Any, own: Mapping[str, Any], count: int, budget: int) -> Per
         return Shapley(**own)
     between = max(1, count - 1)  # rows of an order that are neither all nor none
     samples = (budget - 2 - count - min(_RESERVED, budget // 4)) // between // 2 * 2
+    if samples < _ORDERS and not own.keys() - {"mode"}:
+        # Rows that confirm tell more than orders that leave none for it.
+        return Occlusion(**own)
     return Shapley(samples=max(_ORDERS, samples), **own)
 
 

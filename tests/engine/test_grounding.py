@@ -167,7 +167,7 @@ def test_scores_of_another_target_are_told_from_those_of_documents(explainer, fo
 
 @pytest.mark.parametrize("threshold", [10**400, float("inf"), True, "1"])
 def test_a_threshold_is_a_finite_number(explainer, threshold):
-    with pytest.raises(InputError, match="expected nats, a number above 0"):
+    with pytest.raises(InputError, match="expected nats of log-odds, a number above 0"):
         explainer.passages(**ASKED, threshold=threshold)
 
 

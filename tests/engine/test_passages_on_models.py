@@ -189,6 +189,21 @@ def test_a_budget_that_is_spent_leaves_things_open_and_says_so(explainer):
     assert ([p.index for p in cited.passages], cited.status) == ([0, 2], "redundant")
 
 
+@pytest.mark.parametrize("budget", [20, 40, 64])
+def test_a_tight_budget_is_spent_on_what_confirms(explainer, budget):
+    for case in retrieval.examples(3, 10, seed=5):
+        groups = [case.prompt[a:b] for a, b in case.facts]
+        asked = {"groups": groups, "response": f" {case.answer}"}
+        found = explainer.passages(case.prompt, **asked, budget=budget)
+        assert len(found.table.subsets) <= budget
+        assert found.run.method == ("occlusion" if budget < 64 else "shapley")
+        (cited,), (expected,) = (
+            found.citations(),
+            explainer.passages(case.prompt, **asked).citations(),
+        )
+        assert (cited.status, cited.drop) == (expected.status, pytest.approx(expected.drop))
+
+
 def test_another_method_may_rank(explainer):
     for method in ("kernel_shap", "occlusion", "loo_shapley"):
         found = explainer.passages(PROMPT, groups=FACTS, method=method)
@@ -322,7 +337,7 @@ def test_documents_that_cannot_be_passages_are_refused(explainer, asked, message
         ({"budget": 0}, "budget is 0; expected forward rows"),
         (
             {"budget": 5},
-            r"budget is 5; to rank 4 passages by shapley\(.*takes \d+ rows",
+            r"budget is 5; to rank 4 passages by occlusion\(.*takes 6 rows",
         ),
         ({"method": "integrated_gradients"}, "does not play groups"),
         ({"mode": "burn"}, "mode"),

@@ -118,6 +118,35 @@ def test_what_only_takes_away_is_not_cited():
     assert (confirmed(shield).cited, confirmed(shield).status) == ((), "own knowledge")
 
 
+def test_odds_are_counted_up_to_19_to_1():
+    chances = [1e-9, 0.01, 0.3, 0.5, 0.9, 0.95, 0.99, 0.999999, 1.0]
+    kept = torch.tensor([[number >> i & 1 for i in range(4)] for number in (0, *range(8, 16))]) == 1
+    logs = torch.tensor(chances, dtype=torch.float64).log()[:, None]
+    # Of two tokens it is the odds of both together.
+    made = Coalitions(kept, torch.cat([logs / 4, logs / 4, logs / 2], 1)).odds()
+    expected = [math.log(p / max(1 - p, 0.05)) for p in chances]
+    assert made.values[:, 0].tolist() == pytest.approx(expected, abs=1e-9)
+    assert expected == sorted(set(expected))
+
+
+@pytest.mark.parametrize(
+    ("without", "alone", "cited"),
+    [
+        (0.1, 0.9, (0,)),  # the odds fall by log(81), 4.4
+        (math.exp(-14.2), math.exp(-12), ()),  # as far in log-probability, and in odds no further
+        (0.99, 0.9999, ()),  # the odds fall by 4.6, but it is said as well without
+    ],
+)
+def test_odds_decide_what_is_cited(without, alone, cited):
+    made = table(2, lambda s: math.log(alone if 0 in s else without))
+    found = confirmed(made, 4.0)
+    assert found.cited == cited
+    assert found.status == ("confirmed" if cited else "own knowledge")
+    # What is told is of the log-probability, whoever is cited.
+    assert found.gain == found.drops[0] == pytest.approx(math.log(alone / without))
+    assert found.holds == (0, pytest.approx(math.log(alone / without)))
+
+
 def test_errors_leave_open_what_argues_against():
     made = table(2, lambda s: 5.0 * (0 in s) - 1.1 * (1 in s))
     assert confirmed(made).passages[1] == "against"

@@ -154,7 +154,7 @@ def of_whole(result: Passages) -> str:
     of = f"all {every:,}" if run == every else f"{run:,} of {every:,}"
     return (
         f"all passages together gain {gain:.2f}, scores sum to {total:.2f} · {of} subsets run · "
-        f"cited from {result.threshold:g} on"
+        f"cited where odds fall by {result.threshold:g} nats"
     )
 
 

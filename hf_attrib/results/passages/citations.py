@@ -112,7 +112,7 @@ def citations(result: Passages, threshold: float | None) -> tuple[Citation, ...]
 
     Args:
         result: the passages.
-        threshold: that is confirmed, in nats; by default the result's own.
+        threshold: that is confirmed, in nats of log-odds; by default the result's own.
     """
     return tuple(_citation(result, span, threshold) for span in sentences(result.response))
 

@@ -44,7 +44,8 @@ class Passages(Result):
         response: the tokens of the answer.
         probability: the model's own probability of each of them, [T].
         run: method, mode, model, cost, and the document that each passage is.
-        threshold: nats that a part of the answer must lose for a citation.
+        threshold: nats of log-odds (:meth:`Coalitions.odds`) that a part of the answer must lose for
+            a citation.
         standard_error: of each score, [n, T], or ``None`` if they are exact.
         sequence: all that the model read and generated.
         sentences: the same of the sentences inside the passages that are cited, where it was asked.
@@ -133,7 +134,8 @@ class Passages(Result):
 
         Args:
             part: a range of tokens, or text that occurs once; by default all of the answer.
-            threshold: nats that it must lose for a citation; by default the result's own.
+            threshold: nats of log-odds that it must lose for a citation; by default the
+                result's own.
 
         Raises:
             InputError: there is no such part, or the threshold is none.
@@ -148,7 +150,8 @@ class Passages(Result):
             style: ``None`` for :class:`Citation` objects; ``"markers"`` for the answer with [1]
                 behind its sentences; or the shape of ``"langchain"``, ``"anthropic"``,
                 ``"cohere"`` or ``"openai"``.
-            threshold: nats that a sentence must lose for a citation; by default the result's own.
+            threshold: nats of log-odds that a sentence must lose for a citation; by default the
+                result's own.
 
         Raises:
             InputError: there is no such style, or the threshold is none.
@@ -218,7 +221,9 @@ def checked_threshold(given: float) -> float:
     """
     number = isinstance(given, int | float) and not isinstance(given, bool)
     if not number or not 0 < given <= sys.float_info.max:
-        raise InputError(f"threshold is {given!r:.80}; expected nats, a number above 0.")
+        raise InputError(
+            f"threshold is {given!r:.80}; expected nats of log-odds, a number above 0."
+        )
     return float(given)
 
 

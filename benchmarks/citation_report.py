@@ -13,7 +13,7 @@ from scipy.stats import beta
 
 #: Of answers that no passage supports; that there are no more is said so surely.
 _FALSE, _SURE = 0.05, 0.95
-_GRID = [round(0.25 * k, 2) for k in range(1, 17)]
+_GRID = [round(0.25 * k, 2) for k in range(1, 33)]
 _DRAWS = 2000
 #: Who is cited in a case at a threshold.
 Cites: TypeAlias = Callable[[Record, float], frozenset[int]]
@@ -62,11 +62,15 @@ def reported(records: Sequence[tuple[str, Record]]) -> dict[str, Any]:
         "false there": false,
         "at most": at_most(false, len(none)),
         "dropped": len(held) - len(use),
-        "families": {f: _family([r for r in use if r.family == f], threshold) for f in FAMILIES},
+        "families": {
+            family: _family(some, threshold)
+            for family in FAMILIES
+            if (some := [r for r in use if r.family == family])
+        },
         "all": _summary(_ours, threshold, use),
     }
     if any(r.scores for _, r in records):
-        found["rivals"] = _rivals(none, [r for r in use if _asked(r)], threshold)
+        found["rivals"] = _rivals(none, [r for r in use if _asked(r)])
     return found
 
 
@@ -83,18 +87,17 @@ def _enumerated(record: Record) -> bool:
     return len(record.subsets) == 1 << record.count
 
 
-def _rivals(none: Records, use: Records, threshold: float) -> dict[str, Any]:
-    """Return how each way does by a threshold of its own, found on all cases that it has."""
+def _rivals(none: Records, use: Records) -> dict[str, Any]:
+    """Return how each way does by a threshold of its own, all found on the same cases."""
+    some = [r for r in none if _asked(r)]
     ways: dict[str, Callable[[Record], list[float]]] = dict(PLAYED)
     for name in use[0].scores:
         ways[name] = lambda record, name=name: record.scores[name]  # type: ignore[misc]
+    threshold, _ = calibrated(_ours, some, _GRID)
     own = _counts(_ours, threshold, use)
-    found = {
-        "hf_attrib": _summary(_ours, threshold, use)
-        | {"top": _top(lambda r: r.shapley, use), "calibrated on": len(none)}
-    }
+    first = {"top": _top(lambda r: r.shapley, use), "calibrated on": len(some)}
+    found = {"hf_attrib": _summary(_ours, threshold, use) | first}
     for name, score in ways.items():
-        some = [r for r in none if (_asked(r) if name in use[0].scores else _enumerated(r))]
         scores = {id(r): score(r) for r in (*some, *use)}
 
         def cites(record: Record, least: float, of: Any = scores) -> frozenset[int]:
@@ -105,7 +108,6 @@ def _rivals(none: Records, use: Records, threshold: float) -> dict[str, Any]:
         found[name] = _summary(cites, least, use) | {
             "top": _top(lambda r, of=scores: of[id(r)], use),
             "ours better by": _difference(own, _counts(cites, least, use)),
-            "calibrated on": len(some),
         }
     return found
 
@@ -176,7 +178,7 @@ def _interval(values: Any) -> list[float]:
     return [low, high]
 
 
-def table(report: Mapping[str, Any]) -> str:
+def table(report: Mapping[str, Any], model: str) -> str:
     """Write what was found on the cases that are reported."""
     modes = report["modes"]
     said = ", ".join(
@@ -184,7 +186,7 @@ def table(report: Mapping[str, Any]) -> str:
         for mode, of in modes.items()
     )
     lines = [
-        "Cited sets of answers of keys-llama, on cases that did not find the threshold.",
+        f"Cited sets of answers of {model}, on cases that did not find the threshold.",
         "*Exact*: the cited set is the planted one; *leave-one-out*: it would be, by passages",
         "whose own drop reaches the threshold; *cited*: answers that cite anything; *first*: the",
         "highest score is that of a passage to be cited. Intervals are 95 %, by drawing cases.",
@@ -214,24 +216,19 @@ def _contest(mode: str, rivals: Mapping[str, Any]) -> list[str]:
     lines = [
         "",
         f"Mode {mode}, cases of up to 6 passages, of which all subsets are run. Each way cites",
-        "passages whose score is above a threshold of its own, found in the same way on so many of",
-        "the same cases without support. *False*: answers without support that have a citation;",
-        "*better*: by how much the F1 of hf_attrib is higher, on the same cases.",
+        "passages whose score is above a threshold of its own, found in the same way on the same",
+        f"{rivals['hf_attrib']['calibrated on']} cases without support, so that it is higher than",
+        "the default. *False*: answers without support that have a citation; *better*: by how much",
+        "the F1 of hf_attrib is higher, on the same cases.",
         "",
-        "| way | cases for its threshold | precision | recall | F1 | first | false | better |",
+        "| way | threshold | precision | recall | F1 | first | false | better |",
         "|---|--:|--:|--:|---|--:|--:|--:|",
     ]
     for name, row in rivals.items():
         better = row.get("ours better by")
         end = f"{better[0]:+.3f} to {better[1]:+.3f}" if better else ""
-        cells = [
-            name,
-            str(row["calibrated on"]),
-            *_cells(row)[:3],
-            f"{row['top']:.1%}",
-            f"{row['false']:.1%}",
-            end,
-        ]
+        top, false = f"{row['top']:.1%}", f"{row['false']:.1%}"
+        cells = [name, f"{row['threshold']:.2f}", *_cells(row)[:3], top, false, end]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 

@@ -125,8 +125,8 @@ def main() -> None:
         report["modes"][mode] = reported(found)
     stem = RESULTS / f"citations-{options.model}"
     stem.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    stem.with_suffix(".md").write_text(table(report), encoding="utf-8")
-    print(table(report))
+    stem.with_suffix(".md").write_text(table(report, options.model), encoding="utf-8")
+    print(table(report, options.model))
 
 
 if __name__ == "__main__":

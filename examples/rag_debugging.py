@@ -28,15 +28,15 @@ def advice(found: hf_attrib.Passages, word: str) -> list[str]:
         found: the passages.
         word: of the answer.
     """
-    confirmation, rows, said = found.confirm(word), found.to_rows(word), []
-    for index in confirmation.cited:
-        row = rows[index]
+    cited, said = found.confirm(word).cited, []
+    rows = found.to_rows(word)
+    for row in (rows[index] for index in cited):
         said.append(
             f"{word!r} rests on {row['id']} (retrieved at rank {row['retrieved_rank']}): without "
             f"it {row['drop']:.1f} nats are lost. Is it up to date?"
         )
     for row in rows:
-        if row["score"] <= -found.threshold:
+        if row["status"] == "against":
             said.append(
                 f"{row['id']} speaks against {word!r} ({row['score']:+.1f} nats). Do the two "
                 "contradict each other?"

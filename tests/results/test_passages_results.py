@@ -148,7 +148,7 @@ def test_odds_decide_what_is_cited(without, alone, cited):
 
 
 def test_errors_leave_open_what_argues_against():
-    made = table(2, lambda s: 5.0 * (0 in s) - 1.1 * (1 in s))
+    made = table(2, lambda s: 5.0 * (0 in s) - 0.6 * (1 in s))
     assert confirmed(made).passages[1] == "against"
     errors = torch.tensor([0.1, 0.1])
     assert confirmed(made, errors=errors).passages[1] == "not decided"

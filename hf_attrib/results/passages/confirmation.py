@@ -18,7 +18,7 @@ __all__ = ["THRESHOLDS", "Confirmation", "Status", "confirm"]
 #: smallest at which, with 95 % confidence, at most 5 % of answers without support have one, as
 #: ``benchmarks/citations.py`` finds. A rate that is 5 % where it was found is more elsewhere.
 THRESHOLDS: Mapping[str, float] = MappingProxyType(
-    {"embed": 1.5, "token": 1.25, "attention": 1.75, "drop": 1.5}
+    {"embed": 2.5, "token": 1.75, "attention": 1.75, "drop": 1.75}
 )
 
 #: What is known of a part of an answer, or of a passage.
@@ -45,8 +45,8 @@ class Confirmation:
         drop: what is lost without those cited, in nats; NaN where it is not known.
         hold: what is lost with these alone, likewise.
         passages: status of each of the n: that of a cited one ``"confirmed"``, ``"redundant"`` or
-            ``"joint"``; else ``"against"``, where its score argues against the part by the
-            threshold; ``"not decided"`` or ``"unused"``.
+            ``"joint"``; else ``"against"``, where its score argues against the part by half
+            of the threshold; ``"not decided"`` or ``"unused"``.
         drops: what is lost without each, [n], NaN where it is not known; and
         holds: with each alone.
         missing: subsets that were not run, and would tell more.
@@ -103,10 +103,10 @@ def confirm(
             needed = alone[i] >= threshold
             found.append("joint" if status == "joint" else "confirmed" if needed else "redundant")
             continue
-        wide = 0.0 if errors is None else 2 * float(errors[i])
-        if score + wide <= -threshold:
+        wide, least = 0.0 if errors is None else 2 * float(errors[i]), -threshold / 2
+        if score + wide <= least:
             found.append("against")
-        elif score - wide <= -threshold or (status == "not decided" and not cited):
+        elif score - wide <= least or (status == "not decided" and not cited):
             found.append("not decided")
         else:
             found.append("unused")

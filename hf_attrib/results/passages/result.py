@@ -44,8 +44,8 @@ class Passages(Result):
         response: the tokens of the answer.
         probability: the model's own probability of each of them, [T].
         run: method, mode, model, cost, and the document that each passage is.
-        threshold: nats of log-odds (:meth:`Coalitions.odds`) that a part of the answer must lose for
-            a citation.
+        threshold: nats of log-odds (:meth:`Coalitions.odds`) that a part of the answer must lose
+            for a citation.
         standard_error: of each score, [n, T], or ``None`` if they are exact.
         sequence: all that the model read and generated.
         sentences: the same of the sentences inside the passages that are cited, where it was asked.

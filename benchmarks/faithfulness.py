@@ -56,6 +56,7 @@ OURS: Mapping[str, str | Mapping[str, str]] = {
     "sequential_ig": "sequential_ig",
     "saliency": "saliency",
     "input_x_gradient": "input_x_gradient",
+    "attention_x_gradient": "attention_x_gradient",
     "integrated_gradients": "integrated_gradients",
     "integrated_gradients (pad)": {"method": "integrated_gradients", "baseline": "pad"},
 }

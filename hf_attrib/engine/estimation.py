@@ -6,15 +6,16 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from hf_attrib.engine.memory import Need, written
+from hf_attrib.engine.memory import Demand, Need, written
 from hf_attrib.engine.probe import heaviest_row, heaviest_row_along
 from hf_attrib.execution.rows import default_rows
-from hf_attrib.field import Cost, Field
+from hf_attrib.field import Cost, Field, pulled_to_attention
 from hf_attrib.results import Told
 
 __all__ = ["Estimate", "Measurement", "estimated"]
@@ -77,8 +78,7 @@ class Measurement:
         x: its embeddings, [1, 1, N, D].
         spent: forward rows that it took to see what the model does with them.
         passes: forward rows that F of all targets takes.
-        linear: whether derivatives along directions would do for gradients.
-        differentiates: whether there are gradients.
+        demand: what is run of it.
         need: what rows take.
         before: bytes that a reference takes, before rows are run.
     """
@@ -87,8 +87,7 @@ class Measurement:
     x: Tensor
     spent: int
     passes: int
-    linear: bool
-    differentiates: bool
+    demand: Demand
     need: Need
     before: int
 
@@ -112,7 +111,7 @@ def estimated(measured: Measurement, least: Cost, most: Cost, at_most: bool) -> 
     """
     field, tokens = measured.field, measured.x.shape[-2]
     every = heaviest_row(field, measured.x, field.targets)
-    along = measured.linear and heaviest_row_along(field, measured.x) is not None
+    along = measured.demand.linear and heaviest_row_along(field, measured.x) is not None
     blocks = list(field.blocks(every))  # of pullbacks
     shared = 1 if along else len(blocks)
     fewest = _counts(least, least, measured, shared, along)
@@ -127,7 +126,7 @@ def estimated(measured: Measurement, least: Cost, most: Cost, at_most: bool) -> 
     # Nodes of a fixed rule come all at once; those that a method decides on come in rounds.
     at_once = min(field.runner.limit, largest.forward, max(usual, least.gradients))
     ways = [_seconds_of_a_row(measured, count) for count in (min(at_once, usual), 1)]
-    if not measured.differentiates:  # rows that begin as the inputs do may take less
+    if not measured.demand.differentiates:  # rows that begin as the inputs do may take less
         ways.append(_seconds_of_a_row(measured, min(at_once, usual), begun=True))
     at_once = min(at_once, field.runner.limit)  # memory may have ended
     quick, slow = ([end(way) for way in zip(*ways, strict=True)] for end in (min, max))
@@ -169,7 +168,7 @@ def _counts(rows: Cost, least: Cost, measured: Measurement, blocks: int, along: 
     backward = rows.joint + rows.own + (0 if along else rows.gradients * field.targets)
     # Rows that ask for some targets take directions where these are fewer; never those for one,
     # which a method that asks for rows of single targets has at least.
-    directed = measured.linear and math.isfinite(field.direction_cost.linear)
+    directed = measured.demand.linear and math.isfinite(field.direction_cost.linear)
     some = rows.own - least.own if directed else 0
     directional = some + (rows.gradients * groups if along else 0)
     return _Counts(measured.spent + each * forward, each * backward, each * directional)
@@ -217,20 +216,22 @@ def _seconds_of_a_row(
         count: so many rows together.
         begun: whether rows begin as the inputs do, behind what the field keeps of these.
     """
-    x = measured.x if begun or measured.differentiates else -measured.x
+    x = measured.x if begun or measured.demand.differentiates else -measured.x
     field, query = measured.field, heaviest_row(measured.field, x)
     (block,) = [b for b in field.blocks(query) if query.needed[:, b].any()]
+    follows = measured.demand.attention
+    linearise = partial(pulled_to_attention, field) if follows else field.linearise
     forward, backward = 0.0, 0.0
 
     def compute(rows: Tensor) -> tuple[Tensor, ...]:
         nonlocal forward, backward
         some = query.at(torch.zeros_like(rows)).part(torch.arange(len(rows)), block)
         started = time.perf_counter()
-        if not measured.differentiates:
+        if not measured.demand.differentiates:
             value = field.evaluate(some.points, some.sequence, some.target)
             forward += _done(value) - started
             return (value,)
-        linear = field.linearise(some.points, some.sequence, some.target)
+        linear = linearise(some.points, some.sequence, some.target)
         between = _done(linear.value)
         forward += between - started
         backward += _done(linear.pullback(some.wanted.float())) - between

@@ -44,12 +44,14 @@ class Demand:
         whole: how many gradients of all targets are held whole.
         linear: whether derivatives along directions would do for gradients.
         differentiates: whether there are gradients.
+        attention: whether these are by attention, whose probabilities are then held.
     """
 
     kind: Hashable
     whole: int
     linear: bool
     differentiates: bool
+    attention: bool
 
 
 @dataclass(frozen=True)
@@ -158,8 +160,12 @@ class Memory:
         if not demand.differentiates:
             key = (demand.kind, "forward", *about)
             return Need(self._remembered(key, sizes, lambda: bytes_forward(field, x), 1), 0)
+        attention = demand.attention
         row = self._remembered(
-            (demand.kind, whole, *about), sizes, lambda: bytes_backward(field, x, whole), 1
+            (demand.kind, whole, attention, *about),
+            sizes,
+            lambda: bytes_backward(field, x, whole, attention),
+            2 if attention else 1,  # probabilities are as many as pairs of tokens
         )
         if demand.linear and (query := heaviest_row_along(field, x)) is not None:
             try:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.execution import Meter, RowRunner
-from hf_attrib.field import Contraction, Field, Groups, Query, dot
+from hf_attrib.field import Contraction, Field, Groups, Query, dot, pulled_to_attention
 from hf_attrib.field.directions import cheaper, follow, uncompiled
 
 __all__ = [
@@ -85,21 +85,26 @@ def bytes_forward(field: Field, x: Tensor) -> Taken:
     return _total(meter, 2 * x[:1].nbytes, kept)
 
 
-def bytes_backward(field: Field, x: Tensor, whole: bool) -> Taken:
+def bytes_backward(field: Field, x: Tensor, whole: bool, attention: bool = False) -> Taken:
     """Return the bytes that one row takes on each device, forward and for one pullback.
 
     Args:
         field: F and its gradient.
         x: embeddings, [B, 1, N, D].
         whole: whether gradients of all targets are kept whole.
+        attention: whether gradients are those by attention.
+
+    Raises:
+        HFAttribError: of these, the model gives none.
     """
     query, meter = heaviest_row(field, x), Meter()
-    contract: Contraction = (lambda gradient, _: gradient) if whole else dot
+    contract: Contraction = (lambda gradient, _: gradient) if whole or attention else dot
+    linearise = partial(pulled_to_attention, field) if attention else None
 
     def compute(rows: Tensor) -> tuple[Tensor, ...]:
         # torch would never again run as compiled what it met inside a mode.
         with uncompiled(), meter:
-            return (field.pulled_back(query, contract, rows).gradient,)
+            return (field.pulled_back(query, contract, rows, linearise).gradient,)
 
     (kept,) = RowRunner(1).map(1, compute)
     return _total(meter, 2 * x[:1].nbytes, kept)

@@ -137,7 +137,7 @@ class Question:
         kind = self.target.name, self.contrast is None, self.spans is None
         claims = self.method.claims
         joined = claims.groups == "joined"
-        return Demand(kind, claims.whole_gradients, joined, claims.differentiates)
+        return Demand(kind, claims.whole_gradients, joined, claims.differentiates, claims.attention)
 
     def recorded(self) -> dict[str, Any]:
         """Return what a result keeps of the question, by the names that it has there."""

@@ -7,6 +7,7 @@ This folder is mathematics on tensors and knows no transformers.
 """
 
 from hf_attrib.field.ablation import MODES, ablated_rows
+from hf_attrib.field.attention import Attended, AttentionPass, Maps, pulled_to_attention
 from hf_attrib.field.base import Field
 from hf_attrib.field.decomposition import Cost, Decomposition, Linearisation, Pushforward, Sample
 from hf_attrib.field.directions import NEVER, DirectionCost
@@ -21,6 +22,8 @@ from hf_attrib.field.sums import SpanField
 __all__ = [
     "MODES",
     "NEVER",
+    "Attended",
+    "AttentionPass",
     "Contraction",
     "Cost",
     "Decomposition",
@@ -31,6 +34,7 @@ __all__ = [
     "Groups",
     "Layered",
     "Linearisation",
+    "Maps",
     "Path",
     "Pushforward",
     "Query",
@@ -41,4 +45,5 @@ __all__ = [
     "Targets",
     "ablated_rows",
     "dot",
+    "pulled_to_attention",
 ]

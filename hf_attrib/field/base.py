@@ -23,18 +23,20 @@ from torch import Tensor
 from hf_attrib.errors import InputError, MemoryLimitError
 from hf_attrib.execution import Progress, RowRunner, silent
 from hf_attrib.field.ablation import ablated_rows
+from hf_attrib.field.attention import Attended
 from hf_attrib.field.decomposition import Linearisation, Pushforward, Sample
 from hf_attrib.field.directions import NEVER, DirectionCost, cheaper, either, follow
 from hf_attrib.field.gradients import (
     Answer,
     Contraction,
+    Linearise,
     Path,
     Query,
     RowBatch,
     cheapest_blocks,
     dot,
     flattened,
-    one_target_each,
+    pulled,
 )
 from hf_attrib.field.groups import Groups, Targets
 from hf_attrib.field.hidden import Layered
@@ -128,6 +130,14 @@ class Field(ABC):
 
         Raises:
             HFAttribError: there is no such layer.
+        """
+
+    @abstractmethod
+    def attended(self, points: Tensor, sequence: Tensor, target: Tensor) -> Attended:
+        """Return the attention that leads to F; arguments as for :meth:`evaluate`.
+
+        Raises:
+            HFAttribError: there is none, or none that can be read.
         """
 
     @abstractmethod
@@ -254,10 +264,23 @@ class Field(ABC):
         query = self._query(points, torch.zeros_like(points[:1]))
         return self._sample(*self.gradients(query, lambda gradient, _: gradient), len(points))
 
-    def at(self, points: Tensor, velocity: Tensor, contract: Contraction = dot) -> Sample:
-        """Return F, [1, B, T], and its contracted gradient, [1, B, T, G], at [B, T or 1, N, D]."""
+    def at(
+        self,
+        points: Tensor,
+        velocity: Tensor,
+        contract: Contraction = dot,
+        linearise: Linearise | None = None,
+    ) -> Sample:
+        """Return F, [1, B, T], and its contracted gradient, [1, B, T, G], at [B, T or 1, N, D].
+
+        Args:
+            points: where.
+            velocity: what gradients are contracted with.
+            contract: what to keep of the gradient.
+            linearise: gives F and its pullback, if that goes by other rules than the gradient's.
+        """
         query = self._query(points[None], velocity[None])
-        return self._sample(*self.gradients(query, contract), 1)
+        return self._sample(*self.gradients(query, contract, linearise), 1)
 
     def along(self, path: Path, nodes: Tensor, contract: Contraction = dot) -> Iterator[Sample]:
         """Yield F [k, B, T] and its contracted gradient [k, B, T, G] along a path, chunk by chunk.
@@ -295,7 +318,9 @@ class Field(ABC):
         value = ablated_rows(self, keep.flatten(0, 1), sequence.flatten(), mode)
         return value.reshape(len(keep), self.sequences, self.targets)
 
-    def gradients(self, query: Query, contract: Contraction = dot) -> tuple[Tensor, Tensor]:
+    def gradients(
+        self, query: Query, contract: Contraction = dot, linearise: Linearise | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return F [R, C] and contracted gradients of rows, and count what was run.
 
         Rows for which derivatives along groups of inputs cost less than pullbacks take those.
@@ -303,6 +328,7 @@ class Field(ABC):
         Args:
             query: what is asked for.
             contract: what to keep of a gradient.
+            linearise: gives F and its pullback, if that goes by other rules than the gradient's.
 
         Returns:
             F [R, C] and gradients [R, C, G] (or [R, C, ...] of another contraction), where they
@@ -310,10 +336,10 @@ class Field(ABC):
         """
         way = torch.zeros(len(query), dtype=torch.bool)
         # Only the inner product is linear along groups: another contraction keeps the N inputs.
-        if contract is dot:
+        if contract is dot and linearise is None:
             effort = self.effort(query.sequence, query.target)
             way = cheaper(query, effort, self.groups, self.direction_cost)
-        back = partial(self.pulled_back, query, contract)
+        back = partial(self.pulled_back, query, contract, linearise=linearise)
         if not way.any():
             found = self.runner.map(len(query), back)
         else:
@@ -330,32 +356,15 @@ class Field(ABC):
         self.directional_rows.index_add_(0, query.sequence, directions * way * answers)
         return value, gradient
 
-    def pulled_back(self, query: Query, contract: Contraction, rows: Tensor) -> Answer:
+    def pulled_back(
+        self, query: Query, contract: Contraction, rows: Tensor, linearise: Linearise | None = None
+    ) -> Answer:
         """Return F and contracted gradients of some rows of a query, by one pullback each."""
         batch = query.at(rows)
-        value = torch.full(batch.target.shape, torch.nan).to(batch.points)
-        gradient: Tensor | None = None
-        forward = torch.zeros(len(batch.points), dtype=torch.int64)
-        for block in self.blocks(batch):
-            used = batch.needed[:, block].any(1).nonzero()[:, 0]
-            if not len(used):
-                continue
-            some = batch.part(used, block)
-            linear = self.linearise(some.points, some.sequence, some.target)
-            found = linear.value.masked_fill(~some.needed.to(linear.value.device), torch.nan)
-            value[used[:, None], block] = found.to(value)
-            fixed = ~self.movable[some.sequence][..., None].to(some.points.device)
-            for these, entry, weights in one_target_each(some.wanted):
-                pulled = linear.pullback(weights).masked_fill(fixed, 0)
-                kept = contract(pulled, some.velocity)[these]
-                if gradient is None:
-                    gradient = torch.zeros(*batch.target.shape, *kept.shape[1:]).to(kept)
-                gradient[used[these], block[entry]] = kept
-            forward[used] += 1
-            del linear  # its graph, before the next block makes another
-        if gradient is None:  # only values were asked for
-            nothing = contract(torch.zeros_like(batch.points), batch.velocity)
-            gradient = torch.zeros(*batch.target.shape, *nothing.shape[1:]).to(nothing)
+        blocks = self.blocks(batch)
+        value, gradient, forward = pulled(
+            batch, blocks, linearise or self.linearise, self.movable, contract
+        )
         if contract is dot:
             gradient = self.groups.add_up(gradient, batch.sequence)
         return Answer(value, gradient, forward)
@@ -379,16 +388,7 @@ class Field(ABC):
 
     def _query(self, points: Tensor, velocity: Tensor) -> Query:
         """Ask for all targets at points [k, B, T or 1, N, D], whatever their number."""
-        points = self._own(points)
-        rows, sequence, target = flattened(points, self.sequences, self.targets)
-        velocity = velocity.expand(points.shape).flatten(0, 2)
-        valid = self.valid()[sequence].gather(1, target)
-
-        def points_of(part: Tensor) -> tuple[Tensor, Tensor]:
-            here = part.to(rows.device)
-            return rows[here], velocity[here]
-
-        return Query(points_of, sequence, target, torch.ones_like(valid), valid)
+        return Query.of(self._own(points), velocity, self.valid())
 
     def _sample(self, value: Tensor, gradient: Tensor, count: int) -> Sample:
         """Bring what rows found at so many points, [k * B * (T or 1), T or 1], to [k, B, T]."""

@@ -7,6 +7,7 @@ from copy import copy
 import torch
 from torch import Tensor
 
+from hf_attrib.field.attention import Attended
 from hf_attrib.field.base import Field
 from hf_attrib.field.decomposition import Linearisation, Pushforward
 from hf_attrib.field.groups import Groups, Targets
@@ -145,6 +146,14 @@ class ForkField(Field):
             return own.pull(weights[:, 0]) + other.pull(weights[:, 1])
 
         return Layered(weigh, pull)
+
+    def attended(self, points: Tensor, sequence: Tensor, target: Tensor) -> Attended:
+        """Return the attention of both, of which the second lowers the difference."""
+        own = self.both.attended(points, sequence, target)
+        beside = self._beside(points, sequence)
+        other = self.both.attended(beside, sequence + self.sequences, target)
+        lowering = tuple(one.reweighed(torch.neg) for one in other.passes)
+        return Attended(own.value - other.value, own.passes + lowering)
 
     def _beside(self, points: Tensor, sequence: Tensor) -> Tensor:
         """Return points [R, N, D] of the second of each pair."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hf_attrib.errors import InputError
 from hf_attrib.execution import RowRunner
+from hf_attrib.field.attention import Attended, AttentionPass, Maps
 from hf_attrib.field.base import Field
 from hf_attrib.field.decomposition import Linearisation, Pushforward
 from hf_attrib.field.directions import NEVER, DirectionCost, derivative
@@ -34,6 +35,8 @@ class FunctionField(Field):
         row_budget: rows run at once.
         space: what lies around the input, for methods that draw from it.
         hidden: maps embeddings [R, N, D] to states of which the function is then a function.
+        attention: maps embeddings [R, N, D] to the targets and to maps of attention, [R, H, N, N]
+            a layer, that these were found by; the last input predicts all of them.
         groups: what scores that are linear in gradients are added up to; by default each input.
         direction_cost: of a pass along a direction; by default there is none.
 
@@ -87,6 +90,7 @@ class FunctionField(Field):
         space: Space | None = None,
         hidden: Callable[[Tensor], Tensor] | None = None,
         *,
+        attention: Callable[[Tensor], tuple[Tensor, tuple[Tensor, ...]]] | None = None,
         groups: Groups | None = None,
         direction_cost: DirectionCost = NEVER,
     ) -> None:
@@ -101,7 +105,7 @@ class FunctionField(Field):
             precision=torch.finfo(torch.float64).eps,
         )
         self.function = function if hidden is None else lambda z: function(hidden(z))
-        self.hidden, self._after = hidden, function
+        self.hidden, self._after, self._attention = hidden, function, attention
 
     def evaluate(self, points: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
         """Return the function's targets."""
@@ -150,6 +154,28 @@ class FunctionField(Field):
             leaf = points.detach().clone().requires_grad_()
             states = self.hidden(leaf)
             return Layered.of(leaf, states, self._after(states).gather(1, target))
+
+    def attended(self, points: Tensor, sequence: Tensor, target: Tensor) -> Attended:
+        """Return the attention that the function was made with."""
+        if self._attention is None:
+            raise InputError(
+                "a field of a plain function has no attention; take a method that follows none, or "
+                "make the field with attention=."
+            )
+        with torch.enable_grad():
+            value, maps = self._attention(points.detach().clone().requires_grad_())
+            value = value.gather(1, target)
+
+        def gradient(weights: Tensor) -> Maps:
+            found = torch.autograd.grad(value, maps, weights.to(value), retain_graph=True)
+            return Maps((), found, ())
+
+        def places(weights: Tensor) -> Tensor:
+            last = torch.arange(points.shape[1]) == points.shape[1] - 1
+            return (last & (weights != 0).any(1, keepdim=True)).float()
+
+        detached = Maps((), tuple(one.detach() for one in maps), ())
+        return Attended(value.detach(), (AttentionPass(detached, gradient, places),))
 
     def rounded(self, points: Tensor) -> Tensor:
         """Return points as they are: a function computes in their precision."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
+from hf_attrib.field.decomposition import Linearisation
+
 __all__ = [
     "Answer",
     "Contraction",
+    "Linearise",
     "Path",
     "PointsOf",
     "Query",
@@ -20,6 +23,7 @@ __all__ = [
     "dot",
     "flattened",
     "one_target_each",
+    "pulled",
 ]
 
 #: Maps a gradient [R, N, D] and a velocity, broadcastable to it, to what a method keeps of them,
@@ -27,6 +31,9 @@ __all__ = [
 Contraction: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 #: Maps numbers of rows, [r], to their points and velocities, [r, N, D] each.
 PointsOf: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+#: Maps points [R, N, D], their sequences [R] and targets [R, C] to F and its pullback.
+Linearise: TypeAlias = Callable[[Tensor, Tensor, Tensor], Linearisation]
 
 #: Maps k positions in [0, 1] to points, [k, B, T or 1, N, D], and to the velocity there, of a
 #: shape that broadcasts to the points'. A T axis of size 1: all targets share the path.
@@ -85,6 +92,25 @@ class Query:
     target: Tensor
     needed: Tensor
     wanted: Tensor
+
+    @classmethod
+    def of(cls, points: Tensor, velocity: Tensor, valid: Tensor) -> Query:
+        """Ask for F and its gradient at points, whatever their number.
+
+        Args:
+            points: of all targets, or of each, [K, B, T or 1, N, D].
+            velocity: what gradients are contracted with, broadcastable to the points.
+            valid: which targets are no padding of the batch, [B, T] bool.
+        """
+        rows, sequence, target = flattened(points, *valid.shape)
+        velocity = velocity.expand(points.shape).flatten(0, 2)
+        wanted = valid[sequence].gather(1, target)
+
+        def points_of(part: Tensor) -> tuple[Tensor, Tensor]:
+            here = part.to(rows.device)
+            return rows[here], velocity[here]
+
+        return cls(points_of, sequence, target, torch.ones_like(wanted), wanted)
 
     def __len__(self) -> int:
         return len(self.sequence)
@@ -148,6 +174,48 @@ def one_target_each(wanted: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         weights = torch.zeros(wanted.shape, dtype=torch.float32)
         weights[rows, target] = 1
         yield rows, target, weights
+
+
+def pulled(
+    batch: RowBatch,
+    blocks: Sequence[Tensor],
+    linearise: Linearise,
+    movable: Tensor,
+    contract: Contraction,
+) -> Answer:
+    """Return F and contracted gradients of rows, by one pullback for each target.
+
+    Args:
+        batch: the rows.
+        blocks: target entries that share a forward pass.
+        linearise: gives F and its pullback.
+        movable: where inputs of the B sequences may move, [B, N] bool; gradients are 0 elsewhere.
+        contract: what to keep of a gradient.
+    """
+    value = torch.full(batch.target.shape, torch.nan).to(batch.points)
+    gradient: Tensor | None = None
+    forward = torch.zeros(len(batch.points), dtype=torch.int64)
+    for block in blocks:
+        used = batch.needed[:, block].any(1).nonzero()[:, 0]
+        if not len(used):
+            continue
+        some = batch.part(used, block)
+        linear = linearise(some.points, some.sequence, some.target)
+        found = linear.value.masked_fill(~some.needed.to(linear.value.device), torch.nan)
+        value[used[:, None], block] = found.to(value)
+        fixed = ~movable[some.sequence][..., None].to(some.points.device)
+        for these, entry, weights in one_target_each(some.wanted):
+            back = linear.pullback(weights).masked_fill(fixed, 0)
+            kept = contract(back, some.velocity)[these]
+            if gradient is None:
+                gradient = torch.zeros(*batch.target.shape, *kept.shape[1:]).to(kept)
+            gradient[used[these], block[entry]] = kept
+        forward[used] += 1
+        del linear  # its graph, before the next block makes another
+    if gradient is None:  # only values were asked for
+        nothing = contract(torch.zeros_like(batch.points), batch.velocity)
+        gradient = torch.zeros(*batch.target.shape, *nothing.shape[1:]).to(nothing)
+    return Answer(value, gradient, forward)
 
 
 def cheapest_blocks(effort: Tensor, wanted: Tensor) -> tuple[Tensor, ...]:

@@ -7,6 +7,7 @@ from copy import copy
 import torch
 from torch import Tensor
 
+from hf_attrib.field.attention import Attended
 from hf_attrib.field.base import Field
 from hf_attrib.field.decomposition import Linearisation, Pushforward
 from hf_attrib.field.groups import Groups, Targets
@@ -127,6 +128,17 @@ class SpanField(Field):
             return found.weigh(torch.einsum("rc,rct->rt", weights.to(members), members))
 
         return Layered(weigh, found.pull)
+
+    def attended(self, points: Tensor, sequence: Tensor, target: Tensor) -> Attended:
+        """Return the attention that leads to the spans asked for."""
+        found = self.tokens.attended(points, sequence, self._tokens(sequence, target))
+        members = self._members(sequence, target)
+
+        def by_token(weights: Tensor) -> Tensor:
+            return torch.einsum("rc,rct->rt", weights.to(members), members)
+
+        passes = tuple(one.reweighed(by_token) for one in found.passes)
+        return Attended(self._summed(found.value, sequence, target), passes)
 
     def _summed(self, value: Tensor, sequence: Tensor, target: Tensor) -> Tensor:
         return torch.einsum("rt,rct->rc", value, self._members(sequence, target).to(value))

@@ -15,6 +15,7 @@ from hf_attrib.methods.adversarial.mfaba import MFABA
 from hf_attrib.methods.average.baseline_average import BaselineAverage
 from hf_attrib.methods.average.noise_average import NoiseAverage
 from hf_attrib.methods.base import AXIOMS, Claims, Cost, Method, method, methods
+from hf_attrib.methods.gradient.attention_x_gradient import AttentionXGradient
 from hf_attrib.methods.gradient.input_x_gradient import InputXGradient
 from hf_attrib.methods.gradient.saliency import Saliency
 from hf_attrib.methods.gradient.smooth_grad import SmoothGrad
@@ -58,6 +59,7 @@ __all__ = [
     "MFABA",
     "SPENT",
     "AttEXplore",
+    "AttentionXGradient",
     "Banzhaf",
     "BaselineAverage",
     "CLime",

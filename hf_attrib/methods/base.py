@@ -62,6 +62,7 @@ class Claims:
             scores are [B, T, G]; each input is a group where none are named.
         whole_gradients: how many gradients of all targets, [T, N, D], are held whole at the most,
             those of the rows that run aside; 0 where gradients are contracted at once.
+        attention: whether gradients are those by attention probabilities, which a model must give.
     """
 
     cost: str
@@ -73,6 +74,7 @@ class Claims:
     baseline: str | None = "mean"
     groups: str = "summed"
     whole_gradients: int = 0
+    attention: bool = False
 
     @property
     def differentiates(self) -> bool:

@@ -15,6 +15,7 @@ from hf_attrib.execution import Progress, RowRunner, silent
 from hf_attrib.execution.rows import default_rows
 from hf_attrib.field import (
     NEVER,
+    Attended,
     DirectionCost,
     Field,
     Groups,
@@ -25,10 +26,12 @@ from hf_attrib.field import (
     Targets,
 )
 from hf_attrib.model.ablation import check_mask, crosses, cut, survives, without
+from hf_attrib.model.attention import attended
+from hf_attrib.model.backward_mode import Graph
 from hf_attrib.model.batch import Batch
 from hf_attrib.model.beginnings import Beginnings, Trail
 from hf_attrib.model.devices import device_of
-from hf_attrib.model.forward import Forward, Starts, inputs_of, select, unmoving
+from hf_attrib.model.forward import Forward, Starts, select, unmoving
 from hf_attrib.model.forward_mode import lacks, push
 from hf_attrib.model.observation import Kept, Observation
 from hf_attrib.model.sites import Sites, captured, injected, middle_of
@@ -327,29 +330,14 @@ class EmbeddingField(Field):
 
     def linearise(self, points: Tensor, sequence: Tensor, target: Tensor) -> Linearisation:
         """Return F at injected embeddings and its pullback."""
-        leaf = points.detach().requires_grad_()
-        length = int(self.forward.reach(sequence, target).max())
-        cut: list[Tensor] = []
-        with (
-            torch.enable_grad(),
-            injected(self.sites, self.forward.split(leaf, length)),
-            inputs_of(self.sites.head, cut),
-        ):
-            logits, index = self.forward.logits(sequence, target, length)
-            value = self._value(logits, index, sequence, target)
-        # Where hidden states do not pass through one head, the graph is cut at the logits.
-        hidden = [h for h in cut if h.requires_grad and h.shape[:-1] == logits.shape[:-1]]
-        split = hidden[0] if len(hidden) == 1 else logits
-        seeds = torch.autograd.grad(value.sum(), split)[0]
-        nowhere = torch.zeros(seeds.shape[:2]).to(value)
+        graph = Graph.of(self.forward, self._value, points, sequence, target)
+        return Linearisation(graph.value, graph.pull_to_leaf)
 
-        def pullback(weights: Tensor) -> Tensor:
-            here = nowhere.scatter_add(1, index.to(value.device), weights.to(value))[..., None]
-            # Where the weight is 0, the seed is, even if it overflows there.
-            seed = torch.where(here != 0, here.to(seeds) * seeds, 0)
-            return torch.autograd.grad(split, leaf, seed, retain_graph=True)[0]
-
-        return Linearisation(value.detach(), pullback)
+    def attended(self, points: Tensor, sequence: Tensor, target: Tensor) -> Attended:
+        """Return the attention that leads to F at injected embeddings."""
+        # Of a prefix that is not run again, there would be none.
+        forward = Forward(self.model, self.sites, self.batch)
+        return attended(forward, self._value, points, sequence, target)
 
     def layered(self, points: Tensor, sequence: Tensor, target: Tensor) -> Layered:
         """Return the states in the middle of the decoder at injected embeddings."""

@@ -48,6 +48,8 @@ class Forward:
         self.prefix: Prefix | None = None
         #: What the model keeps of its passes, where somebody asks for it.
         self.kept: list[Any] | None = None
+        #: What the model returns with its attention, where somebody asks for it.
+        self.attending: list[Any] | None = None
 
     @property
     def skipped(self) -> int:
@@ -87,7 +89,11 @@ class Forward:
         if self.prefix is not None:
             inputs["past_key_values"] = self.prefix.rows(sequence)
         cached = self.prefix is not None or self.kept is not None
+        if self.attending is not None:
+            inputs["output_attentions"] = True
         output = self.model(**inputs, use_cache=cached, return_dict=True)
+        if self.attending is not None:
+            self.attending.append(output)
         if self.kept is not None:
             self.kept.append(output.get("past_key_values"))
         logits = output.logits

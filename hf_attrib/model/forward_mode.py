@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any
 from weakref import WeakSet
 
 import torch
@@ -18,14 +18,12 @@ from torch import Tensor, nn
 from hf_attrib.execution.rows import out_of_memory
 from hf_attrib.field import Field, Pushforward
 from hf_attrib.field.directions import derivative
+from hf_attrib.model.backward_mode import Value
 from hf_attrib.model.forward import Forward
 from hf_attrib.model.hooks import hooked
 from hf_attrib.model.sites import injected
 
 __all__ = ["lacks", "push", "verify"]
-
-#: Maps logits [R, M, V], places in M, sequences and targets [R, C] to F, [R, C].
-Value: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 #: Models in which an operation has no forward-mode derivative, or one that is no derivative.
 _LACKING: WeakSet[nn.Module] = WeakSet()

@@ -17,6 +17,7 @@ from torch import Tensor
 from hf_attrib.errors import UnsupportedModelError
 from hf_attrib.execution import Progress, RowRunner, silent
 from hf_attrib.field import (
+    Attended,
     Field,
     Groups,
     Layered,
@@ -192,6 +193,13 @@ class StepwiseField(Field):
         raise UnsupportedModelError(
             f"{type(self.model).__name__} predicts each token in a pass of its own, and no hidden "
             "layer serves all of them; take an attack without one."
+        )
+
+    def attended(self, points: Tensor, sequence: Tensor, target: Tensor) -> Attended:
+        """Refuse to return attention: each target has its own, of its length."""
+        raise UnsupportedModelError(
+            f"{type(self.model).__name__} predicts each token in a pass of its own, and no "
+            "attention serves all of them; take a method that follows none."
         )
 
     def _split(self, target: Tensor) -> Iterator[tuple[EmbeddingField, int, Tensor, Tensor]]:

@@ -41,7 +41,9 @@ class Problem:
         targets = self.function(self.x[0]).shape[1]
         hidden, after = LAYERS.get(self.function, (torch.clone, self.function))
         shape = targets, self.x.shape[2]
-        made = FunctionField(after, *shape, row_budget, self.space(), hidden=hidden)
+        made = FunctionField(
+            after, *shape, row_budget, self.space(), hidden=hidden, attention=self.attention
+        )
         made.logits, made.ids = self.logits, torch.zeros(1, targets, dtype=torch.int64)
         return made
 
@@ -53,6 +55,17 @@ class Problem:
         behind = torch.tensor([4.0, 0.0]).double()[: value.shape[1], None]  # target 0 leads
         others = (seen.flatten(1) @ _OTHERS)[:, None] - behind
         return torch.cat([value[..., None], others], -1)
+
+    def attention(self, z: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """f and the attention of two layers on the way to it, each of which is undone first."""
+        maps = []
+        for layer in range(2):
+            attention = attention_of(self.function, z.shape[1], layer)
+            # Probabilities are leaves here, which is what makes them no function of the inputs.
+            maps.append(attention.expand(len(z), 2, -1, -1).clone().requires_grad_())
+            values = torch.linalg.inv(attention) @ z
+            z = maps[-1].mean(1) @ values
+        return self.function(z), tuple(maps)
 
     def space(self) -> Space:
         positions = torch.zeros(self.x.shape[2], dtype=torch.int64)
@@ -132,6 +145,13 @@ def ignores_second(z: Tensor) -> Tensor:
 
 #: Hidden layers of functions, and what comes after them; others have the input for a layer.
 LAYERS = {smooth: (_units, _read), smooth_again: (_turned, _read_turned)}
+
+
+def attention_of(function: Callable[[Tensor], Tensor], positions: int, layer: int) -> Tensor:
+    """What each position reads of each, [N, N]: another thing where a network is another."""
+    drawn = torch.Generator().manual_seed(10 * layer + (function is smooth_again))
+    return (2 * torch.randn(positions, positions, generator=drawn).double()).softmax(-1)
+
 
 PROBLEMS = [
     Problem("linear", linear, random(1, 1, 4, 3), random(1, 1, 4, 3)),

@@ -51,6 +51,27 @@ def input_x_gradient(case: Case) -> Tensor:
     return ((case.x - case.baseline) * case.gradient(case.x)).sum(-1)
 
 
+def attention_x_gradient(case: Case) -> Tensor:
+    """Equations 5 and 6 of arXiv:2103.15679, entry by entry, less what R starts from."""
+    value, maps = case.problem.attention(case.x[None])
+    slopes = torch.autograd.grad(value[0, case.target], maps)
+    size = len(case.x)
+    relevance = [[float(i == j) for j in range(size)] for i in range(size)]
+    for attention, slope in zip(maps, slopes, strict=True):
+        heads = (attention * slope)[0].detach()
+        mean = [[sum(max(0.0, float(h[i, k])) for h in heads) / len(heads) for k in range(size)]
+                for i in range(size)]  # fmt: skip
+        relevance = [
+            [
+                relevance[i][j] + sum(mean[i][k] * relevance[k][j] for k in range(size))
+                for j in range(size)
+            ]
+            for i in range(size)
+        ]
+    last = relevance[-1]
+    return torch.tensor([last[j] - (j == size - 1) for j in range(size)], dtype=torch.float64)
+
+
 def saliency(case: Case) -> Tensor:
     return torch.stack([g.norm() for g in case.gradient(case.x)])
 
@@ -237,6 +258,7 @@ def radius(case: Case) -> float:
 
 
 REFERENCES: dict[str, Callable[[Case], Tensor]] = {
+    "attention_x_gradient": attention_x_gradient,
     "baseline_average": baseline_average,
     "discretized_ig": discretized_ig,
     "expected_gradients": expected_gradients,

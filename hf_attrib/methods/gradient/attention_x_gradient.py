@@ -34,8 +34,9 @@ class AttentionXGradient(Method, name="attention_x_gradient"):
 
     R starts as the identity, l goes from the first layer to the last, and :math:`p_t` is the
     position that predicts token t. What R starts from is taken away again: it is a score of 1 for
-    the last token read, whatever the model is; the paper sets that entry to 0. An encoder has a
-    matrix of its own, :math:`R^{ee}`, and the decoder's relevance to it starts at 0. In each layer
+    the last token read, whatever the model is. (The authors' programs, in which a class token is
+    read last, set its own entry to 0.) An encoder has a matrix of its own, :math:`R^{ee}`, and the
+    decoder's relevance to it starts at 0. In each layer
 
     .. math:: R^{de} \leftarrow R^{de} + \bar A^{dd} R^{de}, \qquad
         R^{de} \leftarrow R^{de} + (\hat R^{dd})^\top \bar A^{de} \hat R^{ee}

@@ -12,6 +12,7 @@ from torch import Tensor
 from hf_attrib.execution import Meter, RowRunner
 from hf_attrib.field import Contraction, Field, Groups, Query, dot, pulled_to_attention
 from hf_attrib.field.directions import cheaper, follow, uncompiled
+from hf_attrib.field.gradients import pulled
 
 __all__ = [
     "Taken",
@@ -99,12 +100,12 @@ def bytes_backward(field: Field, x: Tensor, whole: bool, attention: bool = False
     """
     query, meter = heaviest_row(field, x), Meter()
     contract: Contraction = (lambda gradient, _: gradient) if whole or attention else dot
-    linearise = partial(pulled_to_attention, field) if attention else None
+    linearise = partial(pulled_to_attention, field) if attention else field.linearise
 
     def compute(rows: Tensor) -> tuple[Tensor, ...]:
         # torch would never again run as compiled what it met inside a mode.
         with uncompiled(), meter:
-            return (field.pulled_back(query, contract, rows, linearise).gradient,)
+            return (pulled(field, query, contract, linearise, rows).gradient,)
 
     (kept,) = RowRunner(1).map(1, compute)
     return _total(meter, 2 * x[:1].nbytes, kept)

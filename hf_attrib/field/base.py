@@ -339,7 +339,7 @@ class Field(ABC):
         if contract is dot and linearise is None:
             effort = self.effort(query.sequence, query.target)
             way = cheaper(query, effort, self.groups, self.direction_cost)
-        back = partial(self.pulled_back, query, contract, linearise=linearise)
+        back = partial(pulled, self, query, contract, linearise or self.linearise)
         if not way.any():
             found = self.runner.map(len(query), back)
         else:
@@ -355,19 +355,6 @@ class Field(ABC):
         self.backward_rows.index_add_(0, query.sequence, query.wanted.sum(1) * ~way * answers)
         self.directional_rows.index_add_(0, query.sequence, directions * way * answers)
         return value, gradient
-
-    def pulled_back(
-        self, query: Query, contract: Contraction, rows: Tensor, linearise: Linearise | None = None
-    ) -> Answer:
-        """Return F and contracted gradients of some rows of a query, by one pullback each."""
-        batch = query.at(rows)
-        blocks = self.blocks(batch)
-        value, gradient, forward = pulled(
-            batch, blocks, linearise or self.linearise, self.movable, contract
-        )
-        if contract is dot:
-            gradient = self.groups.add_up(gradient, batch.sequence)
-        return Answer(value, gradient, forward)
 
     def _pushed_along(self, query: Query, rows: Tensor) -> Answer:
         return follow(self.pushforward, query.at(rows), self.groups, self.runner.limit)

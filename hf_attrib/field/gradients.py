@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
 from hf_attrib.field.decomposition import Linearisation
+
+if TYPE_CHECKING:
+    from hf_attrib.field.base import Field
 
 __all__ = [
     "Answer",
@@ -177,25 +180,22 @@ def one_target_each(wanted: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
 
 
 def pulled(
-    batch: RowBatch,
-    blocks: Sequence[Tensor],
-    linearise: Linearise,
-    movable: Tensor,
-    contract: Contraction,
+    field: Field, query: Query, contract: Contraction, linearise: Linearise, rows: Tensor
 ) -> Answer:
-    """Return F and contracted gradients of rows, by one pullback for each target.
+    """Return F and contracted gradients of some rows of a query, by one pullback for each target.
 
     Args:
-        batch: the rows.
-        blocks: target entries that share a forward pass.
-        linearise: gives F and its pullback.
-        movable: where inputs of the B sequences may move, [B, N] bool; gradients are 0 elsewhere.
+        field: says which targets share a pass and which inputs may move; gradients are 0 elsewhere.
+        query: what is asked for.
         contract: what to keep of a gradient.
+        linearise: gives F and its pullback.
+        rows: which of the query, [R].
     """
+    batch = query.at(rows)
     value = torch.full(batch.target.shape, torch.nan).to(batch.points)
     gradient: Tensor | None = None
     forward = torch.zeros(len(batch.points), dtype=torch.int64)
-    for block in blocks:
+    for block in field.blocks(batch):
         used = batch.needed[:, block].any(1).nonzero()[:, 0]
         if not len(used):
             continue
@@ -203,7 +203,7 @@ def pulled(
         linear = linearise(some.points, some.sequence, some.target)
         found = linear.value.masked_fill(~some.needed.to(linear.value.device), torch.nan)
         value[used[:, None], block] = found.to(value)
-        fixed = ~movable[some.sequence][..., None].to(some.points.device)
+        fixed = ~field.movable[some.sequence][..., None].to(some.points.device)
         for these, entry, weights in one_target_each(some.wanted):
             back = linear.pullback(weights).masked_fill(fixed, 0)
             kept = contract(back, some.velocity)[these]
@@ -215,6 +215,8 @@ def pulled(
     if gradient is None:  # only values were asked for
         nothing = contract(torch.zeros_like(batch.points), batch.velocity)
         gradient = torch.zeros(*batch.target.shape, *nothing.shape[1:]).to(nothing)
+    if contract is dot:
+        gradient = field.groups.add_up(gradient, batch.sequence)
     return Answer(value, gradient, forward)
 
 

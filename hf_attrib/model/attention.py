@@ -49,13 +49,16 @@ def attended(
     forward.attending = []
     with eager(forward.model), _uninstalled(forward.model):
         graph = Graph.of(forward, value_of, points, sequence, target)
+        head = torch.autograd.grad(graph.value.sum(), graph.split)[0]
     length = int(forward.reach(sequence, target).max())
     maps = _maps_of(forward, forward.attending[-1], len(points), length)
     every = [*maps.encoder, *maps.decoder, *maps.cross]
     places = forward.places(sequence, target)
 
     def gradient(weights: Tensor) -> Maps:
-        found = [one for one in graph.pull(weights, every) if one is not None]
+        seed = graph.seed(head, weights)
+        slopes = torch.autograd.grad(graph.split, every, seed, retain_graph=True, allow_unused=True)
+        found = [one for one in slopes if one is not None]
         if len(found) < len(every):
             raise UnsupportedModelError(
                 f"{type(forward.model).__name__} does not compute its logits by the attention that "
@@ -69,7 +72,7 @@ def attended(
         return at.scatter_reduce(1, places, (weights != 0).float(), "amax")
 
     kept = Maps(*(tuple(one.detach() for one in side) for side in maps))
-    return Attended(graph.value, (AttentionPass(kept, gradient, predicted),))
+    return Attended(graph.value.detach(), (AttentionPass(kept, gradient, predicted),))
 
 
 def _maps_of(forward: Forward, output: Any, rows: int, length: int) -> Maps:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -23,17 +23,15 @@ class Graph:
     """F of C targets at R rows, and all that it was found by.
 
     Args:
-        value: F, [R, C], without its graph.
+        value: F, [R, C].
         leaf: the injected embeddings, [R, N, D].
         split: what the head is applied to, or the logits, [R, M, ...].
-        seeds: the gradient of the sum of F there, of the same shape.
         index: the place of each target in M, [R, C], on the CPU.
     """
 
     value: Tensor
     leaf: Tensor
     split: Tensor
-    seeds: Tensor
     index: Tensor
 
     @classmethod
@@ -62,30 +60,17 @@ class Graph:
         # Where hidden states do not pass through one head, the graph is cut at the logits.
         hidden = [h for h in cut if h.requires_grad and h.shape[:-1] == logits.shape[:-1]]
         split = hidden[0] if len(hidden) == 1 else logits
-        seeds = torch.autograd.grad(value.sum(), split)[0]
-        return cls(value.detach(), leaf, split, seeds, index)
+        return cls(value, leaf, split, index)
 
-    def pull(self, weights: Tensor, by: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-        """Return the gradient of each row's weighted sum of F, in one backward pass.
+    def seed(self, head: Tensor, weights: Tensor) -> Tensor:
+        """Return the gradient of each row's weighted sum of F where the graph is split.
 
         Args:
+            head: the gradient of the sum of F there, which serves all targets.
             weights: of the targets, [R, C], on the CPU.
-            by: what F is differentiated by; of what does not lead to it, there is no gradient.
         """
-        nowhere = torch.zeros(self.seeds.shape[:2]).to(self.value)
-        index = self.index.to(self.value.device)
-        here = nowhere.scatter_add(1, index, weights.to(self.value))[..., None]
+        value = self.value.detach()
+        nowhere = torch.zeros(head.shape[:2]).to(value)
+        here = nowhere.scatter_add(1, self.index.to(value.device), weights.to(value))[..., None]
         # Where the weight is 0, the seed is, even if it overflows there.
-        seed = torch.where(here != 0, here.to(self.seeds) * self.seeds, 0)
-        return torch.autograd.grad(self.split, by, seed, retain_graph=True, allow_unused=True)
-
-    def pull_to_leaf(self, weights: Tensor) -> Tensor:
-        """Return the same by the injected embeddings, [R, N, D].
-
-        Raises:
-            RuntimeError: they do not lead to F.
-        """
-        (found,) = self.pull(weights, [self.leaf])
-        if found is None:
-            raise RuntimeError("the embeddings are not part of the graph of F")
-        return found
+        return torch.where(here != 0, here.to(head) * head, 0)

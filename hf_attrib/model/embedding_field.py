@@ -331,7 +331,13 @@ class EmbeddingField(Field):
     def linearise(self, points: Tensor, sequence: Tensor, target: Tensor) -> Linearisation:
         """Return F at injected embeddings and its pullback."""
         graph = Graph.of(self.forward, self._value, points, sequence, target)
-        return Linearisation(graph.value, graph.pull_to_leaf)
+        head = torch.autograd.grad(graph.value.sum(), graph.split)[0]
+
+        def pullback(weights: Tensor) -> Tensor:
+            seed = graph.seed(head, weights)
+            return torch.autograd.grad(graph.split, graph.leaf, seed, retain_graph=True)[0]
+
+        return Linearisation(graph.value.detach(), pullback)
 
     def attended(self, points: Tensor, sequence: Tensor, target: Tensor) -> Attended:
         """Return the attention that leads to F at injected embeddings."""

@@ -6,12 +6,13 @@ import re
 import unicodedata
 from itertools import groupby
 
+from rich.color import Color
 from rich.style import Style
 
 from hf_attrib.render import phrases
 from hf_attrib.render.palette import Scale
-from hf_attrib.render.safe_text import flowing, visible
-from hf_attrib.render.sheet import prepare
+from hf_attrib.render.safe_text import flowing, framed, visible
+from hf_attrib.render.sheet import WRITTEN, Unit, prepare
 from hf_attrib.results import Attribution
 
 __all__ = ["escaped", "heatmap_latex"]
@@ -47,12 +48,13 @@ def heatmap_latex(result: Attribution) -> str:
     """
     sheet = prepare(result, "full")
     prompt = [
-        _boxed(unit.text, total, sheet.total_scale)
+        _boxed(unit, total, sheet.total_scale)
         for unit, total in zip(sheet.units, sheet.totals, strict=True)
     ]
     answer = "".join(escaped(flowing(text, marked=False)) for text in sheet.labels)
     about = [
-        f"full colour: {sheet.total_scale.number(sheet.total_scale.limit)}",
+        sheet.total_scale.words(),
+        WRITTEN if sheet.has_written else "",
         phrases.meaning(result),
         phrases.completeness(result),
     ]
@@ -100,12 +102,13 @@ def _character(character: str) -> str:
     return f"\\{_ACCENTS[accent]}{{{base}}}" if simple and accent in _ACCENTS else ""
 
 
-def _boxed(text: str, score: float, scale: Scale) -> str:
+def _boxed(unit: Unit, score: float, scale: Scale) -> str:
     """Return a unit on its colour, word by word, so that lines can break between words."""
-    style = scale.style(score)
-    shown = flowing(text, marked=style != Style.null()) + scale.mark(score)
-    parts = re.findall(r"\s+|\S+", shown)
-    return "".join(_gap(part) if part.isspace() else _box(part, style) for part in parts)
+    style = scale.written(score) if unit.is_written else scale.style(score)
+    before, body, after = framed(unit.text, marked=style != Style.null())
+    parts = re.findall(r"\s+|\S+", f"{before}{body}{scale.mark(score)}")
+    shown = "".join(_gap(part) if part.isspace() else _box(part, style) for part in parts)
+    return shown + "".join(map(_gap, re.findall(r"\s+", after)))
 
 
 def _gap(white: str) -> str:
@@ -113,9 +116,14 @@ def _gap(white: str) -> str:
 
 
 def _box(word: str, style: Style) -> str:
-    if style.color is None or style.bgcolor is None:
+    if style.color is None:
         return escaped(word)
-    ink, ground = (
-        ",".join(map(str, colour.get_truecolor())) for colour in (style.color, style.bgcolor)
-    )
-    return f"\\colorbox[RGB]{{{ground}}}{{\\strut\\textcolor[RGB]{{{ink}}}{{{escaped(word)}}}}}"
+    shown = f"\\underline{{{escaped(word)}}}" if style.underline else escaped(word)
+    shown = f"\\textcolor[RGB]{{{_rgb(style.color)}}}{{{shown}}}"
+    if style.bgcolor is None:
+        return shown
+    return f"\\colorbox[RGB]{{{_rgb(style.bgcolor)}}}{{\\strut{shown}}}"
+
+
+def _rgb(colour: Color) -> str:
+    return ",".join(map(str, colour.get_truecolor()))

@@ -13,13 +13,20 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-__all__ = ["LEVELS", "Depth", "Scale", "depth_of", "largest"]
+__all__ = ["LEVELS", "Depth", "Scale", "depth_of", "full_colour", "largest", "robust"]
 
 Depth = Literal["full", "256", "eight", "none"]
 
-#: Fractions of the largest score at which a token counts as weakly, clearly, strongly involved.
+#: Fractions of full colour at which a token counts as weakly, clearly, strongly involved.
 #: Below the first it keeps the terminal's own colours.
 LEVELS = (0.1, 1 / 3, 2 / 3)
+
+#: Of the scores one in so many may be stronger than full colour, and at least one; none of fewer
+#: than so many, which are read one by one.
+_ONE_IN, _FEW = 40, 10
+#: Where they would leave the others without colour, full colour is so many times the strongest of
+#: these, and at least this fraction of the largest score: what is far weaker may be rounding.
+_TIMES, _LEAST = 2.5, 0.01
 
 # Each ramp runs from a muted to a saturated colour of middling lightness: a pale one would glare
 # on a dark terminal, a dark one on a light terminal. The further up, the darker and the more vivid,
@@ -77,22 +84,51 @@ def largest(scores: Iterable[float]) -> float:
     return max((abs(s) for s in scores if math.isfinite(s)), default=0.0)
 
 
+def full_colour(scores: Iterable[float]) -> float:
+    r"""Return the magnitude from which on a score has the full colour.
+
+    It is the largest, :math:`s_1`, unless that would leave all others without colour: where
+    :math:`s_{k+1} < s_1 / 10` it is
+
+    .. math:: \max(2.5\,s_{k+1}, s_1 / 100), \quad k = \lceil N / 40 \rceil
+
+    of N magnitudes other than 0, 10 or more, in falling order. Heatmaps of other packages saturate
+    at a quantile, too; this one only where few scores stand out, and what is left is never full.
+
+    Args:
+        scores: any numbers.
+
+    >>> full_colour([3.0, -2.0, 1.0]), full_colour([50.0, 1.0, *[-0.5] * 10])
+    (3.0, 2.5)
+    """
+    sizes = sorted((abs(s) for s in scores if s and math.isfinite(s)), reverse=True)
+    if not sizes:
+        return 0.0
+    rest = sizes[min(math.ceil(len(sizes) / _ONE_IN), len(sizes) - 1)]
+    if len(sizes) < _FEW or rest >= LEVELS[0] * sizes[0]:
+        return sizes[0]
+    return max(_TIMES * rest, _LEAST * sizes[0])
+
+
 @dataclass(frozen=True)
 class Scale:
     """Maps scores to colours, to marks where there are no colours, and to digits.
 
     Args:
-        limit: the largest magnitude, shown at full strength.
+        limit: the magnitude from which on a score is shown at full strength; one above it is
+            underlined, too.
         signed: whether scores carry a sign.
         depth: what the console can show.
+        strongest: the largest magnitude, where it is above the limit.
     """
 
     limit: float
     signed: bool
     depth: Depth
+    strongest: float = 0.0
 
     def strength(self, score: float) -> float:
-        """Return the score's magnitude as a fraction of the largest; 0 if it is not finite."""
+        """Return the score's magnitude as a fraction of the limit; 0 if it is not finite."""
         if not (math.isfinite(score) and self.limit):
             return 0.0
         return min(abs(score) / self.limit, 1.0)
@@ -101,11 +137,24 @@ class Scale:
         """Return 0 for next to nothing, up to 3 for the strongest."""
         return sum(self.strength(score) >= bound for bound in LEVELS)
 
+    def beyond(self, score: float) -> bool:
+        """Tell whether a score is stronger than full colour says."""
+        return math.isfinite(score) and abs(score) > self.limit
+
     def style(self, score: float) -> Style:
         """Return foreground and background together, or no style at all."""
         level = self.level(score)
         if not level or self.depth == "none":
             return Style.null()
+        own = self._colours(score, level)
+        return own + Style(bold=True, underline=True) if self.beyond(score) else own
+
+    def written(self, score: float) -> Style:
+        """Return the style of what is written in the colour of its score, and not on it."""
+        style = self.style(score)
+        return Style(color=style.bgcolor, bold=style.bold, underline=style.underline)
+
+    def _colours(self, score: float, level: int) -> Style:
         way = 1 if self.signed and score < 0 else 0 if self.signed else 2
         if self.depth == "eight":
             named = (_EIGHT_SUPPORTS, _EIGHT_OPPOSES, _EIGHT_STRENGTH)[way]
@@ -145,7 +194,9 @@ class Scale:
         return self._signs(score) if self.depth == "none" else ""
 
     def _signs(self, score: float) -> str:
-        return ("⁻" if self.signed and score < 0 else "⁺") * self.level(score)
+        return ("⁻" if self.signed and score < 0 else "⁺") * (
+            self.level(score) + self.beyond(score)
+        )
 
     def number(self, score: float) -> str:
         """Write a score with three digits at most where the scale is of everyday size."""
@@ -157,9 +208,23 @@ class Scale:
         decimals = max(0, 2 - math.floor(math.log10(self.limit)))
         return f"{score:{sign}.{decimals}f}"
 
+    def words(self, beyond: str = "underlined") -> str:
+        """Say what the strongest colour, or the most signs in plain text, stand for.
+
+        Args:
+            beyond: how what is stronger than full colour is marked, where there are colours.
+        """
+        number = replace(self, signed=False).number
+        full = f"full colour from {number(self.limit)}"
+        if self.depth == "none":
+            full, beyond = f"three signs from {number(LEVELS[-1] * self.limit)}", "four signs"
+        if self.strongest <= self.limit:
+            return full
+        return f"{full}; {beyond}: stronger, up to {number(self.strongest)}"
+
     def ramp(self) -> Text:
         """Draw the scale from its lowest to its highest score."""
-        unit = replace(self, limit=1.0)
+        unit = replace(self, limit=1.0, strongest=0.0)
         above = (
             [(i + 1) / _SHADES for i in range(_SHADES)] if self.depth in ("full", "256") else LEVELS
         )
@@ -171,6 +236,18 @@ class Scale:
     def _patch(self, score: float) -> Text:
         signs = {"eight": f" {self._signs(score)} ", "none": self._signs(score)}
         return Text(signs.get(self.depth, "  "), self.style(score))
+
+
+def robust(scores: Iterable[float], signed: bool, depth: Depth) -> Scale:
+    """Return a scale that one score far above all others does not take for itself.
+
+    Args:
+        scores: any numbers, whose magnitudes decide.
+        signed: whether they carry a sign.
+        depth: what the console can show.
+    """
+    sizes = list(scores)
+    return Scale(full_colour(sizes), signed, depth, largest(sizes))
 
 
 def _shade(ramp: _Ramp, fraction: float) -> ColorTriplet:

@@ -23,6 +23,8 @@ __all__ = ["curves_figure", "heatmap_figure"]
 #: What opposes, nothing, and what supports or has no sign; as elsewhere orange and blue, or violet.
 _SIGNED = ("#c85000", "#ffffff", "#125ed2")
 _UNSIGNED = ("#ffffff", "#6230aa")
+#: Of what is stronger than full colour.
+_BEYOND, _BEYOND_UNSIGNED = ("#7a2f00", "#06357c"), "#2f0f5e"
 #: Tokens on either axis, at most: beyond, no label could be read.
 _MOST = 300
 _LETTERS = 24
@@ -40,7 +42,7 @@ def heatmap_figure(result: Attribution) -> Figure:
         InputError: matplotlib is not installed, or there are too many tokens for a picture.
     """
     _check_installed()
-    sheet = prepare(result, "none")
+    sheet = prepare(result, "full")
     size = len(sheet.units), len(sheet.labels)
     if max(size) > _MOST:
         raise InputError(
@@ -77,15 +79,21 @@ def _matrix(figure: Figure, axes: Any, sheet: Sheet) -> None:
     from matplotlib.colors import LinearSegmentedColormap
 
     signed, limit = sheet.result.run.signed, sheet.token_scale.limit or 1.0
-    colours = LinearSegmentedColormap.from_list("scores", _colours(sheet)).with_extremes(bad="0.8")
+    under, over = _BEYOND if signed else (None, _BEYOND_UNSIGNED)
+    colours = LinearSegmentedColormap.from_list("scores", _colours(sheet)).with_extremes(
+        bad="0.8", under=under, over=over
+    )
     image = axes.imshow(
         [_finite(row) for row in sheet.rows], cmap=colours, vmin=-limit if signed else 0,
         vmax=limit, aspect="auto", interpolation="nearest",
     )  # fmt: skip
     axes.tick_params(axis="x", labelrotation=90)
     axes.set(xlabel=f"input {sheet.column}s", ylabel=f"generated {sheet.row}s")
-    bar = figure.colorbar(image, ax=axes, pad=0.02, aspect=15)
-    bar.set_label(_drawable(f"score, {sheet.result.run.target}"), parse_math=False)
+    stronger = sheet.token_scale.strongest > limit
+    extend = "neither" if not stronger else "both" if signed else "max"
+    bar = figure.colorbar(image, ax=axes, pad=0.02, aspect=15, extend=extend)
+    lines = f"score, {sheet.result.run.target}", sheet.token_scale.words("darker")
+    bar.set_label("\n".join(map(_drawable, lines)), parse_math=False)
 
 
 def _finite(scores: Sequence[float]) -> list[float]:

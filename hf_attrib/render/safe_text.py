@@ -6,7 +6,7 @@ import unicodedata
 
 from rich.cells import cell_len
 
-__all__ = ["flowing", "label", "visible"]
+__all__ = ["flowing", "framed", "label", "visible"]
 
 _ZERO_WIDTH_JOINER = "\u200d"
 _EMOJI_MODIFIERS = "\ufe0f\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"
@@ -55,6 +55,33 @@ def flowing(piece: str, *, marked: bool) -> str:
     if text and not text.strip("\n"):
         return text.replace("\n", "⏎\n")
     return _drawn(_boxed_spaces(text) if marked and not text.strip() else text)
+
+
+def framed(piece: str, *, marked: bool) -> tuple[str, str, str]:
+    r"""Split a token within running text into space, what takes its colour, and space.
+
+    The spaces of a word would run into the colours of its neighbours. Of white space alone one sign
+    takes the colour, however wide or high it is.
+
+    Args:
+        piece: the token's text.
+        marked: as for :func:`flowing`.
+
+    >>> framed(" two\n", marked=False), framed("\n\n", marked=True), framed("   ", marked=True)
+    ((' ', 'two', '\n'), ('', '⏎', '\n\n'), ('', '␣', '  '))
+    """
+    shown = flowing(piece, marked=False)
+    if not piece or piece.strip():
+        body = shown.strip() or shown
+    elif "\n" in piece:
+        before, _, after = visible(piece).replace("\t", "⇥   ").partition("\n")
+        return before, "⏎", f"\n{after}"
+    elif "\t" in piece:
+        body = "⇥"
+    else:
+        return "", "␣" if marked else shown[:1], shown[1:]
+    before, _, after = shown.partition(body)
+    return before, body, after
 
 
 def _boxed_spaces(text: str) -> str:

@@ -14,12 +14,26 @@ import torch
 from rich.text import Text
 from torch import Tensor
 
-from hf_attrib.render.palette import Depth, Scale, largest
+from hf_attrib.render.palette import Depth, Scale, full_colour, largest, robust
 from hf_attrib.render.safe_text import label
 from hf_attrib.results import Attribution
 from hf_attrib.text import Span
 
-__all__ = ["Sheet", "Unit", "fold", "merge_scores", "prepare", "scale_line", "short", "units_of"]
+__all__ = [
+    "WRITTEN",
+    "Sheet",
+    "Unit",
+    "fold",
+    "merge_scores",
+    "prepare",
+    "scale_line",
+    "short",
+    "units_of",
+]
+
+#: What a legend says of units that are no part of what was said.
+WRITTEN = "special and template tokens are written in their colour, all others stand on it"
+_WRITTEN_ROLES = ("special", "template")
 
 
 @dataclass(frozen=True)
@@ -50,6 +64,12 @@ class Sheet:
         return _noun(self.result.columns)
 
     @property
+    def has_written(self) -> bool:
+        """Whether some unit is written in the colour of its total."""
+        pairs = zip(self.units, self.totals, strict=True)
+        return any(unit.is_written and self.total_scale.level(total) for unit, total in pairs)
+
+    @property
     def row(self) -> str:
         """What to call a row."""
         return _noun(self.result.rows)
@@ -71,15 +91,16 @@ def prepare(result: Attribution, depth: Depth) -> Sheet:
     rows = merge_scores(result.scores, units)
     totals = merge_scores(result.total[None], units)[0]
     signed = result.run.signed
-    token_limit = largest(score for row in rows for score in row)
+    # Each input counts once, however many tokens it is strong for.
+    strongest = [largest(column) for column in zip(*rows, strict=True)]
     return Sheet(
         result=result,
         units=units,
         labels=result.response_pieces,
         rows=rows,
         totals=totals,
-        total_scale=Scale(largest(totals), signed, depth),
-        token_scale=Scale(token_limit, signed, depth),
+        total_scale=robust(totals, signed, depth),
+        token_scale=robust(strongest, signed, depth),
     )
 
 
@@ -110,7 +131,7 @@ def short(piece: str, cells: int) -> Text:
 LONGEST_PROMPT = 400
 #: Units shown of a folded prompt, at most, and around each strong one.
 _SHOWN, _AROUND = 240, 12
-#: A strong unit has at least this fraction of the strongest one's magnitude.
+#: A strong unit has at least this fraction of the magnitude of full colour.
 _STRONG = 0.05
 
 
@@ -131,6 +152,11 @@ class Unit:
     start: int
     stop: int
     role: str
+
+    @property
+    def is_written(self) -> bool:
+        """Whether it is written in its colour and not on it: it is long, and says nothing."""
+        return self.role in _WRITTEN_ROLES
 
 
 def units_of(result: Attribution) -> list[Unit]:
@@ -181,7 +207,7 @@ def fold(totals: Sequence[float]) -> list[tuple[int, int, bool]]:
     if len(totals) <= LONGEST_PROMPT:
         return [(0, len(totals), True)]
     size = [abs(t) if math.isfinite(t) else math.inf for t in totals]
-    bound = _STRONG * largest(totals)
+    bound = _STRONG * full_colour(totals)
     shown: set[int] = set()
     for i in sorted(range(len(size)), key=lambda i: -size[i]):
         window = range(max(0, i - _AROUND), min(len(size), i + _AROUND + 1))

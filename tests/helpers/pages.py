@@ -8,6 +8,7 @@ import pytest
 import hf_attrib
 from hf_attrib import embedded
 from hf_attrib.errors import AttributionWarning
+from hf_attrib.render.palette import full_colour
 from hf_attrib.render.phrases import state
 
 PROMPT = "Ada's key is red. Bob's key is blue. Q: What color is Bob's key? A:"
@@ -43,17 +44,19 @@ def shades(page):
     """The class that colours each unit of the prompt."""
     classes = page.eval_on_selector_all(".unit", "all => all.map(e => e.className)")
     return [
-        " ".join(c for c in one.split() if c not in ("unit", "quiet", "unpaired"))
+        " ".join(c for c in one.split() if c not in ("unit", "quiet", "written", "unpaired"))
         for one in classes
     ]
 
 
 def expected_shades(scores, signed=True, floor=0.0):
-    """Ten steps of the largest score, rounded half up."""
-    limit = max(floor, max(map(abs, scores)))
-    levels = [math.floor(10 * abs(score) / limit + 0.5) for score in scores]
+    """Ten steps of what has the full colour, rounded half up."""
+    limit = max(floor, full_colour(scores))
+    levels = [math.floor(10 * min(1, abs(score) / limit) + 0.5) for score in scores]
     signs = ["size" if not signed else "opposes" if s < 0 else "supports" for s in scores]
-    return [f"{sign} l{level}" if level else "" for sign, level in zip(signs, levels, strict=True)]
+    marks = [" beyond" if abs(score) > limit else "" for score in scores]
+    parts = zip(signs, levels, marks, strict=True)
+    return [f"{sign} l{level}{mark}" if level else "" for sign, level, mark in parts]
 
 
 def selected(page):

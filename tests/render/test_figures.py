@@ -36,7 +36,7 @@ def test_a_heatmap_has_the_scores_their_totals_and_their_tokens():
     assert [patch.get_height() for patch in above.patches] == [1.25, -1, -2.5]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["A", "b", "c"]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["x", "y"]
-    assert bar.get_ylabel() == "score, log_prob"
+    assert bar.get_ylabel() == "score, log_prob\nfull colour from 3.00"
 
 
 def test_scores_without_sign_begin_at_zero():

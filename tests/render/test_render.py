@@ -175,8 +175,8 @@ def test_long_prompts_fold_around_the_strongest():
     scores = torch.full((1, 2000), 0.001)
     scores[0, [700, 1500]] = torch.tensor([5.0, -3.0])
     text = to_text(attribution(scores, [f" w{i}" for i in range(2000)], ["a"]))
-    assert "[w700⁺⁺⁺]" in text
-    assert "[w1500⁻⁻]" in text
+    assert "[w700⁺⁺⁺⁺]" in text
+    assert "[w1500⁻⁻⁻⁻]" in text
     assert "\nw688 w689 " in text
     assert "… 688 tokens, 7 % of the attribution …" in text
     assert len(text.split("\n")) < 40
@@ -249,7 +249,7 @@ def test_folded_groups_are_counted_as_such():
     pieces = [piece for i in range(1000) for piece in (f" w{i}", "x")]
     text = to_text(attribution(scores, pieces, ["a"]).group("word"))
     assert "… 338 groups, 10 % of the attribution …" in text
-    assert "[w350x⁺⁺⁺]" in text
+    assert "[w350x⁺⁺⁺⁺]" in text
 
 
 def test_groups_keep_the_space_before_them():

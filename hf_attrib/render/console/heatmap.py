@@ -13,7 +13,7 @@ from hf_attrib.render.console.passages import USED, table_and_answer
 from hf_attrib.render.console.prompt import prompt
 from hf_attrib.render.console.rows import CRAMPED, generated, matrix
 from hf_attrib.render.palette import Scale, depth_of
-from hf_attrib.render.sheet import Sheet, prepare, scale_line
+from hf_attrib.render.sheet import WRITTEN, Sheet, prepare, scale_line
 from hf_attrib.results import Attribution
 
 __all__ = ["Heatmap"]
@@ -66,6 +66,10 @@ def _legend(sheet: Sheet, width: int) -> Iterator[RenderableType]:
         yield from (scale_line(name, scale) for name, scale in scales.items())
     else:
         yield table
+    for name, scale in scales.items():
+        yield Text(f"{name}: {scale.words()}", "dim")
+    if sheet.has_written and sheet.total_scale.depth != "none":
+        yield Text(WRITTEN, "dim")
     yield Text(phrases.meaning(sheet.result), "dim")
 
 

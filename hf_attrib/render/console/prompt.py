@@ -9,12 +9,10 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from hf_attrib.render.palette import Scale
-from hf_attrib.render.safe_text import flowing
+from hf_attrib.render.safe_text import framed
 from hf_attrib.render.sheet import Sheet, Unit, fold
 
 __all__ = ["prompt"]
-
-_QUIET_ROLES = ("special", "template")
 
 
 def prompt(sheet: Sheet) -> Iterator[RenderableType]:
@@ -60,14 +58,12 @@ def _running(units: Sequence[Unit], totals: Sequence[float], scale: Scale) -> Te
     for unit, total in zip(units, totals, strict=True):
         style, mark = scale.style(total), scale.mark(total)
         marked = bool(style or mark)
-        shown = flowing(unit.text, marked=marked)
-        body = shown.strip()
+        before, body, after = framed(unit.text, marked=marked)
         if not marked:
-            text.append(shown, "dim" if unit.role in _QUIET_ROLES or body == "⏎" else None)
+            text.append(before + body + after, "dim" if unit.is_written or body == "⏎" else None)
             continue
-        # Only the word is coloured: its spaces would run into the neighbours' colour.
-        before, _, after = shown.partition(body)
         text.append(before)
+        style = scale.written(total) if unit.is_written else style
         text.append(f"[{body}{mark}]" if mark else body, style)
         text.append(after)
     text.rstrip()

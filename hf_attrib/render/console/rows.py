@@ -124,7 +124,8 @@ class _Chips:
             needed = cell_len(text.plain) + bool(line)
             if line and cell_len(line.plain) + needed > options.max_width:
                 break
-            line = Text(" ").join([line, text]) if line else text
+            # Joined even if it is the first, whose style must not go on behind it.
+            line = Text(" ").join([line, text] if line else [text])
         line.truncate(options.max_width, overflow="ellipsis")
         yield line
 
@@ -137,7 +138,8 @@ def matrix(sheet: Sheet, width: int) -> Iterator[RenderableType]:
         width: cells of the console.
     """
     scale = sheet.token_scale
-    cells = max(6, *(len(scale.number(sign * scale.limit)) for sign in (1, -1)))
+    largest_shown = max(scale.limit, scale.strongest)
+    cells = max(6, *(len(scale.number(sign * largest_shown)) for sign in (1, -1)))
     per_panel = max(1, (width - _LABEL_CELLS) // (cells + 1))
     rows = f"  rows generated {sheet.row}s, columns inputs"
     yield Text.assemble(("Matrix", "bold"), (rows, "dim"))

@@ -14,7 +14,7 @@ from hf_attrib.render import phrases
 from hf_attrib.render.console.prompt import prompt
 from hf_attrib.render.console.rows import strongest
 from hf_attrib.render.palette import depth_of
-from hf_attrib.render.sheet import Sheet, prepare, scale_line, short
+from hf_attrib.render.sheet import WRITTEN, Sheet, prepare, scale_line, short
 from hf_attrib.results import Agreement, Comparison
 
 __all__ = ["SideBySide"]
@@ -70,6 +70,9 @@ def _halves(left: RenderableType, right: RenderableType) -> Table:
 def _panel(sheet: Sheet) -> Iterator[RenderableType]:
     yield from prompt(sheet)
     yield scale_line("total", sheet.total_scale)
+    yield Text(f"total: {sheet.total_scale.words()}", "dim")
+    if sheet.has_written and sheet.total_scale.depth != "none":
+        yield Text(WRITTEN, "dim")
     yield Text(phrases.meaning(sheet.result), "dim")
 
 

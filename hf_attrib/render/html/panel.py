@@ -13,7 +13,7 @@ from torch import Tensor
 from hf_attrib.render import phrases
 from hf_attrib.render.html.pieces import Piece, brief, inputs, shades
 from hf_attrib.render.palette import Scale
-from hf_attrib.render.sheet import Sheet, merge_scores, prepare
+from hf_attrib.render.sheet import WRITTEN, Sheet, merge_scores, prepare
 from hf_attrib.results import Attribution
 
 __all__ = ["MISSED", "Panel", "panel_of"]
@@ -37,13 +37,16 @@ class Panel:
         warnings: that some have not, and how.
         notes: what a reader must know.
         meaning: what the sign of a score means.
+        written: which inputs do not stand on their colour, if some could have one.
         cost: rows run, and seconds.
         identity: what scores sum to, if anything.
         row: what to call a row.
         column: what to call a column.
         shades: classes of the scale, from the lowest to the highest score.
         limits: the numbers at its ends, for the totals.
+        words: what full colour stands for.
         matrix_limits: the numbers at the ends of the scale of single scores.
+        matrix_words: what full colour stands for there.
         odd: whether some scores are not finite.
         prompt: the inputs as running text.
         prefix: those inputs that were generated.
@@ -59,13 +62,16 @@ class Panel:
     warnings: Sequence[str]
     notes: Sequence[str]
     meaning: str
+    written: str | None
     cost: str
     identity: str | None
     row: str
     column: str
     shades: Sequence[str]
     limits: tuple[str, str]
+    words: str
     matrix_limits: tuple[str, str]
+    matrix_words: str
     odd: bool
     prompt: Sequence[Piece]
     prefix: Sequence[Piece]
@@ -98,13 +104,16 @@ def panel_of(result: Attribution, name: str | None = None, about: Sequence[str] 
         warnings=phrases.unconverged(result),
         notes=(*run.notes, *phrases.contest(run)),
         meaning=phrases.meaning(result),
+        written=WRITTEN if _writes(sheet) else None,
         cost=phrases.cost(run),
         identity=run.identity,
         row=sheet.row,
         column=sheet.column,
         shades=shades(run.signed),
         limits=_limits(sheet.total_scale),
+        words=sheet.total_scale.words(),
         matrix_limits=_limits(sheet.token_scale),
+        matrix_words=sheet.token_scale.words("darker"),
         odd=not bool(result.scores.isfinite().all()),
         prompt=[p for p, flag in zip(pieces, generated, strict=True) if not flag],
         prefix=[p for p, flag in zip(pieces, generated, strict=True) if flag],
@@ -112,6 +121,12 @@ def panel_of(result: Attribution, name: str | None = None, about: Sequence[str] 
         owners=[u for u, unit in enumerate(sheet.units) for _ in range(unit.start, unit.stop)],
         data=_data(sheet) | {"name": name},
     )
+
+
+def _writes(sheet: Sheet) -> bool:
+    """Tell whether an input is written in its colour, of the whole response or of a part."""
+    columns = zip(sheet.units, *sheet.rows, strict=True)
+    return any(unit.is_written and any(scores) for unit, *scores in columns)
 
 
 def _limits(scale: Scale) -> tuple[str, str]:
@@ -156,6 +171,7 @@ def _data(sheet: Sheet) -> dict[str, Any]:
         "spans": [[columns[0].start + 1, columns[-1].stop] for columns in spans],
         "signed": result.run.signed,
         "limit": sheet.token_scale.limit,
+        "strongest": sheet.token_scale.strongest,
         "complete": result.run.identity is not None,
         "identity": phrases.line(result.run.identity or ""),
         "converged": result.converged.tolist(),

@@ -7,18 +7,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hf_attrib.render.palette import Scale
-from hf_attrib.render.safe_text import flowing, label
+from hf_attrib.render.safe_text import flowing, framed, label
 from hf_attrib.render.sheet import Sheet
 from hf_attrib.results import Attribution
 from hf_attrib.text import Span, Tokens
 
 __all__ = ["Piece", "brief", "inputs", "response", "shade_class", "shades"]
 
-#: Shades of a colour; scores below half a shade of the largest keep the colour of the page.
+#: Shades of a colour; scores below half a shade of the strongest keep the colour of the page. What
+#: is stronger than full colour is underlined, or in the matrix darker.
 SHADES = 10
 
 _LONGEST_NAME = 60
-_QUIET_ROLES = ("special", "template")
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,9 @@ def response(result: Attribution, missed: Sequence[str]) -> Iterator[Piece]:
         elif row.start < end:
             yield Piece(" … ", None)  # spans that overlap or go back do not read on
         text, name = _read(tokens, row)
-        classes = f"row{_quiet(text, tokens.role(row))}{' missed' if missed[t] else ''}"
-        yield _piece(flowing(text, marked=True), t, name, classes, missed[t])
+        quiet = tokens.role(row) in ("special", "template")
+        classes = f"row{_quiet(text, quiet)}{' missed' if missed[t] else ''}"
+        yield _piece(text, t, name, classes, missed[t])
         end = row.stop
     yield from _uncovered(tokens, end, len(tokens))
 
@@ -89,10 +90,9 @@ def brief(text: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
-def _piece(shown: str, index: int, name: str | None, classes: str, missed: str = "") -> Piece:
+def _piece(text: str, index: int, name: str | None, classes: str, missed: str = "") -> Piece:
     """Return a piece whose outer spaces stand outside: coloured, they would touch neighbours."""
-    body = shown.strip() or shown
-    before, _, after = shown.partition(body)
+    before, body, after = framed(text, marked=True)
     return Piece(body, index, before, after, name, classes, missed)
 
 
@@ -104,15 +104,15 @@ def inputs(sheet: Sheet) -> Iterator[Piece]:
     """
     result, scale = sheet.result, sheet.total_scale
     for i, (unit, total) in enumerate(zip(sheet.units, sheet.totals, strict=True)):
-        classes = f"unit{_quiet(unit.text, unit.role)}{shade_class(total, scale)}"
+        classes = f"unit{_quiet(unit.text, unit.is_written)}{shade_class(total, scale)}"
         text, name = _read(result.inputs, result.columns[unit.start])
         # Several columns make a unit where they are the bytes of one character.
         text = text if unit.stop == unit.start + 1 else unit.text
-        yield _piece(flowing(text, marked=False), i, name, classes)
+        yield _piece(text, i, name, classes)
 
 
-def _quiet(text: str, role: str) -> str:
-    return " quiet" if role in _QUIET_ROLES or text == "\n" else ""
+def _quiet(text: str, written: bool) -> str:
+    return " quiet written" if written else " quiet" if text and not text.strip() else ""
 
 
 def shade_class(score: float, scale: Scale) -> str:
@@ -126,7 +126,8 @@ def shade_class(score: float, scale: Scale) -> str:
         return " odd"
     level = int(scale.strength(score) * SHADES + 0.5)
     sign = "size" if not scale.signed else "opposes" if score < 0 else "supports"
-    return f" {sign} l{level}" if level else ""
+    beyond = " beyond" if scale.beyond(score) else ""
+    return f" {sign} l{level}{beyond}" if level else ""
 
 
 def shades(signed: bool) -> list[str]:
@@ -135,8 +136,8 @@ def shades(signed: bool) -> list[str]:
     Args:
         signed: whether scores carry a sign.
     """
-    levels = range(1, SHADES + 1)
+    levels = [*(f"l{level}" for level in range(1, SHADES + 1)), f"l{SHADES} beyond"]
     if not signed:
-        return ["l0", *(f"size l{level}" for level in levels)]
-    below = [f"opposes l{level}" for level in reversed(levels)]
-    return [*below, "l0", *(f"supports l{level}" for level in levels)]
+        return ["l0", *(f"size {level}" for level in levels)]
+    below = [f"opposes {level}" for level in reversed(levels)]
+    return [*below, "l0", *(f"supports {level}" for level in levels)]

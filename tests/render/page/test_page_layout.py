@@ -32,7 +32,7 @@ def channels(text):
 def test_text_is_legible_on_every_shade(show, scheme, signed):
     page = show(paris(signed=signed), color_scheme=scheme)
     pairs = page.eval_on_selector_all(
-        ".shades i, .hint, .warning, .row, .facts, dt, .before",
+        ".panel .shades i, .hint, .warning, .row, .facts, dt, .before",
         """all => all.map(e => {
             const own = getComputedStyle(e).backgroundColor;
             const ground = own === "rgba(0, 0, 0, 0)" ? document.body : e;

@@ -7,6 +7,8 @@ import torch
 from helpers.made_results import attribution, paris
 from helpers.pages import check_facts, expected_shades, selected, shades
 
+from hf_attrib.render.palette import full_colour
+
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_matrix_is_drawn_read_and_clicked(show, keys, scheme):
@@ -91,7 +93,7 @@ def test_odd_scores_are_alarming_in_the_matrix(show, scheme):
     )
     page = show(result, color_scheme=scheme)
     page.locator("details.matrix summary").click()
-    assert levels(page) == [-1, 20, 10, -1, 0, -1]
+    assert levels(page) == [-1, 21, 11, -1, 1, -1]
     assert page.locator(".matrix .scale").inner_text().endswith("not finite")
     plain = show(paris())
     plain.locator("details.matrix summary").click()
@@ -99,10 +101,10 @@ def test_odd_scores_are_alarming_in_the_matrix(show, scheme):
     assert plain.locator(".alarm").is_hidden()
 
 
-@pytest.mark.parametrize("signed", [True, False])
-def test_the_script_shades_as_the_page_does(show, signed):
+@pytest.mark.parametrize(("signed", "outlier"), [(True, 1.0), (False, 1.0), (True, 50.0)])
+def test_the_script_shades_as_the_page_does(show, signed, outlier):
     """Without scripts, with them, and in the matrix: one number has one shade."""
-    scores = [k / 128 * (-1) ** k for k in range(129)] + [1.0, 0.0, 1e-30, 0.0625, 0.9375]
+    scores = [k / 128 * (-1) ** k for k in range(129)] + [1.0, 0.0, 1e-30, 0.0625, 0.9375, outlier]
     scores = scores if signed else [abs(s) for s in scores]
     result = attribution([scores], [f" w{i}" for i in range(len(scores))], ["x"], signed=signed)
     expected = expected_shades(scores, signed)
@@ -112,15 +114,17 @@ def test_the_script_shades_as_the_page_does(show, signed):
     page.keyboard.press("ArrowRight")
     assert shades(page) == expected
     page.locator("details.matrix summary").click()
-    steps = [math.floor(10 * abs(s) + 0.5) * (-1 if s < 0 else 1) for s in scores]
-    assert levels(page) == [step + 10 * signed for step in steps]
+    strength = [abs(s) / full_colour(scores) for s in scores]
+    sizes = [11 if part > 1 else math.floor(10 * part + 0.5) for part in strength]
+    steps = [size * (-1 if s < 0 else 1) for size, s in zip(sizes, scores, strict=True)]
+    assert levels(page) == [step + 11 * signed for step in steps]
 
 
 def test_the_matrix_has_its_own_scale(show, keys):
     page = show(keys)
     page.locator("details.matrix summary").click()
     limit = float(keys.scores.abs().max())
-    ends = page.locator(".matrix .scale > span:not(.shades)").all_inner_texts()
+    ends = page.locator(".matrix .scale > span:not(.shades, .words)").all_inner_texts()
     assert [float(end) for end in ends] == pytest.approx([-limit, limit], abs=6e-3)
 
 

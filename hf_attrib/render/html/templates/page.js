@@ -1,6 +1,14 @@
 "use strict";
 (() => {
   const STRONGEST = 10;
+  // As in palette.py: of so many scores, if they are not few, one may be stronger than full colour,
+  // where the others would be below this fraction of it; which is so many times the strongest of
+  // these, and at least this fraction of the largest.
+  const ONE_IN = 40;
+  const FEW_SCORES = 10;
+  const PALE = 0.1;
+  const TIMES = 2.5;
+  const LEAST = 0.01;
   const SHADES = 10;
   const CONTEXT = 18; // characters
   // Scores of a selection are shaded relative to its largest, but noise is not blown up.
@@ -36,7 +44,8 @@
     const paired = data.pairs && new Set(data.pairs.map((pair) => pair[number]));
     made.isPaired = (i) => !paired || paired.has(i);
     made.plain = made.elements.map((element, i) => {
-      const quiet = element.classList.contains("quiet") ? " quiet" : "";
+      const kept = ["quiet", "written"].filter((name) => element.classList.contains(name));
+      const quiet = kept.map((name) => ` ${name}`).join("");
       return `unit${quiet}${made.isPaired(i) ? "" : " unpaired"}`;
     });
     return made;
@@ -72,16 +81,30 @@
 
   function viewOf(panel, range) {
     const scores = scoresOf(panel, range);
-    let largest = 0;
-    for (const score of scores) if (Number.isFinite(score)) largest = Math.max(largest, Math.abs(score));
-    const limit = range ? Math.max(largest, FAINTEST * panel.limit) : largest;
+    const sizes = [...scores].map(Math.abs).filter((size) => size && Number.isFinite(size)).sort((a, b) => b - a);
+    const [largest = 0] = sizes;
+    const limit = Math.max(fullColour(sizes), range ? FAINTEST * panel.limit : 0);
+    const longest = Math.max(largest, range ? FAINTEST * panel.strongest : 0); // bars have no end but this
     const errors = panel.errors && sumsOf(panel, range, panel.errors); // at most, where added up
-    return { scores, errors, largest, limit };
+    return { scores, errors, largest, limit, longest };
+  }
+
+  /** The magnitude from which on a score has the full colour, of sizes with the largest first. */
+  function fullColour(sizes) {
+    if (!sizes.length) return 0;
+    const rest = sizes[Math.min(Math.ceil(sizes.length / ONE_IN), sizes.length - 1)];
+    return sizes.length < FEW_SCORES || rest >= PALE * sizes[0] ? sizes[0] : Math.max(TIMES * rest, LEAST * sizes[0]);
+  }
+
+  function words({ largest, limit }) {
+    const full = `full colour from ${digits(limit, limit, false)}`;
+    return largest > limit ? `${full}; underlined: stronger, up to ${digits(largest, limit, false)}` : full;
   }
 
   function written(panel, i) {
-    const { scores, errors, largest } = panel.view;
-    return digits(scores[i], largest, panel.signed) + (errors ? errorBar(errors[i]) : "");
+    const { scores, errors, largest, limit } = panel.view;
+    // Digits for those that are many, not for one that stands out.
+    return digits(scores[i], Math.min(largest, limit), panel.signed) + (errors ? errorBar(errors[i]) : "");
   }
 
   function sumOf(values, range) {
@@ -171,7 +194,8 @@
   function shade(score, limit, signed, least = 0) {
     if (!Number.isFinite(score)) return "odd";
     const found = Math.max(level(score, limit), least);
-    return found ? `${!signed ? "size" : score < 0 ? "opposes" : "supports"} l${found}` : "";
+    const beyond = Math.abs(score) > limit ? " beyond" : "";
+    return found ? `${!signed ? "size" : score < 0 ? "opposes" : "supports"} l${found}${beyond}` : "";
   }
 
   function paint(panel) {
@@ -182,6 +206,7 @@
     });
     $(".low", panel.root).textContent = panel.signed ? digits(-limit, limit, true) : "0";
     $(".high", panel.root).textContent = digits(limit, limit, panel.signed);
+    $(".words", panel.root).textContent = words(panel.view);
   }
 
   function ranked(scores, count) {
@@ -202,9 +227,9 @@
   }
 
   function entry(panel, i) {
-    const { scores, limit } = panel.view;
+    const { scores, limit, longest } = panel.view;
     const bar = make("i", { className: shade(scores[i], limit, panel.signed, 1) });
-    bar.style.width = `${100 * Math.min(1, Math.abs(scores[i]) / limit || 0)}%`;
+    bar.style.width = `${100 * Math.min(1, Math.abs(scores[i]) / longest || 0)}%`;
     const button = make(
       "button",
       { type: "button", title: placeOf(panel, i) },
@@ -439,13 +464,14 @@
 
   function fill(panel, canvas) {
     const colours = palette(canvas.closest("details"));
-    const zero = panel.signed ? SHADES : 0;
+    const zero = panel.signed ? SHADES + 1 : 0;
     const odd = colours.length - 1;
     const pen = canvas.getContext("2d");
     const image = pen.createImageData(canvas.width, canvas.height);
     const pixels = new Uint32Array(image.data.buffer);
     panel.scores.forEach((score, k) => {
-      const steps = level(score, panel.limit) * (panel.signed && score < 0 ? -1 : 1);
+      const size = level(score, panel.limit) + (Math.abs(score) > panel.limit);
+      const steps = size * (panel.signed && score < 0 ? -1 : 1);
       pixels[k] = colours[Number.isFinite(score) ? zero + steps : odd];
     });
     pen.putImageData(image, 0, 0);

@@ -11,7 +11,9 @@
 
 Every message says what came, what was expected and what to do. A warning of class
 :class:`AttributionWarning` marks a result that stands but whose reader must know something.
-Errors and warnings that end a call hold in ``results`` what was done before.
+Errors and warnings that end a call hold in ``results`` what was done before. What interrupts a
+call, as Ctrl-C does, holds in ``unfinished`` what was found of the prompts in work: attributions of
+those targets that were done, whose first note says so.
 """
 
 import os
@@ -31,6 +33,7 @@ __all__ = [
     "ResultFileError",
     "UnsupportedModelError",
     "keep",
+    "leave",
     "warn",
 ]
 
@@ -90,6 +93,17 @@ def keep(error: BaseException, results: Sequence[Any]) -> None:
     if isinstance(own, _Kept) or not own:  # which may be its own
         with suppress(AttributeError, TypeError):  # an error that holds nothing
             error.results = _Kept(results)  # type: ignore[attr-defined]
+
+
+def leave(stop: BaseException, unfinished: Sequence[Any]) -> None:
+    """Hand what is done of a prompt to the caller with what interrupts the work on it.
+
+    Args:
+        stop: goes on as it is.
+        unfinished: results that say what they lack; those of an earlier call give way.
+    """
+    with suppress(AttributeError, TypeError):  # it may hold nothing
+        stop.unfinished = list(unfinished)  # type: ignore[attr-defined]
 
 
 def warn(warning: Warning) -> None:

@@ -25,7 +25,7 @@ from hf_attrib.cli.options import (
     ViewOptions,
     baseline_of,
 )
-from hf_attrib.cli.output import Activity, emit, emit_whole, quiet
+from hf_attrib.cli.output import Activity, emit, emit_whole, quiet, stoppable, stopped
 from hf_attrib.cli.rag import (
     AskedOptions,
     CitationOutput,
@@ -62,6 +62,10 @@ __all__ = [
 ]
 
 
+#: What is left of work whose parts are done at its end.
+_NOTHING = "nothing was finished."
+
+
 @flagged
 def explain(
     prompt: PromptOptions,
@@ -91,8 +95,14 @@ def explain(
     prepared = _prepared(
         lambda: (prompt.read(), beside.read()), model, answer.seed, "Explaining", generating
     )
-    with prepared as (explainer, (text, documents), _):
-        result = work(explainer, text, documents)
+    try:
+        with prepared as (explainer, (text, documents), _):
+            result = work(explainer, text, documents)
+    except KeyboardInterrupt as stop:
+        for part in getattr(stop, "unfinished", ()):
+            emit(part, view, save.json)
+            stopped(part.run.notes[0])
+        stopped(_NOTHING)
     if save.dry_run:
         put(f"{result}\n")
     else:
@@ -150,8 +160,8 @@ def rag(
         check_distinct(*output.files, output.html, read=given)
         return question.read(), sources.read(partial(check_count, asked))
 
-    with _prepared(read, model, answer.seed, "Citing", answer.response is None) as prepared:
-        explainer, (text, documents), _ = prepared
+    prepared = _prepared(read, model, answer.seed, "Citing", answer.response is None)
+    with stoppable(_NOTHING), prepared as (explainer, (text, documents), _):
         given = {**documents, **asked, **answer.generation(), "detail": citing.detail}
         result: Any = explainer.passages(text, response=answer.response, **given)
     emit_passages(result, output)
@@ -173,7 +183,7 @@ def robustness(
     margin_question(search.attack, baseline, attack.attribute_to, attack.movable)
     generating = answer.response is None
     prepared = _prepared(prompt.read, model, answer.seed, "Attacking", generating)
-    with prepared as (explainer, text, _):
+    with stoppable(_NOTHING), prepared as (explainer, text, _):
         result: Any = explainer.robustness(
             text,
             attack=search.attack,
@@ -196,7 +206,8 @@ def evaluate(
     check_distinct(*(output.output or ()), output.resume, read=(file.file,))
     generating = file.read()[1] is None and not output.dry_run
     prepared = _prepared(file.read, model, asking.seed, "Explaining", generating)
-    with prepared as (explainer, (prompts, responses), activity):
+    kept = _NOTHING if output.resume is None else f"{output.resume} goes on where it ended."
+    with stoppable(kept), prepared as (explainer, (prompts, responses), activity):
         if output.dry_run:
             asked = {"responses": responses, **asking.asked()}
             put(f"{explainer.estimate_evaluation(prompts, asking.methods, **asked)}\n")
@@ -233,7 +244,8 @@ def dataset(
             estimate = estimate_dataset(*place, **given)
         put(f"{estimate}\n")
         return
-    with Bar() as bar, quiet():
+    left = f"the same command goes on where {source.folder} ends."
+    with stoppable(left), Bar() as bar, quiet():
         found = explain_dataset(*place, retry=run.retry, progress=bar.now, **given)
     put(f"{found}\n")
 

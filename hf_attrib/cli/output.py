@@ -10,13 +10,20 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+import typer
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from hf_attrib.cli.files import STDSTREAM
-from hf_attrib.cli.streams import is_main, put
+from hf_attrib.cli.streams import complain, is_main, put
 from hf_attrib.errors import AttributionWarning, InputError
 from hf_attrib.render import Heatmap, to_svg
 from hf_attrib.render.safe_text import visible
@@ -32,6 +39,8 @@ __all__ = [
     "emit_whole",
     "quiet",
     "rendered",
+    "stoppable",
+    "stopped",
 ]
 
 #: Seconds after which a reader wonders whether anything happens.
@@ -123,6 +132,9 @@ class Activity:
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TimeElapsedColumn(),
+            TextColumn("elapsed,"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
             console=console,
             transient=True,
             disable=not (is_main() and console.is_interactive and sys.stderr.isatty()),
@@ -143,6 +155,29 @@ class Activity:
     def now(self, what: str, done: int = 0, total: int | None = None) -> None:
         """Say what is being done."""
         self._bar.update(self._task, description=what, completed=done, total=total)
+
+
+def stopped(left: str) -> NoReturn:
+    """End the command as one that was interrupted, and say what is left of it.
+
+    Args:
+        left: of its work.
+    """
+    complain(left if left.startswith("interrupted") else f"interrupted: {left}")
+    raise typer.Exit(130)
+
+
+@contextmanager
+def stoppable(left: str) -> Iterator[None]:
+    """End the command with a word if it is interrupted inside.
+
+    Args:
+        left: of its work, then.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        stopped(left)
 
 
 @contextmanager

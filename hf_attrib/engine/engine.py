@@ -9,17 +9,18 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from hf_attrib.engine.case import running
 from hf_attrib.engine.estimation import Estimate, Measurement, estimated
+from hf_attrib.engine.foretelling import foretold
+from hf_attrib.engine.interruption import salvaged
 from hf_attrib.engine.memory import Memory
 from hf_attrib.engine.question import Plan, Question
-from hf_attrib.engine.ready import ReadyBatch, agreed
+from hf_attrib.engine.ready import ReadyBatch, agreed, groups_of, summed_up
 from hf_attrib.engine.record import attributions
 from hf_attrib.errors import InputError, MemoryLimitError, UnsupportedModelError
 from hf_attrib.execution import ALONE, Meter, Processes, Progress, RowRunner
-from hf_attrib.field import Cost, Field, ForkField, Groups, SpanField, Table
+from hf_attrib.field import Cost, Field, Table
 from hf_attrib.model import (
     Batch,
     Departure,
@@ -129,10 +130,13 @@ class Engine:
             plan: what is asked of each sequence.
             processes: those that share the rows to run.
         """
-        method = plan.question.method
+        method, first = plan.question.method, True
         for ready in self.each(plan, processes):
             done: list[Attribution] = []
-            with ready.attempt():
+            if first:  # for all that follow
+                first = False
+                foretold(self.estimate, plan, ready)
+            with salvaged(ready, self.model, self.tokenizer), ready.attempt():
                 found = method(ready.field, ready.seen.x, ready.reference())
                 done = attributions(ready, found, self.model, self.tokenizer)
             del ready  # with what it holds on the device, before the next one is made
@@ -225,7 +229,9 @@ class Engine:
         # Where references lie is known once the batch has run: by a field without a space.
         make = partial(kind, self.model, sites, batch, question.target)
         bare, alone = make(runner), RowRunner(runner.limit)  # which no other process shares
+        before = time.perf_counter()
         first = self.learnt.prefixes.observe(self.model, bare, sequences)
+        pace = (time.perf_counter() - before) / float(bare.forward_rows.sum())
         watch = self.learnt.prefixes.watch(self.model, partial(make, alone), first)
         seen = agreed(first, bare, processes, plan)
         spent += int(bare.forward_rows[0])
@@ -240,7 +246,7 @@ class Engine:
         runner.share(processes)
         asked, x = batch.rows(own), seen.x[own]
         space = space_of(self.model.dtype, tables, asked, plan.baseline, x, plan.stand_in)
-        groups = _groups_of(plan, asked) if question.joins else None
+        groups = groups_of(plan, asked) if question.joins else None
         by_token = kind(
             self.model, sites, batch, question.target, runner, self.progress,
             space=space, groups=groups, spent=spent, known=seen.value,
@@ -249,10 +255,10 @@ class Engine:
         by_token.reuse_prefix(seen, starts=not gradients and self.memory.max_memory is None)
         field: Field = by_token
         if summed:
-            field, seen = _summed(by_token, batch.members(targets), seen, groups, pairs)
+            field, seen = summed_up(by_token, batch.members(targets), seen, groups, pairs)
         self.memory.fit(field, seen.x, question.demand)
         runner.call_between(watch.look)
-        return ReadyBatch(plan, asked, field, seen, watch, verdict.notes, divisible, started)
+        return ReadyBatch(plan, asked, field, seen, watch, verdict.notes, divisible, started, pace)
 
     def _departure(
         self,
@@ -364,30 +370,3 @@ class Engine:
         if question.demand.differentiates and learnt.verdict.no_gradient is not None:
             raise UnsupportedModelError(learnt.verdict.no_gradient)
         return learnt.verdict
-
-
-def _groups_of(plan: Plan, batch: Batch) -> Groups:
-    """Return the groups that the inputs of a batch are joined to."""
-    spans = zip(*((case.groups, *case.within) for case in plan.cases), strict=True)
-    owners, parts, sentences, words = map(batch.owners, spans)
-    return Groups(owners, batch.movable, sentences, words, parts)
-
-
-def _summed(
-    tokens: Field, members: Tensor, seen: Observation, groups: Groups | None, pairs: bool
-) -> tuple[Field, Observation]:
-    """Return the field of sums of targets, or of their differences, and what is seen of these.
-
-    Args:
-        tokens: the field of each target.
-        members: which of them each sum adds up, as :class:`SpanField` takes them.
-        seen: what the model does with all that is run.
-        groups: what scores are added up to.
-        pairs: whether the second half of the sequences is subtracted from the first.
-    """
-    seen, x = seen.of_spans(members), seen.x
-    field = SpanField(tokens, members, groups=groups, known=seen.value)
-    if not pairs:
-        return field, seen
-    seen = seen.of_pairs()
-    return ForkField(field, x, groups=groups, known=seen.value), seen

@@ -8,10 +8,11 @@ from typing import Any
 
 from hf_attrib.engine.case import Case
 from hf_attrib.engine.engine import Engine
+from hf_attrib.engine.interruption import noted
 from hf_attrib.engine.options import DEFAULTS
 from hf_attrib.engine.passages import PassageQuestion, about_passages, in_passages
 from hf_attrib.engine.question import Plan, Question
-from hf_attrib.errors import InputError
+from hf_attrib.errors import InputError, leave
 from hf_attrib.execution import Processes
 from hf_attrib.field import Cost
 from hf_attrib.methods.perturbation.base import Perturbation
@@ -43,7 +44,13 @@ def _with_tables(engine: Engine, plan: Plan, processes: Processes) -> Iterator[A
     for place, case in enumerate(plan.cases):
         # Each to its end, so that the next one finds the model as it was.
         (found,) = engine.attribute(plan.part(place, place + 1), processes)
-        yield _with_table(engine, plan.question, case, found, processes)
+        try:
+            whole = _with_table(engine, plan.question, case, found, processes)
+        except BaseException as stop:
+            if not isinstance(stop, Exception):
+                leave(stop, [noted(found, "documents have no table yet")])
+            raise
+        yield whole
 
 
 def table_rows(question: Question, contrasted: bool) -> Callable[[Tokens], tuple[Cost, Cost]]:

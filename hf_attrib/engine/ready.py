@@ -13,10 +13,10 @@ from torch import Tensor
 from hf_attrib.engine.question import Plan
 from hf_attrib.errors import InputError, MemoryLimitError, UnsupportedModelError
 from hf_attrib.execution import Processes
-from hf_attrib.field import Field
+from hf_attrib.field import Field, ForkField, Groups, SpanField
 from hf_attrib.model import Batch, Observation, Watch
 
-__all__ = ["ReadyBatch", "agreed"]
+__all__ = ["ReadyBatch", "agreed", "groups_of", "summed_up"]
 
 
 @dataclass(eq=False)
@@ -32,6 +32,7 @@ class ReadyBatch:
         notes: reservations about the model.
         divisible: whether fewer sequences at once may be tried where memory ends.
         started: when the work on the batch began.
+        pace: seconds that a row took when the batch was run as it is.
         too_large: whether memory ended in :meth:`attempt`.
     """
 
@@ -43,6 +44,7 @@ class ReadyBatch:
     notes: tuple[str, ...]
     divisible: bool
     started: float
+    pace: float
     too_large: bool = False
 
     @contextmanager
@@ -103,3 +105,35 @@ def agreed(seen: Observation, field: Field, processes: Processes, plan: Plan) ->
             "them must hold the same weights and give the same target."
         )
     return first
+
+
+def groups_of(plan: Plan, batch: Batch) -> Groups:
+    """Return the groups that the inputs of a batch are joined to.
+
+    Args:
+        plan: what is asked.
+        batch: the sequences that are asked about.
+    """
+    spans = zip(*((case.groups, *case.within) for case in plan.cases), strict=True)
+    owners, parts, sentences, words = map(batch.owners, spans)
+    return Groups(owners, batch.movable, sentences, words, parts)
+
+
+def summed_up(
+    tokens: Field, members: Tensor, seen: Observation, groups: Groups | None, pairs: bool
+) -> tuple[Field, Observation]:
+    """Return the field of sums of targets, or of their differences, and what is seen of these.
+
+    Args:
+        tokens: the field of each target.
+        members: which of them each sum adds up, as :class:`SpanField` takes them.
+        seen: what the model does with all that is run.
+        groups: what scores are added up to.
+        pairs: whether the second half of the sequences is subtracted from the first.
+    """
+    seen, x = seen.of_spans(members), seen.x
+    field = SpanField(tokens, members, groups=groups, known=seen.value)
+    if not pairs:
+        return field, seen
+    seen = seen.of_pairs()
+    return ForkField(field, x, groups=groups, known=seen.value), seen

@@ -4,6 +4,7 @@ A row is one sequence run forward, or one (sequence, target) pair run backward. 
 rows and bytes and does not know what is computed on them.
 """
 
+from hf_attrib.execution.foresight import PATIENCE, Foresight, say
 from hf_attrib.execution.meter import Meter
 from hf_attrib.execution.processes import ALONE, Processes, connected, session
 from hf_attrib.execution.rows import Progress, RowRunner, silent
@@ -11,12 +12,15 @@ from hf_attrib.execution.turns import Turn
 
 __all__ = [
     "ALONE",
+    "PATIENCE",
+    "Foresight",
     "Meter",
     "Processes",
     "Progress",
     "RowRunner",
     "Turn",
     "connected",
+    "say",
     "session",
     "silent",
 ]

@@ -9,7 +9,14 @@ This folder is mathematics on tensors and knows no transformers.
 from hf_attrib.field.ablation import MODES, ablated_rows
 from hf_attrib.field.attention import Attended, AttentionPass, Maps, pulled_to_attention
 from hf_attrib.field.base import Field
-from hf_attrib.field.decomposition import Cost, Decomposition, Linearisation, Pushforward, Sample
+from hf_attrib.field.decomposition import (
+    Cost,
+    Decomposition,
+    Linearisation,
+    Part,
+    Pushforward,
+    Sample,
+)
 from hf_attrib.field.directions import NEVER, DirectionCost
 from hf_attrib.field.fork import ForkField
 from hf_attrib.field.function import FunctionField
@@ -35,6 +42,7 @@ __all__ = [
     "Layered",
     "Linearisation",
     "Maps",
+    "Part",
     "Path",
     "Pushforward",
     "Query",

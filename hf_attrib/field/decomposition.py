@@ -8,7 +8,7 @@ from dataclasses import astuple, dataclass, field
 import torch
 from torch import Tensor
 
-__all__ = ["Cost", "Decomposition", "Linearisation", "Pushforward", "Sample"]
+__all__ = ["Cost", "Decomposition", "Linearisation", "Part", "Pushforward", "Sample"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +66,21 @@ class Decomposition:
             sizes={k: torch.stack([p.sizes[k] for p in parts]).mean(0) for k in parts[0].sizes},
             notes={k: torch.stack([p.notes[k] for p in parts]).all(0) for k in parts[0].notes},
         )
+
+
+@dataclass(eq=False)
+class Part:
+    """What a method has found when it is interrupted, as ``part`` of what interrupts it.
+
+    Args:
+        found: scores, 0 for targets that were not done.
+        done: which targets were, [B, T] bool.
+        method: that has found it, once the method itself says so.
+    """
+
+    found: Decomposition
+    done: Tensor
+    method: object = None
 
 
 @dataclass(frozen=True, eq=False)

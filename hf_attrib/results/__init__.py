@@ -19,6 +19,7 @@ from hf_attrib.results.masses import Mass, Masses
 from hf_attrib.results.passages import Citation, Coalitions, Confirmation, Passages
 from hf_attrib.results.protocol import Result, Told, figure, frame, latex, load, page, text, view
 from hf_attrib.results.run import Run
+from hf_attrib.results.selection import take
 from hf_attrib.results.tokens_storage import tokens_read, tokens_written
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "load",
     "page",
     "read_log",
+    "take",
     "text",
     "to_json",
     "tokens_read",

@@ -21,7 +21,7 @@ from hf_attrib.engine.record import (
     unlikely,
 )
 from hf_attrib.errors import InputError
-from hf_attrib.execution import Processes
+from hf_attrib.execution import Foresight, Processes
 from hf_attrib.field import Field, Table
 from hf_attrib.methods import Fundamental
 from hf_attrib.robustness.result import AttackRun, Robustness
@@ -85,7 +85,8 @@ def measure_robustness(
     """
     for ready in engine.each(plan, processes):
         done: list[Robustness] = []
-        with ready.attempt():
+        foresight = Foresight("steps", ready.field.progress)
+        with ready.attempt(), foresight.speaking(), ready.field.reporting(foresight):
             done = _measured(ready, search, engine)
         del ready  # with what it holds on the device, before the next one is made
         yield from done

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_attrib.errors import AttributionWarning, InputError, UnsupportedModelError, warn
-from hf_attrib.execution import Progress, silent
+from hf_attrib.execution import Foresight, Progress, silent
 from hf_attrib.runs.explain import Explain
 from hf_attrib.runs.loading import DatasetRun, load_run
 from hf_attrib.runs.rows import failure
@@ -77,7 +77,9 @@ def explain_dataset(
         every = identified(explain, rows)
         worker.manifest.register((one for one in every if one[1] % count == index), retry)
         worker.recover()
-        _Shift(worker, explain, rows, progress).work()
+        resumed = " What is done stays if it is interrupted, and the same call goes on."
+        with Foresight("rows", progress, resumed).speaking() as foresight:
+            _Shift(worker, explain, rows, foresight).work()
     return load_run(folder)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from hf_attrib.engine import Answering, Plan
 from hf_attrib.engine.record import provenance
 from hf_attrib.errors import InputError
-from hf_attrib.execution import Progress, silent
+from hf_attrib.execution import Foresight, Progress, silent
 from hf_attrib.model import isolated
 from hf_attrib.text import Grouping, Requests, settings_kept
 from hf_attrib.validation.controls import RAREST, control_names
@@ -165,17 +165,20 @@ def _run(
 ) -> None:
     """Find what the ledger has not."""
     name = _names(plan, entrants)
+    resumed = " With resume= what is found stays if it is interrupted."
+    foresight = Foresight("turns of a method or of judging on a prompt", contest.progress, resumed)
     todo = findings(
         answering.engine,
         plan,
         entrants,
         contest.settings,
         lambda place, label: name(place, label) in ledger,
-        contest.progress,
+        foresight,
         answering.processes,
     )
-    for place, label, finding in todo:
-        ledger.add(name(place, label), finding)
+    with foresight.speaking():
+        for place, label, finding in todo:
+            ledger.add(name(place, label), finding)
 
 
 def _evaluation(

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from hf_attrib.errors import InputError
-from hf_attrib.field import Decomposition, Field
+from hf_attrib.field import Decomposition, Field, Part
 from hf_attrib.hyperparameters import at_least, hyperparameter, one_of, positive
 from hf_attrib.integration import (
     MOST_GAUSS_NODES,
@@ -118,7 +118,13 @@ class IntegratedGradients(Method, name="integrated_gradients"):
         """Attribute along the straight line."""
         line, from_zero = straight(baseline, x), _starts_at_zero(x, baseline)
         if self.steps is None:
-            return integrate(field, [graded(line, _GRADING) if from_zero else line], self._budget())
+            pieces = [graded(line, _GRADING) if from_zero else line]
+            try:
+                return integrate(field, pieces, self._budget())
+            except BaseException as stop:
+                if isinstance(part := getattr(stop, "part", None), Part):
+                    part.method = self  # whose scores these are, as they are
+                raise
         auto = "graded_gauss_legendre" if from_zero else "gauss_legendre"
         rule = RULES[auto if self.rule in (None, "auto") else self.rule]
         return line_integral(field, line, rule(self.steps))

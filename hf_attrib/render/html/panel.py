@@ -13,13 +13,17 @@ from torch import Tensor
 from hf_attrib.render import phrases
 from hf_attrib.render.html.pieces import Piece, brief, inputs, shades
 from hf_attrib.render.palette import Scale
-from hf_attrib.render.sheet import WRITTEN, Sheet, merge_scores, prepare
+from hf_attrib.render.sheet import Sheet, merge_scores, prepare
 from hf_attrib.results import Attribution
 
 __all__ = ["MISSED", "Panel", "panel_of"]
 
 #: What marks a row of the response, since its numbers may be wrong; the worst first.
 MISSED = ("not converged", "row uncertain")
+
+
+#: What the legend says of inputs that are no part of what was said.
+_LINES = "special and template tokens have a line in their colour, all others stand on it"
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ def panel_of(result: Attribution, name: str | None = None, about: Sequence[str] 
         warnings=phrases.unconverged(result),
         notes=(*run.notes, *phrases.contest(run)),
         meaning=phrases.meaning(result),
-        written=WRITTEN if _writes(sheet) else None,
+        written=_LINES if _writes(sheet) else None,
         cost=phrases.cost(run),
         identity=run.identity,
         row=sheet.row,
@@ -113,7 +117,7 @@ def panel_of(result: Attribution, name: str | None = None, about: Sequence[str] 
         limits=_limits(sheet.total_scale),
         words=sheet.total_scale.words(),
         matrix_limits=_limits(sheet.token_scale),
-        matrix_words=sheet.token_scale.words("darker"),
+        matrix_words=sheet.token_scale.words("the outermost shade"),
         odd=not bool(result.scores.isfinite().all()),
         prompt=[p for p, flag in zip(pieces, generated, strict=True) if not flag],
         prefix=[p for p, flag in zip(pieces, generated, strict=True) if flag],

@@ -15,7 +15,7 @@ from hf_attrib.text import Span, Tokens
 __all__ = ["Piece", "brief", "inputs", "response", "shade_class", "shades"]
 
 #: Shades of a colour; scores below half a shade of the strongest keep the colour of the page. What
-#: is stronger than full colour is underlined, or in the matrix darker.
+#: is stronger than full colour is underlined, and in the matrix has a shade of its own.
 SHADES = 10
 
 _LONGEST_NAME = 60

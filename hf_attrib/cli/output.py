@@ -14,13 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 from rich.console import Console, RenderableType
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress, Task, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from hf_attrib.cli.files import STDSTREAM
 from hf_attrib.cli.streams import complain, is_main, put
@@ -119,6 +114,20 @@ def _save(write: Callable[[Path], Any], path: Path) -> None:
         raise InputError(f"cannot write {path}: {error.strerror}.") from None
 
 
+class _Left(TextColumn):
+    """How much is done, and about how long the rest takes, once that is known."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+    def render(self, task: Task) -> Text:
+        """Return both."""
+        if not task.total:
+            return Text("")
+        left = "" if task.time_remaining is None else f", about {task.time_remaining:,.0f} s left"
+        return Text(f"{task.completed:,.0f} of {task.total:,.0f}{left}")
+
+
 class Activity:
     """A bar on standard error for runs that take long, if anyone watches.
 
@@ -132,9 +141,7 @@ class Activity:
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TimeElapsedColumn(),
-            TextColumn("elapsed,"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
+            _Left(),
             console=console,
             transient=True,
             disable=not (is_main() and console.is_interactive and sys.stderr.isatty()),

@@ -41,12 +41,14 @@ def foretold(
     # Rows are about as many as a prompt is long, and last as long, too.
     times = sum(sizes) / max(sizes)
     least, most = (times * end for end in one.seconds)
-    if _likely(least, most) < PATIENCE:
+    mostly = _likely(least, most)
+    if mostly < PATIENCE:
         return
+    ends = _range(least, mostly) + (f" s, at most {_range(most, most)}" if mostly < most else "")
     rows = ", ".join(_rows(one, times))
     count = "" if len(sizes) == 1 else f" for {len(sizes):,} prompts"
     say(
-        f"this takes about {_range(least, most)} s{count}: {rows}, {one.rows_at_once:,} at once, "
+        f"this takes about {ends} s{count}: {rows}, {one.rows_at_once:,} at once, "
         f"and {written(one.peak_memory)} beyond the model. {' '.join(_cheaper(plan, one))}".strip()
     )
 

@@ -339,7 +339,8 @@ class Engine:
         _, most = question.method.cost_at(field, x, reference, field.targets)
         least, _ = question.method.cost_at(field, x, reference, 1 if at_most else field.targets)
         passes, before = field.target_table.passes, meter.peak.total()
-        measured = Measurement(field, x, spent, passes, question.demand, need, before)
+        groups = len(plan.cases[0].groups)
+        measured = Measurement(field, x, spent, passes, question.demand, need, before, groups)
         return estimated(measured, least + further[0], most + further[1], at_most)
 
     def _tables(self) -> tuple[Table, ...]:

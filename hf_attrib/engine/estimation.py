@@ -28,6 +28,7 @@ class Estimate(Told):
     Args:
         tokens: N, how many tokens the model reads.
         targets: T, how many sums are explained: generated tokens, or spans of them.
+        groups: G, how many inputs are scored: tokens, or groups of them.
         at_most: whether T is the most that generation could write.
         rows_at_once: how many rows would run together.
         forward_rows: sequences run forward.
@@ -39,6 +40,7 @@ class Estimate(Told):
 
     tokens: int
     targets: int
+    groups: int
     at_most: bool
     rows_at_once: int
     forward_rows: tuple[int, int]
@@ -53,6 +55,7 @@ class Estimate(Told):
         lines = {
             "input tokens": f"{self.tokens:,}",
             "targets": f"{self.targets:,}{limit}",
+            "groups": f"{self.groups:,}",
             "forward rows": _range(self.forward_rows, self.at_most),
             "backward rows": _range(self.backward_rows, self.at_most),
             "directions": _range(self.directional_rows, self.at_most),
@@ -81,6 +84,7 @@ class Measurement:
         demand: what is run of it.
         need: what rows take.
         before: bytes that a reference takes, before rows are run.
+        groups: G, how many inputs are scored.
     """
 
     field: Field
@@ -90,6 +94,7 @@ class Measurement:
     demand: Demand
     need: Need
     before: int
+    groups: int
 
 
 class _Counts(NamedTuple):
@@ -136,6 +141,7 @@ def estimated(measured: Measurement, least: Cost, most: Cost, at_most: bool) -> 
     return Estimate(
         tokens=tokens,
         targets=field.targets,
+        groups=measured.groups,
         at_most=at_most,
         rows_at_once=at_once,
         forward_rows=(fewest.forward, largest.forward),

@@ -22,6 +22,8 @@ __all__ = ["DatasetEstimate", "estimate_dataset"]
 
 #: Rows that are measured, and of the longest how many are named.
 _MEASURED, _NAMED = 8, 3
+#: Of each score, which is written in double precision.
+_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class DatasetEstimate(Told):
         passes: sequences run forward or backward, of all open rows: each row as many as those
             that were measured next to it in length.
         seconds: time that they take in one process, generation aside.
+        size: bytes of all their scores, 8 T G of a row, before compression; whole results aside.
     """
 
     rows: int
@@ -44,6 +47,7 @@ class DatasetEstimate(Told):
     failed: tuple[tuple[int, str], ...]
     passes: tuple[int, int]
     seconds: tuple[float, float]
+    size: int
 
     def __str__(self) -> str:
         limit = " at most" if any(estimate.at_most for _, estimate in self.measured) else ""
@@ -59,6 +63,7 @@ class DatasetEstimate(Told):
             "measured": f"{len(self.measured)} of them, spread over their lengths",
             "passes": f"about {passes}{limit}",
             "time": f"about {seconds}{limit} in one process, without generation",
+            "scores": f"about {written(self.size)}{limit}, before compression",
             "longest": "\n               ".join(largest),
         }
         told = [f"{name:<14} {value}" for name, value in lines.items() if value]
@@ -89,7 +94,7 @@ def estimate_dataset(
     finished = set[str]() if folder is None else _finished(Path(folder), explain)
     waiting = sorted((length, place) for row_id, place, length in own if row_id not in finished)
     if not waiting:
-        return DatasetEstimate(0, len(own), (), (), (0, 0), (0.0, 0.0))
+        return DatasetEstimate(0, len(own), (), (), (0, 0), (0.0, 0.0), 0)
     explainer = explain.explainer()
     measured, failed, lengths = [], [], []
     last: HFAttribError | None = None
@@ -119,6 +124,7 @@ def estimate_dataset(
         tuple(failed),
         (round(of_all(passes[0])), round(of_all(passes[1]))),
         (of_all(seconds[0]), of_all(seconds[1])),
+        round(of_all([_BYTES * e.targets * e.groups for _, e in measured])),
     )
 
 

@@ -23,13 +23,13 @@ HOSTILE = "\x1b[2J<b>[red]\u202e"
 #: What is public and is nothing that is found: doors, questions, errors.
 DOORS = {"Explain", "Explainer", "Method"}
 
-ESTIMATE = Estimate(3, 2, False, 8, (4, 4), (0, 0), (0, 0), (0.1, 0.2), 1024)
+ESTIMATE = Estimate(3, 2, 3, False, 8, (4, 4), (0, 0), (0, 0), (0.1, 0.2), 1024)
 SHARE = Share("saliency", (1, 2), (0, 0), (0, 0), (0.1, 0.2))
 ROW = LogRow(7, "vllm", {"response_ids": [1]}, text=HOSTILE, model=HOSTILE)
 MADE = {
     "estimate": ESTIMATE,
     "estimate of an evaluation": EvaluationEstimate(1, False, (SHARE,), SHARE),
-    "estimate of a run": DatasetEstimate(2, 0, ((0, ESTIMATE),), ((1, "why"),), (4, 4), (1, 1)),
+    "estimate of a run": DatasetEstimate(2, 0, ((0, ESTIMATE),), ((1, "why"),), (4, 4), (1, 1), 48),
     "masses": paris(model=HOSTILE).mass(name=(1, 3)),
     "ranking": paris().top(3),
     "row of a log": ROW,

@@ -27,6 +27,9 @@ from hf_attrib.text.grouping import RULES
 
 __all__ = ["Bar", "KeptOptions", "RunOptions", "SourceOptions", "asked"]
 
+#: Seconds over which the rate is taken, and from it the time that is left.
+_RATED = 3600.0
+
 
 @dataclass(frozen=True)
 class SourceOptions:
@@ -174,6 +177,8 @@ class Bar:
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            # Rows of a large model take minutes, and a rate wants several of them.
+            speed_estimate_period=_RATED,
             disable=not (is_main() and console.is_interactive and sys.stderr.isatty()),
         )
         self._task = self._bar.add_task("", total=None)

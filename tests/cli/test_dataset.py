@@ -1,12 +1,13 @@
 """``hf-attrib dataset``: a run in a folder, from the command line."""
 
 import json
+from itertools import count
 
 import pytest
 from helpers.command_line import PROMPT, in_terminal
 
 from hf_attrib import load_run
-from hf_attrib.cli.dataset import KeptOptions, SourceOptions, asked
+from hf_attrib.cli.dataset import Bar, KeptOptions, SourceOptions, asked
 from hf_attrib.cli.options import ModelOptions, QuestionOptions
 
 SHORT = "Bob's key \x1b[31mis green 😀. Q: What color is Bob's key? A:"
@@ -106,3 +107,13 @@ def test_flags_say_what_explain_takes():
         "spans": "word",
         "window": 2,
     }
+
+
+def test_the_time_that_is_left_is_told_of_rows_that_take_minutes():
+    bar, minutes = Bar(), count()
+    bar._bar.get_time = lambda: 60.0 * next(minutes)
+    bar._bar.reset(bar._task)
+    for done in range(1, 5):
+        bar.now(done, 10)
+    (task,) = bar._bar.tasks
+    assert task.time_remaining == pytest.approx(6 * 60)

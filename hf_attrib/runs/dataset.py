@@ -174,19 +174,19 @@ class _Shift:
 
     def _run_open_rows(self) -> bool:
         """Return whether there was any."""
-        before, self._since = None, time.monotonic()
+        before, ran, self._since = None, False, time.monotonic()
         finished, every = self._worker.manifest.of_source()
         while (claim := self._worker.manifest.claim(self._worker.name, before)) is not None:
             values = self._rows.values(claim.place)
             record = self._record(values, claim.id, claim.attempts)
             self._found.append({"row": claim.place, **record})
-            before, finished = claim.id, finished + 1
+            before, ran, finished = claim.id, True, finished + 1
             self._progress(min(finished, every), every)
             if len(self._found) >= _ROWS or time.monotonic() - self._since >= _SECONDS:
                 self._flush()
                 before, (finished, every) = None, self._worker.manifest.of_source()
         self._flush()
-        return before is not None
+        return ran
 
     def _record(self, values: Mapping[str, Any], row_id: str, attempts: int) -> dict[str, Any]:
         if attempts > _ATTEMPTS:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ class Worker:
         self.folder = folder
         self.name = uuid.uuid4().hex[:12]
         self._written = 0
-        try:
+        with self._refusing():
             (folder / _LOCKS).mkdir(parents=True, exist_ok=True)
             self._turn = filelock.FileLock(folder / _LOCKS / "turn.lock")
             self._alive = filelock.FileLock(self._lock_of(self.name))
@@ -62,28 +63,41 @@ class Worker:
             with self._turn:
                 self._alive.acquire(blocking=False)
                 self.manifest = Manifest(folder, new=True)
-        except OSError as error:
-            raise InputError(f"cannot write {folder}: {error.strerror}.") from None
 
     def __enter__(self) -> Worker:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # What ended the work is the news, and not that the disk is still full.
+        unsaid = suppress(InputError) if kind is not None else nullcontext()
         try:
-            self.manifest.reopen(self.name, blamed=False)
+            with unsaid:
+                self.manifest.reopen(self.name, blamed=False)
             self.manifest.close()
         finally:
-            with self._turn:
-                self._alive.release()
+            self._alive.release()
+            # Where no file can be opened, whoever comes next deletes this one.
+            with suppress(OSError), self._turn:
                 self._lock_of(self.name).unlink(missing_ok=True)
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise InputError(f"cannot write {self.folder}: {error.strerror}.") from None
 
     def _lock_of(self, name: str) -> Path:
         return self.folder / _LOCKS / f"{name}.lock"
 
     def recover(self) -> None:
-        """Open the rows of processes that have ended, and delete what these left behind."""
+        """Open the rows of processes that have ended, and delete what these left behind.
+
+        Raises:
+            InputError: the folder cannot be written to.
+        """
         filelock = needed("filelock")
-        with self._turn:
+        with self._refusing(), self._turn:
             files = [*self.folder.glob(f"{_PART}*"), *self.folder.glob(f".{_PART}*")]
             written = [file for file in files if not self.manifest.has_part(file.name)]
             writers: dict[str, list[Path]] = {}

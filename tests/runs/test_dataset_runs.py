@@ -1,9 +1,9 @@
 """Runs of data sets: what they read, what they write, how they go on, what they refuse."""
 
 import json
-import os
 import sqlite3
 
+import numpy as np
 import pytest
 
 import hf_attrib
@@ -15,6 +15,7 @@ from hf_attrib import (
     explain_dataset,
     load_run,
 )
+from hf_attrib.engine.memory import written
 from hf_attrib.runs import COLUMNS
 from hf_attrib.runs import dataset as runner
 
@@ -178,7 +179,10 @@ def test_a_model_that_cannot_be_explained_ends_the_run(quick, tmp_path, monkeypa
         changed.setattr(Explain, "found", found)
         with pytest.raises(UnsupportedModelError):
             explain_dataset(ROWS, tmp_path)
-    assert load_run(tmp_path).counts == {"done": 0, "failed": 0, "open": 3, "in work": 0}
+    run = load_run(tmp_path)
+    assert run.counts == {"done": 0, "failed": 0, "open": 3, "in work": 0}
+    with pytest.raises(InputError, match="no finished rows"):
+        run.dataset  # noqa: B018
     explain_dataset(ROWS, tmp_path)
     assert len(quick) == 3
 
@@ -195,23 +199,6 @@ def test_an_interrupt_keeps_what_was_found(quick, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         explain_dataset(ROWS, tmp_path)
     assert load_run(tmp_path).counts == {"done": 2, "failed": 0, "open": 1, "in work": 0}
-
-
-def test_a_full_disk_ends_the_run_and_leaves_nothing_half_written(quick, tmp_path, monkeypatch):
-    replace = os.replace
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(InputError, match="No space left on device"):
-        explain_dataset(ROWS, tmp_path)
-    assert not [file.name for file in tmp_path.iterdir() if "part" in file.name]
-    assert load_run(tmp_path).counts["open"] == 3
-    with pytest.raises(InputError, match="no finished rows"):
-        load_run(tmp_path).dataset  # noqa: B018
-    monkeypatch.setattr(os, "replace", replace)
-    assert explain_dataset(ROWS, tmp_path).counts["done"] == 3
 
 
 def test_folders_that_hold_something_else_or_take_nothing_are_refused(tmp_path):
@@ -271,3 +258,15 @@ def test_an_estimate_counts_what_is_open(run):
     assert (done.rows, done.finished) == (0, 3)
     with pytest.raises(InputError, match="the prompt is empty"):
         estimate_dataset([{"prompt": ""}], **FAST)
+
+
+@pytest.mark.parametrize("scores", ["groups", "tokens"])
+def test_an_estimate_tells_the_bytes_of_all_scores(scores, tmp_path):
+    """Of rows whose answers are there, so that nothing is open, and which are all measured."""
+    rows = [{**row, "response": " Bob's key"} for row in ROWS]
+    asked = {"method": "occlusion", "scores": scores}
+    run = explain_dataset(rows, tmp_path, **asked)
+    maps = [np.array(row) for row in run.dataset["scores"]]
+    estimate = estimate_dataset(rows, **asked)
+    assert estimate.size == sum(one.nbytes for one in maps)
+    assert f"about {written(estimate.size)}, before compression" in str(estimate)

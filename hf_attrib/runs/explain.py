@@ -201,19 +201,43 @@ class Explain:
             InputError: the model cannot be loaded, the question makes no sense to it, or the
                 columns are not as they were said to be.
         """
-        names = columns_of(list(batch), self.columns)
         taken = [self.prefix + name for name in KINDS if self.prefix + name in batch]
         if taken:
             raise InputError(
                 f"the batch has a column {taken[0]!r}, which would be overwritten; give a prefix "
                 "for what is returned, as in prefix='attribution_'."
             )
-        given = {name: list(batch[column]) for name, column in names.items()}
-        found = []
-        for place in range(checked_lengths(given)):
-            values = {name: plain(column[place]) for name, column in given.items()}
-            found.append(self.row(values, self.id_of(values), rank))
+        rows = self._read(batch)
+        found = [self.row(values, self.id_of(values), rank) for values in rows]
         return {self.prefix + name: [record[name] for record in found] for name in KINDS}
+
+    def ids(self, batch: Mapping[str, Any]) -> list[str]:
+        """Return the ids that the rows of a batch will have, for which nothing is loaded.
+
+        Where rows with these ids stand in what an engine wrote before, they need not run again.
+
+        >>> explain = Explain("keys-llama")
+        >>> batch = {"prompt": ["Bob's key is blue.", "Bob's key is red."]}
+        >>> done = set(explain.ids(batch)[:1])
+        >>> [own in done for own in explain.ids(batch)]
+        [True, False]
+
+        Args:
+            batch: as for a call.
+
+        Raises:
+            InputError: the columns are not as they were said to be.
+        """
+        return [self.id_of(values) for values in self._read(batch)]
+
+    def _read(self, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return what is read of each row of a batch, by the names of ``explain``."""
+        names = columns_of(list(batch), self.columns)
+        given = {name: list(batch[column]) for name, column in names.items()}
+        return [
+            {name: plain(column[place]) for name, column in given.items()}
+            for place in range(checked_lengths(given))
+        ]
 
     def id_of(self, values: Mapping[str, Any]) -> str:
         """Return the id of a row: a hash of what is read from it, and of the question."""

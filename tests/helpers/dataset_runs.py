@@ -2,9 +2,7 @@
 
 import hashlib
 import multiprocessing
-import os
 import random
-import signal
 import time
 
 import pyarrow.parquet as parquet
@@ -67,7 +65,7 @@ def killed_at_random(source, folder, kills, processes, within, seed, **options):
             running.append(started(source, folder, **options))
         time.sleep(draw.uniform(0, within))
         victim = running.pop(draw.randrange(len(running)))
-        os.kill(victim.pid, signal.SIGKILL)
+        victim.kill()
         victim.join()
     last = [*running, *(started(source, folder, **options) for _ in range(1 + processes % 3))]
     for process in last:

@@ -24,6 +24,8 @@ __all__ = ["checked_shard", "explain_dataset", "identified", "prepared"]
 
 #: Rows and seconds after which what was found goes to disk: what a kill can cost.
 _ROWS, _SECONDS = 512, 60.0
+#: Scores after which it does so, too: until then each takes 32 bytes, as Python has them.
+_SCORES = 2**22
 #: So many processes may end while one row runs, before it is taken for what ends them.
 _ATTEMPTS = 5
 #: Seconds between looks at what other processes have in work.
@@ -154,6 +156,8 @@ class _Shift:
         self._progress = progress
         self._found: list[dict[str, Any]] = []
         self._since = time.monotonic()
+        #: Scores among what was found.
+        self._held = 0
         self._any = False
         rank = os.environ.get("LOCAL_RANK", "")
         self._rank = int(rank) if rank.isdecimal() else None
@@ -180,9 +184,10 @@ class _Shift:
             values = self._rows.values(claim.place)
             record = self._record(values, claim.id, claim.attempts)
             self._found.append({"row": claim.place, **record})
+            self._held += sum(map(len, record["scores"]))
             before, ran, finished = claim.id, True, finished + 1
             self._progress(min(finished, every), every)
-            if len(self._found) >= _ROWS or time.monotonic() - self._since >= _SECONDS:
+            if self._due():
                 self._flush()
                 before, (finished, every) = None, self._worker.manifest.of_source()
         self._flush()
@@ -203,7 +208,11 @@ class _Shift:
         self._any = True
         return record
 
+    def _due(self) -> bool:
+        late = time.monotonic() - self._since >= _SECONDS
+        return late or len(self._found) >= _ROWS or self._held >= _SCORES
+
     def _flush(self) -> None:
         if self._found:
             self._worker.write(self._found)
-        self._found, self._since = [], time.monotonic()
+        self._found, self._held, self._since = [], 0, time.monotonic()

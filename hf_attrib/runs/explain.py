@@ -49,8 +49,11 @@ class Explain:
     r"""Explains batches of rows: a function for ``Dataset.map``, Ray, Spark and Dask.
 
     It holds names and numbers only, so it can be pickled; each process loads the model when it
-    comes to its first row. Rows are explained one by one, so that what is found of a row is the
-    same to the last bit, whatever else is in its batch.
+    comes to its first row. Rows are explained one by one, as in :func:`explain_dataset`, so that
+    what is found of a row is the same to the last bit, whatever else is in its batch: engines cut
+    batches anew when they go on, and rows padded together differ by about 1e-6. All that one row
+    takes, its subsets or the nodes of its path, runs together. :meth:`Explainer.explain` of a list
+    takes 0.5 to 0.9 times the time on a small model, where passes cost more than what they compute.
 
     >>> explain = Explain("keys-llama", columns={"prompt": "question"})
     >>> found = explain({"question": ["Bob's key is blue. Q: What color is Bob's key? A:", ""]})

@@ -4,6 +4,7 @@ import json
 import sqlite3
 
 import numpy as np
+import pyarrow.parquet as parquet
 import pytest
 
 import hf_attrib
@@ -84,6 +85,14 @@ def test_longest_rows_come_first_and_shards_are_apart(quick, tmp_path):
     explain_dataset(rows, tmp_path / "a", shard=(1, 2))
     assert [len(text) for text in quick] == [3, 1, 5, 4]
     assert load_run(tmp_path / "a").dataset["scores"] == [[[n]] for n in (1.0, 5.0, 3.0, 4.0)]
+
+
+def test_no_more_is_held_in_memory_than_a_part_of_full_maps(quick, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "_SCORES", 2)
+    run = explain_dataset([{"prompt": "a" * n} for n in range(1, 6)], tmp_path)
+    sizes = [parquet.read_metadata(file).num_rows for file in tmp_path.glob("*.parquet")]
+    assert sorted(sizes) == [1, 2, 2]
+    assert run.dataset["row"] == [0, 1, 2, 3, 4]
 
 
 def test_sources_of_all_kinds_hold_the_same_rows(quick, tmp_path):

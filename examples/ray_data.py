@@ -94,6 +94,10 @@ def main():
     given = vars(parser.parse_args())
     given["columns"] = dict(pair.split("=", 1) for pair in given["columns"])
     ray.init(log_to_driver=False, include_dashboard=False)
+    cpus = int(ray.cluster_resources()["CPU"])
+    if given["device"] == "cpu" and given["actors"] >= cpus:
+        # Each takes one as long as it lives, and nothing would be written before the end.
+        parser.error(f"--actors {given['actors']} leaves none of {cpus} CPUs to read and write")
     run(**given)
     print(f"{given['folder']}: {len(written(given['folder']))} rows")
 

@@ -29,6 +29,7 @@ from peers import machine
 
 import hf_attrib
 from hf_attrib.embedded import retrieval
+from hf_attrib.runs import dataset
 
 #: Facts in a prompt, which decide its length.
 FACTS = (2, 4, 6, 8)
@@ -36,7 +37,9 @@ FACTS = (2, 4, 6, 8)
 TURN = 10
 #: Of rows that are batched: how many there are, and how many come in a batch.
 BATCHED, BATCH = 100, 16
-#: Rows after which memory is looked at: until then caches fill.
+#: Rows of a part, so that all parts are alike; a process keeps what the largest one took.
+PART = 50
+#: Share of the rows after which memory is looked at: until then caches fill.
 WARM = 0.2
 #: What a process of a shared run does.
 WORK = """
@@ -151,6 +154,7 @@ def batches(every, method):
 
 def memory(every, method):
     """Return how many kB of memory a process grows by for each row, with scores of either kind."""
+    dataset._ROWS = PART
     process, found = psutil.Process(), {}
     for scores in ("groups", "tokens"):
         sizes = []

@@ -19,7 +19,7 @@ exactly from the values at its ends. The quadrature below places gradients where
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -41,8 +41,6 @@ _INTERVALS, _FEWEST = 16, 4
 #: A round halves the worst intervals, until those that it leaves alone have no more than this share
 #: of the tolerance together. The rest is for the halves.
 _SPARE = 0.7
-#: Targets that are worked on together, where others can wait.
-_WAVE = 16
 #: Intervals shorter than this are rounding, or a jump of f.
 _SHORTEST = 2.0**-22
 
@@ -105,51 +103,36 @@ def integrate(field: Field, pieces: Sequence[Path], budget: Budget) -> Decomposi
     scores = torch.zeros(shape, dtype=torch.float64)
     bound, start_value = torch.zeros_like(scores[..., 0]), torch.zeros_like(scores[..., 0])
     done = torch.zeros_like(bound, dtype=torch.bool)
-    first, like = _first_meshes(nodes), nodes.like
+    meshes, residuals = _first_meshes(nodes), Residuals(nodes)
+    total, like = len(meshes), nodes.like
 
     def decomposition() -> Decomposition:
         found = (part.to(like) for part in (scores, start_value, bound))
         return Decomposition(next(found), next(found), bound=next(found))
 
     try:
-        for meshes in _waves(first, field):
-            nodes = Nodes(field, pieces)  # those of the wave before are let go
-            residuals = Residuals(nodes)
-            while meshes:
-                nodes.run(meshes)
-                residuals.measure(meshes)
-                finer = []
-                for mesh in meshes:
-                    halved = _halved(mesh, nodes, residuals, budget)
-                    if halved is not None:
-                        finer.append(halved)
-                        continue
-                    place = nodes.sequence(mesh.walk), mesh.target
-                    scores[place] = _integral(mesh, nodes)
-                    bound[place] = residuals.pop(mesh)
-                    start_value[place] = nodes.values(mesh.nodes()[:1], [mesh.target])
-                    done[place] = True
-                field.progress(int(done.sum()), len(first))
-                meshes = finer
+        while meshes:
+            nodes.run(meshes)
+            residuals.measure(meshes)
+            finer = []
+            for mesh in meshes:
+                halved = _halved(mesh, nodes, residuals, budget)
+                if halved is not None:
+                    finer.append(halved)
+                    continue
+                place = nodes.sequence(mesh.walk), mesh.target
+                scores[place] = _integral(mesh, nodes)
+                bound[place] = residuals.pop(mesh)
+                start_value[place] = nodes.values(mesh.nodes()[:1], [mesh.target])
+                done[place] = True
+            field.progress(int(done.sum()), total)
+            meshes = finer
     except BaseException as stop:
         if not isinstance(stop, Exception):
             with suppress(AttributeError, TypeError):  # it may hold nothing
                 stop.part = Part(decomposition(), done)  # type: ignore[attr-defined]
         raise
     return decomposition()
-
-
-def _waves(meshes: Sequence[Mesh], field: Field) -> Iterator[Sequence[Mesh]]:
-    """Yield meshes that are worked on together, so that some are done long before all are.
-
-    The targets of a wave share forward passes. Where one pass along each group does for all
-    targets, all are one wave.
-    """
-    furthest = field.target_table.reach.max().double()
-    passes = field.groups.moving.sum(1).min() * field.direction_cost.of(furthest)
-    width = _WAVE if bool(passes >= field.targets) else field.targets
-    for start in range(0, field.targets, width):
-        yield [mesh for mesh in meshes if start <= mesh.target < start + width]
 
 
 def _first_meshes(nodes: Nodes) -> list[Mesh]:

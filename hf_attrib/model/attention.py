@@ -68,7 +68,7 @@ def attended(
         return Maps(*(tuple(next(ahead) for _ in side) for side in maps))
 
     def predicted(weights: Tensor) -> Tensor:
-        at = torch.zeros(len(weights), length)
+        at = torch.zeros(len(weights), length, dtype=torch.float32)
         return at.scatter_reduce(1, places, (weights != 0).float(), "amax")
 
     kept = Maps(*(tuple(one.detach() for one in side) for side in maps))

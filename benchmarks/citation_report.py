@@ -11,6 +11,8 @@ from citation_records import Record
 from citation_rivals import PLAYED
 from scipy.stats import beta
 
+from hf_attrib.results.passages import THRESHOLDS
+
 #: Of answers that no passage supports; that there are no more is said so surely.
 _FALSE, _SURE = 0.05, 0.95
 _GRID = [round(0.25 * k, 2) for k in range(1, 33)]
@@ -50,17 +52,19 @@ def calibrated(cites: Cites, none: Records, grid: Sequence[float]) -> tuple[floa
     return found
 
 
-def reported(records: Sequence[tuple[str, Record]]) -> dict[str, Any]:
-    """Return the threshold of ours, how well it does, and how rivals do where they were asked."""
+def reported(records: Sequence[tuple[str, Record]], mode: str) -> dict[str, Any]:
+    """Return the threshold of ours, how well it does, and how rivals do where they were asked.
+
+    Without cases that find a threshold it is the default one of the mode.
+    """
     none = [r for split, r in records if split == "calibration"]
     held = [r for split, r in records if split == "held-out"]
     use = [r for r in held if kept(r)]
-    threshold, false = calibrated(_ours, none, _GRID)
+    threshold, false = calibrated(_ours, none, _GRID) if none else (THRESHOLDS[mode], 0)
     found: dict[str, Any] = {
         "threshold": threshold,
         "calibrated on": len(none),
         "false there": false,
-        "at most": at_most(false, len(none)),
         "dropped": len(held) - len(use),
         "families": {
             family: _family(some, threshold)
@@ -184,15 +188,20 @@ def table(report: Mapping[str, Any], model: str) -> str:
     said = ", ".join(
         f"{of['threshold']:g} nats ({mode}: {of['false there']} of {of['calibrated on']} false)"
         for mode, of in modes.items()
+        if of["calibrated on"]
     )
+    found = (
+        "Thresholds, the smallest at which with 95 % confidence at most 5 % of answers without\n"
+        f"support have a citation: {said}."
+    )
+    default = "Thresholds are the defaults of the package, which cases of another model found."
     lines = [
         f"Cited sets of answers of {model}, on cases that did not find the threshold.",
         "*Exact*: the cited set is the planted one; *leave-one-out*: it would be, by passages",
         "whose own drop reaches the threshold; *cited*: answers that cite anything; *first*: the",
         "highest score is that of a passage to be cited. Intervals are 95 %, by drawing cases.",
         "",
-        "Thresholds, the smallest at which with 95 % confidence at most 5 % of answers without",
-        f"support have a citation: {said}.",
+        found if said else default,
         "",
         "| mode | family | cases | exact | leave-one-out | precision | recall | F1 | cited "
         "| first |",

@@ -9,8 +9,9 @@ Cases are made of facts that the embedded keys-llama reads, each a passage: one 
 (*contradiction*); a passage asks the question as well, and answers it wrongly (*injected*, for
 Gemma 3 270M); or no fact answers, and an answer is forced all the same (*no support*). The models
 follow no fact to another, so that there are no cases of two hops. Some prompts find a threshold
-for each way of taking passages away, and for each rival; others are reported. What a model said
-is kept in a folder, so that a run goes on where it ended.
+for each way of taking passages away, and for each rival; others are reported. Gemma is asked by the
+thresholds that keys-llama found. What a model said is kept in a folder, so that a run goes on where
+it ended.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Plan(NamedTuple):
         facts: numbers of facts.
         frame: what is around them.
         per_size: cases of each family, for each number.
-        seeds: of the cases that find thresholds, and of those that are reported.
+        seeds: of the cases that find thresholds, if any do, and of those that are reported.
     """
 
     load: Callable[[], tuple[Any, Any]]
@@ -68,7 +69,7 @@ PLANS = {
     ),
     "gemma": Plan(
         gemma_model, ("embed",), (3, 4, 5),
-        SHOWN, 12, {"calibration": (31,), "held-out": (41,)},
+        SHOWN, 6, {"held-out": (43,)},
     ),
 }  # fmt: skip
 
@@ -122,7 +123,7 @@ def main() -> None:
     explainer = Explainer(*PLANS[options.model].load())
     for mode in PLANS[options.model].modes:
         found = records(options.model, explainer, mode, options.records)
-        report["modes"][mode] = reported(found)
+        report["modes"][mode] = reported(found, mode)
     stem = RESULTS / f"citations-{options.model}"
     stem.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     stem.with_suffix(".md").write_text(table(report, options.model), encoding="utf-8")

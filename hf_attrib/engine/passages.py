@@ -93,7 +93,7 @@ class PassageQuestion(Question):
 
     @property
     def confirming(self) -> float:
-        """What a sentence must lose for a citation, in nats."""
+        """What a sentence must lose for a citation, in nats of log-odds."""
         return THRESHOLDS[self.ranking.mode] if self.threshold is None else self.threshold
 
     @property

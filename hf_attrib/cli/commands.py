@@ -96,8 +96,8 @@ def explain(
         lambda: (prompt.read(), beside.read()), model, answer.seed, "Explaining", generating
     )
     try:
-        with prepared as (explainer, (text, documents), _):
-            result = work(explainer, text, documents)
+        with prepared as (explainer, (text, documents), _, shown):
+            result = work(explainer, text, documents, answer.generation() | shown)
     except KeyboardInterrupt as stop:
         for part in getattr(stop, "unfinished", ()):
             emit(part, view, save.json)
@@ -114,11 +114,13 @@ def _asked(
 ) -> Callable[..., Any]:
     """Return what explains a prompt by a method, or estimates what that costs."""
 
-    def work(explainer: Explainer, text: Any, documents: dict[str, Any]) -> Any:
+    def work(
+        explainer: Explainer, text: Any, documents: dict[str, Any], generation: dict[str, Any]
+    ) -> Any:
         answered = explainer.estimate_requests if dry_run else explainer.explain_requests
         given = {"response": answer.response, "contrast": contrast, **documents}
         requests = Requests.of(text, **given)
-        return answered(requests, question, answer.generation())[0]
+        return answered(requests, question, generation)[0]
 
     return work
 
@@ -128,15 +130,15 @@ def _chosen(asked: dict[str, Any], answer: AnswerOptions, dry_run: bool) -> Call
     contest, _, _ = automatic_contest(asked)
     measured = {name: getattr(contest.settings, name) for name in ("metrics", "random_orders")}
 
-    def work(explainer: Explainer, text: Any, documents: dict[str, Any]) -> Any:
+    def work(
+        explainer: Explainer, text: Any, documents: dict[str, Any], generation: dict[str, Any]
+    ) -> Any:
         if dry_run and documents:
             raise InputError("--dry-run tells no cost of --method auto with --documents.")
         if dry_run:
             told = {"responses": answer.response, **contest.common, **measured}
-            return explainer.estimate_evaluation(
-                text, contest.methods, **told, **answer.generation()
-            )
-        given = {**documents, **asked, **answer.generation()}
+            return explainer.estimate_evaluation(text, contest.methods, **told, **generation)
+        given = {**documents, **asked, **generation}
         return explainer.explain(text, response=answer.response, **given)
 
     return work
@@ -161,8 +163,8 @@ def rag(
         return question.read(), sources.read(partial(check_count, asked))
 
     prepared = _prepared(read, model, answer.seed, "Citing", answer.response is None)
-    with stoppable(_NOTHING), prepared as (explainer, (text, documents), _):
-        given = {**documents, **asked, **answer.generation(), "detail": citing.detail}
+    with stoppable(_NOTHING), prepared as (explainer, (text, documents), _, shown):
+        given = {**documents, **asked, **answer.generation(), **shown, "detail": citing.detail}
         result: Any = explainer.passages(text, response=answer.response, **given)
     emit_passages(result, output)
 
@@ -183,7 +185,7 @@ def robustness(
     margin_question(search.attack, baseline, attack.attribute_to, attack.movable)
     generating = answer.response is None
     prepared = _prepared(prompt.read, model, answer.seed, "Attacking", generating)
-    with stoppable(_NOTHING), prepared as (explainer, text, _):
+    with stoppable(_NOTHING), prepared as (explainer, text, _, shown):
         result: Any = explainer.robustness(
             text,
             attack=search.attack,
@@ -194,6 +196,7 @@ def robustness(
             movable=attack.movable,
             response=answer.response,
             **answer.generation(),
+            **shown,
         )
     emit_whole(result, output.json, output.html)
 
@@ -207,7 +210,7 @@ def evaluate(
     generating = file.read()[1] is None and not output.dry_run
     prepared = _prepared(file.read, model, asking.seed, "Explaining", generating)
     kept = _NOTHING if output.resume is None else f"{output.resume} goes on where it ended."
-    with stoppable(kept), prepared as (explainer, (prompts, responses), activity):
+    with stoppable(kept), prepared as (explainer, (prompts, responses), activity, _):
         if output.dry_run:
             asked = {"responses": responses, **asking.asked()}
             put(f"{explainer.estimate_evaluation(prompts, asking.methods, **asked)}\n")
@@ -253,8 +256,11 @@ def dataset(
 @contextmanager
 def _prepared(
     read: Callable[[], Any], model: ModelOptions, seed: int | None, doing: str, generating: bool
-) -> Iterator[tuple[Explainer, Any, Activity]]:
-    """Load the model, and read the prompt; meanwhile show what is being done."""
+) -> Iterator[tuple[Explainer, Any, Activity, dict[str, Any]]]:
+    """Load the model, and read the prompt; meanwhile show what is being done.
+
+    Last of what it yields are the arguments of ``generate`` that show the answer being written.
+    """
     with session(cpu=model.device.startswith("cpu")) as processes:
         # Standard input can be read once; all processes explain what the first one read.
         text = json.loads(processes.texts(json.dumps(read() if is_main() else None))[0])
@@ -271,7 +277,8 @@ def _prepared(
                 progress=lambda done, total: activity.now(doing, done, total),
                 distributed=processes.count > 1,
             )
-            yield explainer, text, activity
+            alone = generating and processes.count == 1  # other processes would be asked otherwise
+            yield explainer, text, activity, activity.streaming(explainer, doing) if alone else {}
 
 
 @flagged

@@ -16,6 +16,7 @@ import typer
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
+from transformers import TextStreamer
 
 from hf_attrib.cli.files import STDSTREAM
 from hf_attrib.cli.streams import complain, is_main, put
@@ -26,6 +27,7 @@ from hf_attrib.results import Attribution, Result, to_json
 
 if TYPE_CHECKING:
     from hf_attrib.cli.options import ViewOptions
+    from hf_attrib.explainer import Explainer
 
 __all__ = [
     "Activity",
@@ -40,6 +42,8 @@ __all__ = [
 
 #: Seconds after which a reader wonders whether anything happens.
 _PATIENCE = 1.0
+#: Characters of an answer that are shown while it is written: its end, beside a bar.
+_TAIL = 40
 
 
 def rendered(*parts: RenderableType) -> str:
@@ -162,6 +166,34 @@ class Activity:
     def now(self, what: str, done: int = 0, total: int | None = None) -> None:
         """Say what is being done."""
         self._bar.update(self._task, description=what, completed=done, total=total)
+
+    def streaming(self, explainer: Explainer, then: str) -> dict[str, Any]:
+        """Return the arguments of ``generate`` that show an answer while it is written, if any can.
+
+        Beams have no answer before all of it is written.
+
+        Args:
+            explainer: whose model writes.
+            then: what is done afterwards.
+        """
+        beams = explainer.model.generation_config.num_beams or 1
+        if self._bar.disable or explainer.tokenizer is None or beams > 1:
+            return {}
+        return {"streamer": _Answer(explainer.tokenizer, self.now, then)}
+
+
+class _Answer(TextStreamer):
+    """Shows the end of an answer while a model writes it."""
+
+    def __init__(self, tokenizer: Any, now: Callable[[str], None], then: str) -> None:
+        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
+        self._now, self._then, self._written = now, then, ""
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        """Show what more was written."""
+        self._written += text
+        line = visible(" ".join(self._written.split()))
+        self._now(self._then if stream_end else f"Generating: {line[-_TAIL:]}")
 
 
 def stopped(left: str) -> NoReturn:

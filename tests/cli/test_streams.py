@@ -4,9 +4,13 @@ import json
 import os
 import re
 import subprocess
+import sys
 
 import pytest
 from helpers.command_line import CAPTURED, ESCAPE, HF_ATTRIB, PROMPT, QUICK, in_terminal
+
+from hf_attrib import Explainer, embedded
+from hf_attrib.cli.output import Activity
 
 
 def test_a_pipe_gets_the_result_alone_in_characters_that_it_knows():
@@ -60,6 +64,27 @@ def test_a_terminal_gets_colours():
     code, out = in_terminal(["explain", PROMPT, *QUICK])
     assert code == 0
     assert COLOUR.search(out)
+
+
+def test_the_end_of_an_answer_is_shown_while_it_is_written(monkeypatch):
+    shown = []
+    monkeypatch.setenv("TTY_INTERACTIVE", "1")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    explainer = Explainer(*embedded.load("keys-llama"))
+    activity = Activity("Loading")
+    monkeypatch.setattr(activity, "now", shown.append)
+    ids = explainer.tokenizer(PROMPT, return_tensors="pt")
+    asked = {"max_new_tokens": 40, "min_new_tokens": 40, **activity.streaming(explainer, "Done")}
+    answer = explainer.tokenizer.decode(explainer.model.generate(**ids, **asked)[0, 1:])
+    *lines, last = shown
+    assert last == "Done"
+    assert len(lines) > 5
+    for line in lines:
+        assert line.startswith("Generating: ")
+        assert line.removeprefix("Generating: ") in " ".join(answer.split())
+    explainer.model.generation_config.num_beams = 2
+    assert activity.streaming(explainer, "Done") == {}
 
 
 def test_an_interrupt_shows_progress_before_and_nothing_after():

@@ -159,7 +159,7 @@ def interpreto(subject: Subject) -> Callable[[], None]:
 
 
 def interpreto_scores(
-    subject: Subject, kind: str = "IntegratedGradients", **_: Any
+    subject: Subject, kind: str = "IntegratedGradients", batch_size: int = 4, **_: Any
 ) -> Callable[[], Tensor]:
     """One of its methods as it is when nothing is said, but for tokens.
 
@@ -168,8 +168,9 @@ def interpreto_scores(
     Args:
         subject: what is explained.
         kind: the class of the method.
+        batch_size: rows at once; its own default.
     """
-    method, tokenizer = _interpreto(subject.model, subject.tokenizer, kind)
+    method, tokenizer = _interpreto(subject.model, subject.tokenizer, kind, batch_size)
     ids, count = subject.prompt_ids + subject.response_ids, len(subject.prompt_ids)
 
     def run() -> Tensor:
@@ -187,7 +188,7 @@ def interpreto_scores(
 
 
 @cache
-def _interpreto(model: Any, tokenizer: Any, kind: str) -> tuple[Any, Any]:
+def _interpreto(model: Any, tokenizer: Any, kind: str, batch_size: int) -> tuple[Any, Any]:
     """Return a method of interpreto and its tokenizer.
 
     It adds a token to the model that it is given, so that is a copy; and it would write a space
@@ -196,8 +197,8 @@ def _interpreto(model: Any, tokenizer: Any, kind: str) -> tuple[Any, Any]:
     import interpreto as library
 
     own = copy.deepcopy(tokenizer)
-    made = getattr(library, kind)
-    method = made(copy.deepcopy(model), own, granularity=library.Granularity.TOKEN)
+    asked = {"granularity": library.Granularity.TOKEN, "batch_size": batch_size}
+    method = getattr(library, kind)(copy.deepcopy(model), own, **asked)
     method.normalize_target_ids_with_leading_space = lambda target: target
     return method, own
 

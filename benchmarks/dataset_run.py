@@ -1,7 +1,7 @@
 """What a run of a data set costs beyond the explanations: rows a second, memory, a second process.
 
-``python benchmarks/dataset_run.py [--parts alone batches memory processes]`` explains rows of mixed
-length of keys-llama. Each part is kept with the load of the machine at its time.
+``python benchmarks/dataset_run.py [--parts alone batches memory processes inseq]`` explains rows of
+mixed length of keys-llama. Each part is kept with the load of the machine at its time.
 
 - *alone*: ``explain_dataset`` next to a bare loop over ``Explainer.explain``. Both begin with
   nothing loaded, and take turns every few rows, so that what else the machine does falls on both.
@@ -11,10 +11,13 @@ length of keys-llama. Each part is kept with the load of the machine at its time
 - *processes*: two processes of one thread that share a run, next to one, from when each has
   imported what it needs and made its first run; and next to two that share nothing, each with half
   of the rows, which is what the machine has to give.
+- *inseq*: ``hf-attrib dataset`` next to ``inseq attribute-dataset``, both given the same answers,
+  as inseq takes those that it generates behind padding for others. A row is what more rows cost.
 """
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -41,6 +44,8 @@ BATCHED, BATCH = 100, 16
 PART = 50
 #: Share of the rows after which memory is looked at: until then caches fill.
 WARM = 0.2
+#: Rows of the shorter of two runs that tell what a row costs.
+FEW = 50
 #: What a process of a shared run does.
 WORK = """
 import json, sys, time, warnings, torch, hf_attrib
@@ -214,11 +219,55 @@ def processes(every, method):
     }
 
 
+def command_seconds(command):
+    """Return the CPU seconds that a command and its children take."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def inseq(every, method):
+    """Return CPU seconds of a row, and of starting, by our command and by inseq's."""
+    explainer, counts, found = loaded(), (FEW, len(every)), {}
+    model = Path(hf_attrib.embedded.__file__).parent / "keys-llama"
+    answers = explainer.explain(every, method=method, spans="response")
+    rows = []
+    for prompt, result in zip(every, answers, strict=True):
+        answer = "".join(result.response_pieces)
+        rows.append({"prompt": prompt, "response": answer, "whole": prompt + answer})
+    with tempfile.TemporaryDirectory() as place:
+        place = Path(place)
+        for count in counts:
+            file = place / f"{count}.jsonl"
+            file.write_text("\n".join(map(json.dumps, rows[:count])))
+            ours = ["hf-attrib", "dataset", file, place / f"run-{count}", "--model", model]
+            theirs = ["inseq", "attribute-dataset", "--dataset", "json", "--files", file]
+            theirs += ["--model_name_or_path", model, "--device", "cpu", "--hide"]
+            theirs += ["--input_text_field", "prompt", "--generated_text_field", "whole"]
+            theirs += ["--save_path", place / f"{count}.json", "--attribution_method", method]
+            for name, command in {
+                "hf_attrib": [*ours, "--method", method],
+                "inseq": theirs,
+            }.items():
+                found.setdefault(name, []).append(command_seconds(command))
+    each = {name: (b - a) / (counts[1] - counts[0]) for name, (a, b) in found.items()}
+    start = {name: found[name][0] - counts[0] * each[name] for name in found}
+    return {
+        "rows": list(counts),
+        "cpu_seconds": found,
+        "of_a_row": each,
+        "of_starting": start,
+        "inseq_over_hf_attrib": each["inseq"] / each["hf_attrib"],
+    }
+
+
 PARTS = {
     "alone": (alone, 500),
     "batches": (batches, BATCHED),
     "memory": (memory, 1000),
     "processes": (processes, 500),
+    "inseq": (inseq, 250),
 }
 
 

@@ -1,11 +1,12 @@
-"""What leaving out and Shapley values cost for T = 16 generated tokens: ours and captum's.
+"""What leaving out and Shapley values cost for T = 16 generated tokens: ours and peers'.
 
     pip install "hf_attrib[bench]"
     python benchmarks/perturbation_costs.py --model keys-llama
 
-Both libraries run the same subsets of the prompt with the same token in place of the rest, and find
-the same scores, for every generated token. All run in one process; rounds are interleaved, the
-first only warms up, and the best counts.
+captum runs the same subsets of the prompt with the same token in place of the rest, and finds the
+same scores, for every generated token; interpreto leaves out the same tokens, but puts one of its
+own in their place, and its scores are of logits. All run in one process; rounds are interleaved,
+the first only warms up, and the best counts.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
-from contestants import rows_at_once
+from contestants import interpreto_scores, rows_at_once
 from peers import machine
 from subjects import SUBJECTS, TARGETS, Subject
 from torch import Tensor
@@ -77,6 +78,7 @@ def contests(subject: Subject) -> dict[str, dict[str, Run]]:
         "occlusion": {
             "hf_attrib": ours(subject, "occlusion"),
             **captums(subject, FeatureAblation, {}),
+            "interpreto": interpreto_scores(subject, "Occlusion", rows_at_once(subject)),
         },
         "shapley": {
             "hf_attrib": ours(subject, f"shapley(samples={SAMPLES})"),

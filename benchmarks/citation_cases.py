@@ -18,8 +18,10 @@ SHOWN = (
     "Question: What color is Lea's hat?\nAnswer: Lea's hat is teal.\n\n"
     "Notes: {facts}\nQuestion: {question}\nAnswer:"
 )
-#: So many times more cases without support, since a threshold is a quantile of theirs.
+#: So many times more cases of some: without support, since a threshold is a quantile of theirs, and
+#: injected, since a rank that is always first says little of few.
 MORE = 3
+_MANY = ("no support", "injected")
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Case:
 def cases(
     per_size: int, seed: int, facts: Sequence[int] = FACTS, frame: str = TRAINED
 ) -> Iterator[Case]:
-    """Yield cases of facts for each number of them: as many of each family, more without support.
+    """Yield cases of facts for each number of them: as many of each family, more of some.
 
     The models follow no fact to another, so that there are no cases of two hops. What is injected
     is a question with its answer, which the trained model cannot read.
@@ -67,7 +69,7 @@ def cases(
             for family, passages, answer, gold in _families(made, draw):
                 if (family == "injected") > (frame != TRAINED):
                     continue
-                if family == "no support" or place < per_size:
+                if family in _MANY or place < per_size:
                     yield Case(family, passages, made.question, answer, gold, frame)
 
 

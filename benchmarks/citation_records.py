@@ -59,10 +59,15 @@ class Record:
         kept = (torch.tensor(self.subsets)[:, None] >> torch.arange(self.count)) % 2 == 1
         return Coalitions(kept, torch.tensor(self.values, dtype=torch.float64)[:, None])
 
+    @property
+    def most_lost(self) -> float:
+        """Nats of log-odds that the answer loses without some of its passages, at most."""
+        odds = self.table.odds()
+        return odds.value(range(self.count)) - float(odds.values.min())
+
     def cited(self, threshold: float) -> frozenset[int]:
         """Return who is cited."""
-        odds = self.table.odds()
-        if odds.value(range(self.count)) - float(odds.values.min()) < threshold:
+        if self.most_lost < threshold:
             return frozenset()  # no drop reaches it: nobody, and sooner told
         scores = torch.tensor(self.shapley, dtype=torch.float64)
         return frozenset(confirm(self.table, scores, threshold).cited)

@@ -9,7 +9,8 @@ import numpy as np
 from citation_cases import FAMILIES
 from citation_records import Record
 from citation_rivals import PLAYED
-from scipy.stats import beta
+from scipy.stats import beta, spearmanr
+from sklearn.metrics import roc_auc_score
 
 from hf_attrib.results.passages import THRESHOLDS
 
@@ -20,6 +21,8 @@ _DRAWS = 2000
 #: Who is cited in a case at a threshold.
 Cites: TypeAlias = Callable[[Record, float], frozenset[int]]
 Records: TypeAlias = Sequence[Record]
+#: A number for each passage of a case.
+Score: TypeAlias = Callable[[Record], list[float]]
 
 
 def kept(record: Record) -> bool:
@@ -52,10 +55,16 @@ def calibrated(cites: Cites, none: Records, grid: Sequence[float]) -> tuple[floa
     return found
 
 
-def reported(records: Sequence[tuple[str, Record]], mode: str) -> dict[str, Any]:
-    """Return the threshold of ours, how well it does, and how rivals do where they were asked.
+def reported(
+    records: Sequence[tuple[str, Record]], mode: str, known: Mapping[str, float]
+) -> dict[str, Any]:
+    """Return the threshold of ours, how well it does, and how rivals do where all subsets were run.
 
-    Without cases that find a threshold it is the default one of the mode.
+    Args:
+        records: what the model says, and the split of each case.
+        mode: how passages were taken away.
+        known: thresholds of each way that cases of another model found, for a model without cases
+            to find them; ours is the default one of the mode then.
     """
     none = [r for split, r in records if split == "calibration"]
     held = [r for split, r in records if split == "held-out"]
@@ -69,12 +78,14 @@ def reported(records: Sequence[tuple[str, Record]], mode: str) -> dict[str, Any]
         "families": {
             family: _family(some, threshold)
             for family in FAMILIES
-            if (some := [r for r in use if r.family == family])
+            if (some := [r for r in held if r.family == family])
         },
         "all": _summary(_ours, threshold, use),
     }
-    if any(r.scores for _, r in records):
-        found["rivals"] = _rivals(none, [r for r in use if _asked(r)])
+    looked_into = any(r.scores for _, r in records)
+    if looked_into or known:
+        some, held = ([r for r in of if _asked(r, looked_into)] for of in (none, use))
+        found["rivals"] = _rivals(some, held, known)
     return found
 
 
@@ -82,59 +93,86 @@ def _ours(record: Record, threshold: float) -> frozenset[int]:
     return record.cited(threshold)
 
 
-def _asked(record: Record) -> bool:
-    """Whether rivals that look into the model did, and all subsets were run."""
-    return bool(record.scores) and _enumerated(record)
+def _asked(record: Record, looked_into: bool) -> bool:
+    """Whether all subsets were run, and rivals that look into the model did, if any did."""
+    return len(record.subsets) == 1 << record.count and bool(record.scores) == looked_into
 
 
-def _enumerated(record: Record) -> bool:
-    return len(record.subsets) == 1 << record.count
-
-
-def _rivals(none: Records, use: Records) -> dict[str, Any]:
+def _rivals(none: Records, use: Records, known: Mapping[str, float]) -> dict[str, Any]:
     """Return how each way does by a threshold of its own, all found on the same cases."""
-    some = [r for r in none if _asked(r)]
-    ways: dict[str, Callable[[Record], list[float]]] = dict(PLAYED)
+    ways: dict[str, Score] = dict(PLAYED)
     for name in use[0].scores:
         ways[name] = lambda record, name=name: record.scores[name]  # type: ignore[misc]
-    threshold, _ = calibrated(_ours, some, _GRID)
+    threshold = known.get("hf_attrib") or calibrated(_ours, none, _GRID)[0]
     own = _counts(_ours, threshold, use)
-    first = {"top": _top(lambda r: r.shapley, use), "calibrated on": len(some)}
-    found = {"hf_attrib": _summary(_ours, threshold, use) | first}
+    ranks = _ranks(lambda r: r.shapley, lambda r: r.most_lost, use)
+    found = {"hf_attrib": _summary(_ours, threshold, use) | ranks | {"calibrated on": len(none)}}
     for name, score in ways.items():
-        scores = {id(r): score(r) for r in (*some, *use)}
+        scores = {id(r): score(r) for r in (*none, *use)}
 
-        def cites(record: Record, least: float, of: Any = scores) -> frozenset[int]:
-            return frozenset(i for i, s in enumerate(of[id(record)]) if s > least)
+        def of(record: Record, scores: Any = scores) -> list[float]:
+            return scores[id(record)]  # type: ignore[no-any-return]
 
-        grid = sorted({max(scores[id(r)]) for r in some})
-        least, _ = calibrated(cites, some, grid)
-        found[name] = _summary(cites, least, use) | {
-            "top": _top(lambda r, of=scores: of[id(r)], use),
-            "ours better by": _difference(own, _counts(cites, least, use)),
-        }
+        def cites(record: Record, least: float, of: Any = of) -> frozenset[int]:
+            return frozenset(i for i, s in enumerate(of(record)) if s > least)
+
+        grid = sorted({max(of(r)) for r in none})
+        least = known[name] if known else calibrated(cites, none, grid)[0]
+        found[name] = _summary(cites, least, use) | _ranks(of, lambda r, of=of: max(of(r)), use)
+        found[name]["ours better by"] = _difference(own, _counts(cites, least, use))
     return found
 
 
-def _top(score: Callable[[Record], list[float]], use: Records) -> float:
-    """Return how often the highest score is that of a passage to be cited."""
+def _ranks(score: Score, support: Callable[[Record], float], use: Records) -> dict[str, float]:
+    """Return what needs no threshold, of scores [n] and of how much support they tell.
+
+    *top*: how often the highest score is that of a passage to be cited; *auroc*: how surely a
+    supported answer has more support than one that is not; *drop*: nats that the answer loses
+    without the passage that scores highest; *lds*: the rank correlation of sums of scores with what
+    the answer keeps, over all subsets, and *ceiling* that of the additive scores that fit best.
+    """
     some = [r for r in use if r.supported]
-    return float(np.mean([int(np.argmax(score(r))) in r.gold for r in some]))
+    best = [int(np.argmax(score(r))) for r in some]
+    tables = [r.table for r in some]
+    lost = [table.drop([i]) for table, i in zip(tables, best, strict=True)]
+    kept_total = [(t.subsets.double().numpy(), t.values.sum(1).numpy()) for t in tables]
+    fitted = [np.linalg.lstsq(np.c_[k, np.ones(len(k))], v)[0][:-1] for k, v in kept_total]
+    lds, ceiling = (
+        np.mean(
+            [_agreement(k @ np.array(s), v) for s, (k, v) in zip(every, kept_total, strict=True)]
+        )
+        for every in ([score(r) for r in some], fitted)
+    )
+    return {
+        "top": float(np.mean([i in r.gold for i, r in zip(best, some, strict=True)])),
+        "auroc": float(roc_auc_score([r.supported for r in use], [support(r) for r in use])),
+        "drop": float(np.mean(lost)),
+        "lds": float(lds),
+        "ceiling": float(ceiling),
+    }
 
 
-def _family(some: Records, threshold: float) -> dict[str, Any]:
+def _agreement(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
+    """Return the rank correlation, 0 where one of them is the same everywhere."""
+    return 0.0 if np.ptp(a) == 0 or np.ptp(b) == 0 else float(spearmanr(a, b).statistic)
+
+
+def _family(every: Records, threshold: float) -> dict[str, Any]:
+    """Return how well sets are cited, and ranks of all cases: what is forced has a source, too."""
+    some = [r for r in every if kept(r)]
     sets = [(r.cited(threshold), frozenset(r.gold)) for r in some]
     alone = [
         frozenset(i for i, d in enumerate(r.table.leave_one_out().tolist()) if d >= threshold)
         for r in some
     ]
-    first = [int(np.argmax(r.shapley)) in r.gold for r in some]
+    first = [int(np.argmax(r.shapley)) in r.gold for r in every]
     return _summary(_ours, threshold, some) | {
         "cases": len(some),
         "exact": sum(a == b for a, b in sets),
         "leave-one-out": sum(a == frozenset(r.gold) for a, r in zip(alone, some, strict=True)),
         "all of gold": sum(a >= b for a, b in sets),
         "first": sum(first),
+        "ranked": len(first),
         "any": sum(bool(a) for a, _ in sets),
     }
 
@@ -199,7 +237,8 @@ def table(report: Mapping[str, Any], model: str) -> str:
         f"Cited sets of answers of {model}, on cases that did not find the threshold.",
         "*Exact*: the cited set is the planted one; *leave-one-out*: it would be, by passages",
         "whose own drop reaches the threshold; *cited*: answers that cite anything; *first*: the",
-        "highest score is that of a passage to be cited. Intervals are 95 %, by drawing cases.",
+        "highest score is that of a passage to be cited, also where the model would not say the",
+        "answer, so that these are all cases. Intervals are 95 %, by drawing cases.",
         "",
         found if said else default,
         "",
@@ -209,9 +248,10 @@ def table(report: Mapping[str, Any], model: str) -> str:
     ]
     for mode, of in modes.items():
         for family, row in of["families"].items():
-            first = f"{row['first'] / row['cases']:.1%}" if row["recall"] is not None else ""
+            first = f"{row['first']} of {row['ranked']}" if family != "no support" else ""
+            cited = f"{row['any'] / row['cases']:.1%}" if row["cases"] else ""
             numbers = [row["cases"], row["exact"], row["leave-one-out"], *_cells(row)[:3]]
-            cells = [mode, family, *numbers, f"{row['any'] / row['cases']:.1%}", first]
+            cells = [mode, family, *numbers, cited, first]
             lines.append(f"| {' | '.join(map(str, cells))} |")
     dropped = ", ".join(f"{of['dropped']} ({mode})" for mode, of in modes.items())
     lines += ["", f"Left out, as the model would not say the answer: {dropped}."]
@@ -222,23 +262,31 @@ def table(report: Mapping[str, Any], model: str) -> str:
 
 def _contest(mode: str, rivals: Mapping[str, Any]) -> list[str]:
     """Write how rivals do on the same cases, of up to 6 passages, in the same rows at most."""
+    count = rivals["hf_attrib"]["calibrated on"]
+    found = f"found in the same way on the same {count} cases without support"
     lines = [
         "",
         f"Mode {mode}, cases of up to 6 passages, of which all subsets are run. Each way cites",
-        "passages whose score is above a threshold of its own, found in the same way on the same",
-        f"{rivals['hf_attrib']['calibrated on']} cases without support, so that it is higher than",
-        "the default. *False*: answers without support that have a citation; *better*: by how much",
-        "the F1 of hf_attrib is higher, on the same cases.",
+        "passages whose score is above a threshold of its own,",
+        f"{found if count else 'the one that cases of keys-llama found'}, higher than the default.",
+        "*False*: answers without support that have a citation; *better*: by how much the F1 of",
+        "hf_attrib is higher, on the same cases. Without a threshold: *first*, the highest score",
+        "is that of a passage to be cited; *AUROC* of whether there is support, by the highest",
+        "score (of hf_attrib by the odds that go with any set of passages); *drop*, nats that are",
+        "lost without the passage that scores highest; *LDS*, the rank correlation of summed",
+        "scores with the answer's log-probability over all subsets, of which the additive scores",
+        f"that fit it best reach {rivals['hf_attrib']['ceiling']:.3f}; ContextCite fits log-odds.",
         "",
-        "| way | threshold | precision | recall | F1 | first | false | better |",
-        "|---|--:|--:|--:|---|--:|--:|--:|",
+        "| way | threshold | precision | recall | F1 | false | better | first | AUROC | drop "
+        "| LDS |",
+        "|---|--:|--:|--:|---|--:|--:|--:|--:|--:|--:|",
     ]
     for name, row in rivals.items():
         better = row.get("ours better by")
         end = f"{better[0]:+.3f} to {better[1]:+.3f}" if better else ""
-        top, false = f"{row['top']:.1%}", f"{row['false']:.1%}"
-        cells = [name, f"{row['threshold']:.2f}", *_cells(row)[:3], top, false, end]
-        lines.append(f"| {' | '.join(cells)} |")
+        ranks = f"{row['top']:.1%}", *(f"{row[key]:.3f}" for key in ("auroc", "drop", "lds"))
+        cells = [name, f"{row['threshold']:.2f}", *_cells(row)[:3], f"{row['false']:.1%}", end]
+        lines.append(f"| {' | '.join([*cells, *ranks])} |")
     return lines
 
 

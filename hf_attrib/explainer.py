@@ -35,6 +35,7 @@ from hf_attrib.engine import (
 from hf_attrib.engine.attachment import bind
 from hf_attrib.errors import InputError
 from hf_attrib.execution import ALONE, Progress, connected, silent
+from hf_attrib.hyperparameters import plain_number
 from hf_attrib.model import Transcriber, check_generative
 from hf_attrib.results import Attribution, Interactions
 from hf_attrib.robustness import Robustness, margin_question, measure_robustness, radius_search
@@ -89,7 +90,8 @@ class Explainer(Judging, Citing):
     ) -> None:
         check_generative(model)
         tokenizer = tokenizer_of(tokenizer)
-        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+        batch_size = plain_number(batch_size)
+        if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
             raise InputError(f"batch_size is {batch_size!r}; expected a number of at least 1.")
         self.model: Any = model
         self.tokenizer = tokenizer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
@@ -25,6 +26,7 @@ __all__ = [
     "not_negative",
     "number_or_auto",
     "one_of",
+    "plain_number",
     "positive",
     "renamed",
     "share",
@@ -212,15 +214,29 @@ def at_least(fewest: int, most: int = _MOST) -> Check:
     """Refuse counts that are no whole numbers, too small or too large."""
 
     def check(name: str, value: Any) -> int:
+        value = plain_number(value)
         if type(value) is not int or value < fewest:
             raise InputError(
                 f"{name} is {value!r:.80}; expected at least {fewest}, a whole number."
             )
         if value > most:
             raise InputError(f"{name} is {value!r:.80}; expected at most {most}.")
-        return value
+        return int(value)
 
     return check
+
+
+def plain_number(value: Any) -> Any:
+    """Return a number of numpy or the like as Python has it, and anything else as it is.
+
+    Loops over ``numpy.arange`` or a column of a table bring such numbers, which neither JSON nor a
+    check of types takes for what they are.
+    """
+    if isinstance(value, bool | int):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real) else value
 
 
 def even(fewest: int) -> Check:
@@ -285,6 +301,7 @@ def names_among(kind: str, given: Any, known: Collection[str]) -> tuple[str, ...
 
 def positive(name: str, value: Any) -> float:
     """Refuse sizes that are not numbers above 0, or beyond any use."""
+    value = plain_number(value)
     if not _is_number(value) or not 0 < value < 1e6:
         raise InputError(f"{name} is {value!r:.80}; expected a number above 0 and below 1,000,000.")
     return value  # type: ignore[no-any-return]
@@ -292,6 +309,7 @@ def positive(name: str, value: Any) -> float:
 
 def not_negative(name: str, value: Any) -> float:
     """Refuse sizes that are not numbers of at least 0, or beyond any use."""
+    value = plain_number(value)
     if not _is_number(value) or not 0 <= value < 1e6:
         raise InputError(
             f"{name} is {value!r:.80}; expected a number of at least 0 and below 1,000,000."
@@ -301,6 +319,7 @@ def not_negative(name: str, value: Any) -> float:
 
 def share(name: str, value: Any) -> float:
     """Refuse shares that are not numbers from 0 to 1."""
+    value = plain_number(value)
     if not _is_number(value) or not 0 <= value <= 1:
         raise InputError(f"{name} is {value!r:.80}; expected a number from 0 to 1.")
     return value  # type: ignore[no-any-return]
@@ -308,6 +327,7 @@ def share(name: str, value: Any) -> float:
 
 def inner_share(name: str, value: Any) -> float:
     """Refuse shares that are not numbers between 0 and 1."""
+    value = plain_number(value)
     if not _is_number(value) or not 0 < value < 1:
         raise InputError(f"{name} is {value!r:.80}; expected a number between 0 and 1.")
     return value  # type: ignore[no-any-return]

@@ -1,9 +1,11 @@
 """Fields say what they accept, and a field that was renamed answers to its former name."""
 
+import json
 import warnings
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, get_type_hints
 
+import numpy as np
 import pytest
 
 from hf_attrib.attacks import BIM, attacks
@@ -71,6 +73,20 @@ def test_a_field_refuses_what_is_out_of_range(given, message):
 def test_a_field_keeps_what_its_check_returns():
     assert Shelf(load="2.5").load == 2.5
     assert (Shelf(width=None).width, Shelf(width=2).width) == (None, 2)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, np.float32, np.float64])
+def test_numbers_of_numpy_are_numbers(kind):
+    made = Shelf(width=kind(2), slack=kind(2), painted=kind(1))
+    assert made == Shelf(width=2, slack=2, painted=1)
+    assert json.loads(json.dumps([made.width, made.slack])) == [2, 2]
+    if issubclass(kind, np.integer):
+        assert Shelf(boards=kind(2), bolts=kind(2)) == Shelf(boards=2, bolts=2)
+    else:
+        with pytest.raises(InputError, match="a whole number"):
+            Shelf(boards=kind(2))
+    with pytest.raises(InputError, match="a whole number"):
+        Shelf(boards=np.bool_(True))
 
 
 def test_a_field_says_what_it_is_for():

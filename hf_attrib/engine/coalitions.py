@@ -14,6 +14,7 @@ from hf_attrib.engine.answering import Answering
 from hf_attrib.engine.question import Plan, Question
 from hf_attrib.engine.sharing import Sharing
 from hf_attrib.errors import InputError
+from hf_attrib.hyperparameters import plain_number
 from hf_attrib.methods import Occlusion
 from hf_attrib.methods.perturbation.game import Game
 from hf_attrib.model import isolated
@@ -102,7 +103,7 @@ class CoalitionGame:
         """
         import shapiq
 
-        count = len(self.targets)
+        count, row = len(self.targets), plain_number(row)
         if row is not None and not (type(row) is int and -count <= row < count):
             raise InputError(f"row is {row!r:.80}; expected the number of one of {count} targets.")
 

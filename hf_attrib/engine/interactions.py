@@ -27,6 +27,7 @@ from hf_attrib.engine.record import (
 from hf_attrib.errors import InputError
 from hf_attrib.execution import Processes
 from hf_attrib.field import Table
+from hf_attrib.hyperparameters import plain_number
 from hf_attrib.methods import SPENT, Interaction, PairScores, interaction, interactions
 from hf_attrib.results import Interactions, Run
 from hf_attrib.targets import target as target_named
@@ -90,7 +91,7 @@ class PairQuestion(Question):
         Raises:
             InputError: there is no such group, or none of it may move.
         """
-        token = self.token
+        token = plain_number(self.token)
         if token is None:
             return None
         names = [span.name for span in groups]
@@ -99,7 +100,7 @@ class PairQuestion(Question):
         elif type(token) is int:
             found = token if 0 <= token < len(groups) else -1
         else:
-            (part,) = chosen(inputs, [token])  # type: ignore[list-item]
+            (part,) = chosen(inputs, [token])
             holding = [g.start <= part.start and part.stop <= g.stop for g in groups]
             found = holding.index(True) if any(holding) else -1
         if found < 0:

@@ -18,6 +18,7 @@ from hf_attrib.engine.record import checked, run_of, spent, unlikely, with_own
 from hf_attrib.errors import InputError
 from hf_attrib.execution import Processes
 from hf_attrib.field import Table
+from hf_attrib.hyperparameters import plain_number
 from hf_attrib.methods import Method, Occlusion, Shapley
 from hf_attrib.methods import method as method_named
 from hf_attrib.methods.perturbation.base import Perturbation
@@ -94,7 +95,8 @@ class PassageQuestion(Question):
     @property
     def confirming(self) -> float:
         """What a sentence must lose for a citation, in nats of log-odds."""
-        return THRESHOLDS[self.ranking.mode] if self.threshold is None else self.threshold
+        given = self.threshold
+        return THRESHOLDS[self.ranking.mode] if given is None else checked_threshold(given)
 
     @property
     def exact(self) -> bool:
@@ -201,12 +203,12 @@ def about_passages(given: Mapping[str, Any]) -> tuple[PassageQuestion, dict[str,
     asked = {f.name: given[f.name] for f in fields(PassageQuestion) if f.name in given}
     rest = {name: value for name, value in given.items() if name not in asked}
     own = {name: rest.pop(name) for name in list(rest) if name in field_names()}
-    count, budget = asked.get("documents"), asked.get("budget")
+    count, budget = asked.get("documents"), plain_number(asked.pop("budget", None))
     count = _counted(asked.get("groups")) if count is None else _checked_count(count)
     if budget is not None and (type(budget) is not int or budget < 1):
         raise InputError(f"budget is {budget!r:.80}; expected forward rows, at least 1.")
     made = _ranking(asked.pop("method", None), own, count, _reach(count, budget))
-    return PassageQuestion(made, target_named(DEFAULTS["target"]), **asked), rest
+    return PassageQuestion(made, target_named(DEFAULTS["target"]), budget=budget, **asked), rest
 
 
 def _counted(groups: Any) -> int:

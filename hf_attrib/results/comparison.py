@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.errors import InputError
+from hf_attrib.hyperparameters import plain_number
 from hf_attrib.results.agreement import Agreement, agreement
 from hf_attrib.results.attribution import Attribution
 from hf_attrib.results.protocol import Result
@@ -148,6 +149,7 @@ def compare(a: Attribution, b: Attribution, *, k: int = 5) -> Comparison:
     for result in (a, b):
         if not isinstance(result, Attribution):
             raise InputError(f"two results can be compared; got {type(result).__name__}.")
+    k = plain_number(k)
     if type(k) is not int or k < 1:
         raise InputError(f"k is {k!r:.80}; expected at least 1.")
     if same_start(a.input_ids, b.input_ids):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.errors import InputError
+from hf_attrib.hyperparameters import plain_number
 from hf_attrib.results.protocol import Result
 from hf_attrib.results.run import Run
 from hf_attrib.results.tables import data_frame
@@ -181,8 +182,10 @@ class Interactions(Result):
         Raises:
             InputError: ``k`` is below 1, or there is no such row.
         """
+        k = plain_number(k)
         if type(k) is not int or k < 1:
             raise InputError(f"k is {k!r:.80}; expected how many pairs to return, at least 1.")
+        row = plain_number(row)
         if row is not None and (type(row) is not int or not -len(self) <= row < len(self)):
             raise InputError(f"row {row!r:.80} is none of the {len(self)} generated tokens.")
         scores = self.total if row is None else self.matrix[row]

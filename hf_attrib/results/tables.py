@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hf_attrib.errors import InputError
+from hf_attrib.hyperparameters import plain_number
 from hf_attrib.results.protocol import Told
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Ranking(Told, tuple[Contribution, ...]):
 
 def top(result: Attribution, k: int) -> Ranking:
     """Return the strongest columns, as :meth:`Attribution.top` says."""
+    k = plain_number(k)
     if type(k) is not int or k < 1:
         raise InputError(f"k is {k!r:.80}; expected how many columns to return, at least 1.")
     totals: list[float] = result.scores.double().sum(0).tolist()

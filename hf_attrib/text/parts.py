@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import regex
 
 from hf_attrib.errors import InputError
+from hf_attrib.hyperparameters import plain_number
 from hf_attrib.text.encoding import check_text
 from hf_attrib.text.grouping import RULES, chosen
 from hf_attrib.text.places import Where, matches
@@ -73,7 +74,7 @@ def _found(tokens: Tokens, given: Any) -> list[Span]:
 def _is_range(given: Any) -> bool:
     """Whether something is a pair of whole numbers, and not a list of places."""
     pair = isinstance(given, list | tuple) and len(given) == 2
-    return pair and all(type(edge) is int for edge in given)
+    return pair and all(type(plain_number(edge)) is int for edge in given)
 
 
 def _of_rule(tokens: Tokens, rule: str) -> list[Span]:

@@ -6,6 +6,7 @@ import re
 from typing import TypeAlias
 
 from hf_attrib.errors import InputError
+from hf_attrib.hyperparameters import plain_number
 from hf_attrib.text.encoding import check_text
 from hf_attrib.text.tokens import Span, Tokens
 
@@ -35,7 +36,7 @@ def located(tokens: Tokens, name: str | None, where: Where) -> Span:
         start, stop, name = where.start, where.stop, where.name if name is None else name
     else:
         pair = isinstance(where, tuple | list) and len(where) == 2
-        start, stop = where if pair else (0, 0)
+        start, stop = map(plain_number, where) if pair else (0, 0)
     if not (type(start) is type(stop) is int and 0 <= start < stop <= len(tokens)):
         raise InputError(
             f"a group is a range (start, stop) of the {len(tokens)} tokens, or a text; "

@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 
+import numpy as np
 import pytest
 import torch
 from helpers import chat_templates, tiny
@@ -348,3 +349,13 @@ def test_what_makes_no_sense_is_refused_before_anything_runs(explainer, asked, m
     given = {"groups": FACTS} if asked and "groups" not in asked else {}
     with pytest.raises(InputError, match=message):
         explainer.passages(PROMPT, **given | asked)
+
+
+def test_numbers_of_numpy_are_asked_and_saved_as_numbers(explainer, tmp_path):
+    asked = {"budget": 64, "threshold": 1.5}
+    of_numpy = {"budget": np.int64(64), "threshold": np.float32(1.5)}
+    one, other = (explainer.passages(PROMPT, groups=FACTS, **a) for a in (asked, of_numpy))
+    other.save(tmp_path / "numbers.json")
+    read = hf_attrib.load(tmp_path / "numbers.json")
+    assert read.documents == other.documents == one.documents
+    assert (type(read.threshold), read.run.method_fields) == (float, one.run.method_fields)

@@ -10,6 +10,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers.made_results import HOSTILE, tokens
@@ -241,8 +242,12 @@ def test_what_was_not_run_is_named():
     for wrong in ([8], [-1], ["a"], [True]):
         with pytest.raises(InputError, match="no numbers of the 8 passages"):
             made.drop(wrong)
+    for wrong in (None, 0, "0", b"0"):
+        with pytest.raises(InputError, match="expected a list of their numbers"):
+            made.drop(wrong)
     with pytest.raises(InputError, match="none of 1 tokens"):
         made.gain((0, 2))
+    assert made.drop(np.array([0])) == made.drop([0])
 
 
 def asked_until_known(count, value, threshold=1.0):

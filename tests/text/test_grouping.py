@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from itertools import accumulate, pairwise
 
+import numpy as np
 import pytest
 import regex
 import torch
@@ -194,6 +195,7 @@ FOUR = tokens_of("one", " two", " three", " two")
         ({"x": "thr"}, [(0, 2, None), (2, 3, "x"), (3, 4, None)]),
         ({"b": (2, 4), "a": (0, 2)}, [(0, 2, "a"), (2, 4, "b")]),
         (["one two", (2, 3)], [(0, 2, None), (2, 3, None), (3, 4, None)]),
+        ({"a": (np.int64(0), np.uint8(2))}, [(0, 2, "a"), (2, 4, None)]),
         ([Span(1, 2, "s")], [(0, 1, None), (1, 2, "s"), (2, 4, None)]),
         ({}, [(0, 4, None)]),
         ([], [(0, 4, None)]),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.errors import InputError
+from hf_attrib.hyperparameters import plain_number
 
 __all__ = ["Coalitions", "Rows", "SubsetMissing", "code_of", "is_necessary", "players_of"]
 
@@ -229,7 +230,11 @@ class Coalitions:
         return ()
 
     def _checked(self, some: Iterable[int]) -> Sequence[int]:
-        numbers = list(some)
+        if isinstance(some, str | bytes) or not isinstance(some, Iterable):
+            raise InputError(
+                f"passages are {some!r:.80}; expected a list of their numbers, which count from 0."
+            )
+        numbers = [plain_number(each) for each in some]
         if not all(type(i) is int and 0 <= i < self.count for i in numbers):
             raise InputError(
                 f"{numbers!r:.80} are no numbers of the {self.count} passages, which count from 0."

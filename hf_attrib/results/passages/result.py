@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hf_attrib.errors import InputError
+from hf_attrib.hyperparameters import plain_number
 from hf_attrib.results.passages.citations import Citation, citations, known, sentences
 from hf_attrib.results.passages.coalitions import Coalitions, Rows
 from hf_attrib.results.passages.confirmation import Confirmation, confirm
@@ -219,6 +220,7 @@ def checked_threshold(given: float) -> float:
     Raises:
         InputError: it is no number above 0.
     """
+    given = plain_number(given)
     number = isinstance(given, int | float) and not isinstance(given, bool)
     if not number or not 0 < given <= sys.float_info.max:
         raise InputError(

@@ -9,16 +9,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from hf_attrib.errors import AttributionWarning, InputError, UnsupportedModelError, warn
 from hf_attrib.execution import Foresight, Progress, silent
+from hf_attrib.hyperparameters import plain_number
 from hf_attrib.runs.explain import Explain
 from hf_attrib.runs.loading import DatasetRun, load_run
 from hf_attrib.runs.rows import failure
 from hf_attrib.runs.sources import Source, opened
-from hf_attrib.runs.worker import Worker
+from hf_attrib.runs.worker import Worker, folder_of
 
 __all__ = ["checked_shard", "explain_dataset", "identified", "prepared"]
 
@@ -71,10 +71,9 @@ def explain_dataset(
         UnsupportedModelError: the model cannot be explained faithfully.
     """
     explain, rows = prepared(source, model, split, limit, options)
-    if not isinstance(folder, str | os.PathLike):
-        raise InputError(f"folder is {folder!r:.80}; expected the path of one.")
+    own = folder_of(folder)
     index, count = checked_shard(shard)
-    with Worker(Path(folder)) as worker:
+    with Worker(own) as worker:
         _settle(worker, explain)
         every = identified(explain, rows)
         worker.manifest.register((one for one in every if one[1] % count == index), retry)
@@ -91,6 +90,7 @@ def prepared(
     """Return what explains rows, and the rows; arguments as for :func:`explain_dataset`."""
     if options.get("prefix"):
         raise InputError("prefix came for a run, whose columns stand by themselves; leave it out.")
+    limit = plain_number(limit)
     if limit is not None and (type(limit) is not int or limit < 1):
         raise InputError(f"limit is {limit!r}; expected at least 1.")
     explain = Explain(model, **options)

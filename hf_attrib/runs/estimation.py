@@ -17,6 +17,7 @@ from hf_attrib.results import Told
 from hf_attrib.runs.dataset import checked_shard, identified, prepared
 from hf_attrib.runs.explain import Explain
 from hf_attrib.runs.manifest import Manifest
+from hf_attrib.runs.worker import folder_of
 
 __all__ = ["DatasetEstimate", "estimate_dataset"]
 
@@ -91,7 +92,7 @@ def estimate_dataset(
     explain, rows = prepared(source, model, split, limit, options)
     index, count = checked_shard(shard)
     own = [one for one in identified(explain, rows) if one[1] % count == index]
-    finished = set[str]() if folder is None else _finished(Path(folder), explain)
+    finished = set[str]() if folder is None else _finished(folder_of(folder), explain)
     waiting = sorted((length, place) for row_id, place, length in own if row_id not in finished)
     if not waiting:
         return DatasetEstimate(0, len(own), (), (), (0, 0), (0.0, 0.0), 0)

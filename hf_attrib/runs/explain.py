@@ -21,6 +21,7 @@ from hf_attrib.runs.rows import (
     KINDS,
     checked_lengths,
     columns_of,
+    entries_of,
     failure,
     features_of,
     id_of,
@@ -114,6 +115,13 @@ class Explain:
             raise InputError(f"dtype {dtype!r} is unknown; expected one of {', '.join(DTYPES)}.")
         if max_memory is not None:
             size_of(max_memory)
+        if not isinstance(columns, Mapping | None):
+            raise InputError(
+                f"columns is {columns!r:.80}; expected a mapping, as in "
+                "columns={'prompt': 'question'}."
+            )
+        if not isinstance(prefix, str):
+            raise InputError(f"prefix is {prefix!r:.80}; expected a text, as in 'attribution_'.")
         self.columns = dict(columns or {})
         columns_of({*self.columns.values(), "prompt"}, self.columns)
         self.prefix = prefix
@@ -204,6 +212,7 @@ class Explain:
             InputError: the model cannot be loaded, the question makes no sense to it, or the
                 columns are not as they were said to be.
         """
+        _check_batch(batch)
         taken = [self.prefix + name for name in KINDS if self.prefix + name in batch]
         if taken:
             raise InputError(
@@ -235,8 +244,9 @@ class Explain:
 
     def _read(self, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return what is read of each row of a batch, by the names of ``explain``."""
+        _check_batch(batch)
         names = columns_of(list(batch), self.columns)
-        given = {name: list(batch[column]) for name, column in names.items()}
+        given = {name: entries_of(batch, column) for name, column in names.items()}
         return [
             {name: plain(column[place]) for name, column in given.items()}
             for place in range(checked_lengths(given))
@@ -309,6 +319,14 @@ class _unwarned(warnings.catch_warnings):
     def __enter__(self) -> None:
         super().__enter__()
         warnings.simplefilter("ignore", AttributionWarning)
+
+
+def _check_batch(batch: Any) -> None:
+    """Refuse what holds no columns by name; data frames do, and are no mappings."""
+    if not hasattr(batch, "keys"):
+        raise InputError(
+            f"a batch is {batch!r:.80}; expected columns by name, as in {{'prompt': [...]}}."
+        )
 
 
 def _seed(row_id: str) -> int:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from hf_attrib.errors import InputError
+from hf_attrib.hyperparameters import plain_number
 from hf_attrib.results import Attribution, Told, from_json
 from hf_attrib.runs.manifest import Manifest
-from hf_attrib.runs.worker import needed
+from hf_attrib.runs.worker import folder_of, needed
 
 __all__ = ["DatasetRun", "load_run"]
 
@@ -81,6 +82,7 @@ class DatasetRun(Told):
         Raises:
             InputError: the row has failed, or the run keeps none.
         """
+        index = plain_number(index)
         if type(index) is not int or not -len(self) <= index < len(self):
             raise InputError(f"index is {index!r:.80}; expected less than {len(self)}.")
         row = self.dataset[index]
@@ -98,6 +100,6 @@ def load_run(folder: str | os.PathLike[str]) -> DatasetRun:
     """Read what a run of :func:`explain_dataset` or ``hf-attrib dataset`` has found so far.
 
     Raises:
-        InputError: the folder holds no run.
+        InputError: it is no path of a folder, or the folder holds no run.
     """
-    return DatasetRun(Path(folder))
+    return DatasetRun(folder_of(folder))

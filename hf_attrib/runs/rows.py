@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ __all__ = [
     "UNREADABLE",
     "checked_lengths",
     "columns_of",
+    "entries_of",
     "failure",
     "features_of",
     "id_of",
@@ -89,11 +90,11 @@ def columns_of(there: Collection[str], mapping: Mapping[str, str]) -> dict[str, 
     Raises:
         InputError: one that was named is not there, or none holds prompts.
     """
-    if unknown := sorted(set(mapping) - set(INPUTS)):
+    if unknown := [name for name in mapping if name not in INPUTS]:
         raise InputError(
             f"columns name {unknown[0]!r}, which no row has; expected some of {', '.join(INPUTS)}."
         )
-    shown = ", ".join(map(repr, sorted(there))) or "none"
+    shown = ", ".join(sorted(map(repr, there))) or "none"  # names of a data frame may be numbers
     for name, column in mapping.items():
         if column not in there:
             raise InputError(f"there is no column {column!r} for {name}; the columns are {shown}.")
@@ -105,6 +106,26 @@ def columns_of(there: Collection[str], mapping: Mapping[str, str]) -> dict[str, 
             "columns={'prompt': 'question'} (--column prompt=question)."
         )
     return found
+
+
+def entries_of(batch: Mapping[str, Any], column: str) -> list[Any]:
+    """Return the entries of a column of a batch, one for each row.
+
+    Args:
+        batch: columns by name.
+        column: the name of one that is there.
+
+    Raises:
+        InputError: it is a single value, such as the text of one row.
+    """
+    entries = batch[column]
+    # The letters of a text would be rows of their own.
+    if isinstance(entries, str | bytes | Mapping) or not isinstance(entries, Iterable):
+        raise InputError(
+            f"column {column!r:.80} of the batch is {entries!r:.80}; expected a list with an entry "
+            "for each row, as Dataset.map gives with batched=True."
+        )
+    return list(entries)
 
 
 def plain(value: Any) -> Any:

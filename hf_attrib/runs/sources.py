@@ -143,16 +143,19 @@ def _csv(path: Path) -> _Rows:
     text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
     before = csv.field_size_limit(sys.maxsize)
     try:
-        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        rows, names = list(reader), list(reader.fieldnames or [])
     finally:
         csv.field_size_limit(before)
+    if twice := [name for name in dict.fromkeys(names) if name and names.count(name) > 1]:
+        raise InputError(f"{path} has two columns {twice[0]!r:.80}; give each a name of its own.")
     found = [
         {UNREADABLE: f"row {number} has more cells than the header."}
         if None in row
         else {name: cell or None for name, cell in row.items()}
         for number, row in enumerate(rows, 1)
     ]
-    return list(rows[0]) if rows else [], len(found), found.__getitem__
+    return names, len(found), found.__getitem__
 
 
 def _parquet(path: Path) -> _Rows:

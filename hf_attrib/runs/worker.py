@@ -18,7 +18,7 @@ from hf_attrib.errors import InputError
 from hf_attrib.runs.manifest import Manifest
 from hf_attrib.runs.rows import KINDS, features_of
 
-__all__ = ["Worker", "needed"]
+__all__ = ["Worker", "folder_of", "needed"]
 
 _LOCKS = "workers"
 _PART = "part-"
@@ -38,6 +38,21 @@ def needed(module: str) -> Any:
         raise InputError(
             f"data sets need {module.partition('.')[0]}: pip install 'hf_attrib[datasets]'."
         ) from None
+
+
+def folder_of(given: Any) -> Path:
+    """Return the folder of a run.
+
+    Args:
+        given: its path.
+
+    Raises:
+        InputError: it is none, or an empty one, which would be the current folder.
+    """
+    path = isinstance(given, str | os.PathLike) and os.fspath(given)
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise InputError(f"folder is {given!r:.80}; expected the path of one.")
+    return Path(path)
 
 
 class Worker:

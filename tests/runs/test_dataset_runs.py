@@ -143,9 +143,9 @@ def test_rows_that_cannot_be_read_are_failures_and_can_be_tried_again(quick, tmp
     again = explain_dataset(path, tmp_path / "run", retry=True)
     assert (again.counts, quick) == (run.counts, ["a"])
     assert again.dataset["row"] == [0, 1, 2, 3, 4]
-    (tmp_path / "x.csv").write_bytes(b"prompt\n\xff\na,b\nc\n")
+    (tmp_path / "x.csv").write_bytes(b"prompt\nd,e\n\xff\na,b\nc\n")
     run = explain_dataset(tmp_path / "x.csv", tmp_path / "csv")
-    assert run.errors == [(1, "row 2 has more cells than the header.")]
+    assert run.errors == [(at, f"row {at + 1} has more cells than the header.") for at in (0, 2)]
     assert quick[-2:] == ["\udcff", "c"]  # the first of which explain refuses
 
 
@@ -226,11 +226,19 @@ def test_folders_that_hold_something_else_or_take_nothing_are_refused(tmp_path):
         explain_dataset(ROWS, damaged)
 
 
+@pytest.mark.parametrize("folder", [None, 5, "", b"run", "a\0b"])
+def test_what_is_no_path_of_a_folder_is_refused(folder):
+    for call in (load_run, lambda folder: explain_dataset(ROWS, folder)):
+        with pytest.raises(InputError, match=r"folder is .*; expected the path of one"):
+            call(folder)
+
+
 @pytest.mark.parametrize(
     ("source", "options", "words"),
     [
         ("./none.jsonl", {}, "there is no file './none.jsonl'"),
         ("x.txt", {}, "expected .jsonl, .csv, .parquet"),
+        ("twice.csv", {}, "has two columns 'prompt'"),
         ([], {}, "has no rows"),
         (7, {}, "source is 7"),
         ({"train": ROWS}, {}, "source is"),
@@ -248,6 +256,7 @@ def test_what_makes_no_sense_is_refused_and_nothing_is_written(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x.txt").write_text("a")
+    (tmp_path / "twice.csv").write_text("prompt,prompt,\na,b,\n")
     for call in (explain_dataset, estimate_dataset):
         with pytest.raises(InputError, match=words):
             call(source, tmp_path / "run", **options)

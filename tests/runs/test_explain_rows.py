@@ -180,6 +180,10 @@ def test_columns_may_be_arrays_json_and_what_arrow_makes_of_mappings(explain):
         ({"metod": "saliency"}, "did you mean 'method'"),
         ({"steps": 5, "method": "saliency"}, "steps"),
         ({"columns": {"question": "prompt"}}, "which no row has"),
+        ({"columns": {1: "prompt", "a": "prompt"}}, "columns name 1, which no row has"),
+        ({"columns": "prompt"}, "columns is 'prompt'; expected a mapping"),
+        ({"columns": ["prompt"]}, "expected a mapping"),
+        ({"prefix": None}, "prefix is None; expected a text"),
         ({"groups": "verse"}, "groups is 'verse'; expected"),
         ({"spans": "verse"}, "spans is 'verse'; expected response, "),
         ({"contrast": " Ada", "spans": "word"}, "spans='word' came with another answer"),
@@ -207,6 +211,31 @@ def test_a_batch_that_no_row_could_mend_is_refused(explain):
     with pytest.raises(InputError, match="contrast id 1000000 is outside"):
         Explain("keys-llama", contrast=10**6)({"prompt": [PROMPT]})
     assert explain({"prompt": []}) == {name: [] for name in COLUMNS}
+
+
+@pytest.mark.parametrize(
+    ("batch", "words"),
+    [
+        # One row, as a map that is not batched hands it over; its letters are no rows.
+        ({"prompt": PROMPT}, "column 'prompt' of the batch is .* batched=True"),
+        ({"prompt": PROMPT.encode()}, "expected a list with an entry for each row"),
+        ({"prompt": None}, "column 'prompt' of the batch is None"),
+        ({"documents": {"text": "x"}, "prompt": [PROMPT]}, "column 'documents' of the batch"),
+        ({5: ["x"], "text": ["x"]}, "no column holds prompts; the columns are 'text', 5"),
+        ([{"prompt": PROMPT}], "expected columns by name"),
+        (None, "a batch is None; expected columns by name"),
+    ],
+)
+def test_what_holds_no_columns_of_rows_is_refused(explain, batch, words):
+    for read in (explain, explain.ids):
+        with pytest.raises(InputError, match=words):
+            read(batch)
+
+
+def test_columns_of_a_frame_may_have_numbers_for_names():
+    explain = Explain("keys-llama", columns={"prompt": 0}, **FAST)
+    numbered = explain.ids(pandas.DataFrame([[PROMPT, 1]]))
+    assert numbered == Explain("keys-llama", **FAST).ids({"prompt": [PROMPT]})
 
 
 def test_the_id_is_that_of_content_and_question(explain):

@@ -222,6 +222,8 @@ ODD = {
     "torn": ('{"choices": [{"tok', "no whole JSON"),
     "no text": (b"\xff", "no whole JSON"),
     "a number": ("3", "it is 3; expected an object"),
+    "null": ("null", "it is None; expected an object"),
+    "nothing": (None, "it is None; expected an object"),
     "no ids": ({"choices": [{"text": "a"}]}, "return_token_ids=true"),
     "no choice": ({"choices": []}, "choices is empty"),
     "a chunk": ({"object": "text_completion.chunk", "choices": [{}]}, "part of a streamed"),
@@ -292,6 +294,37 @@ def test_keys_of_objects_that_are_no_text_are_no_places(ran):
     assert len(read_log([given])) == 1
 
 
+@pytest.mark.parametrize("mark", ["\ufeff", "\ufeff\r\n"])
+@pytest.mark.parametrize("kind", [str, str.encode])
+def test_a_mark_of_the_encoding_costs_no_line(ran, tmp_path, mark, kind):
+    text = f"{mark}{json.dumps(chat(ran))}\r\n"
+    (tmp_path / "log.jsonl").write_bytes(text.encode())
+    for source in (tmp_path / "log.jsonl", [kind(line) for line in text.split("\n")]):
+        log = read_log(source)
+        assert (len(log), dict(log.skipped)) == (1, {})
+
+
+def test_files_that_were_opened_are_read_as_far_as_they_are_text(ran, tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b"\xff\n" + json.dumps(chat(ran)).encode())
+    with path.open("rb") as file, pytest.warns(AttributionWarning, match="line 1: it is no whole"):
+        assert [row.line for row in read_log(file)] == [2]
+    with (
+        path.open(encoding="utf-8") as file,
+        pytest.raises(InputError, match="are not utf-8; give the path"),
+    ):
+        read_log(file)
+
+
+def test_documents_that_overlap_are_one_group_and_the_others_are_named(explainer):
+    texts = ["Ada's key is red. Bob's key is blue.", "Bob's key is blue.", "Q: What color"]
+    documents = {f"retrieval.documents.{i}.document.content": text for i, text in enumerate(texts)}
+    (row,) = read_log([span("RETRIEVER", documents), span("LLM", llm(PROMPT))])
+    assert list(row.question["groups"].values()) == [texts[0], texts[2]]
+    assert any(note.startswith("document 2 of the trace") for note in row.notes)
+    assert {"document 1", "document 3"} < set(row.explain(explainer, method="occlusion").pieces)
+
+
 def test_ids_beyond_all_vocabularies_are_refused(explainer):
     line = {"choices": [{"token_ids": [2**63 - 1], "prompt_token_ids": [1]}]}
     (row,) = read_log([line])
@@ -334,6 +367,8 @@ def test_other_vocabularies_and_other_results_are_refused(explainer, ran):
     elsewhere = explainer.explain(input_ids=prompt, response_ids=answer[:2], **QUICK)
     with pytest.raises(InputError, match="it explains other ids than those that are logged"):
         log[3].compare(elsewhere)
+    with pytest.raises(InputError, match="returned; got NoneType"):
+        log[3].compare(None)
 
 
 def test_each_choice_is_a_row(ran):

@@ -86,6 +86,8 @@ class LogComparison(Told):
 
 def compared(row: LogRow, result: Attribution) -> LogComparison:
     """Compare, as :meth:`LogRow.compare` says."""
+    if not isinstance(result, Attribution):
+        raise InputError(f"expected what row.explain(model) returned; got {type(result).__name__}.")
     where = f"line {row.line} of the log"
     numbers = row.log_probabilities
     if numbers is None or all(one is None for one in numbers):

@@ -112,9 +112,15 @@ def _lines(source: Any) -> Iterator[Any]:
                 f"cannot read {str(source)!r:.80}: {reason}. Give the path of a log, or a list of "
                 "its lines."
             ) from None
-        yield from data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+        yield from data.split(b"\n")
     elif isinstance(source, Iterable) and not isinstance(source, bytes | Mapping):
-        yield from source
+        try:
+            yield from source
+        except UnicodeDecodeError as error:  # of a file that was opened as text
+            raise InputError(
+                f"the lines of the log are not {error.encoding}; give the path, of which lines "
+                "that are not UTF-8 are left out, or open it as bytes."
+            ) from None
     else:
         raise InputError(
             f"a log is a path, or a list of lines or of what they hold; got {source!r:.80}."
@@ -123,9 +129,10 @@ def _lines(source: Any) -> Iterator[Any]:
 
 def _rows(number: int, line: Any, format: str, traces: Traces) -> list[LogRow]:
     """Return the answers of one line, none if it is blank or a span of another kind."""
-    held = _parsed(line)
-    if held is None:
+    line = _unmarked(line) if number == 1 else line
+    if isinstance(line, str | bytes) and not line.strip():
         return []
+    held = _parsed(line)
     if not isinstance(held, Mapping):
         raise LineError(f"it is {held!r:.60}; expected an object")
     response, request = _unwrapped(held)
@@ -141,12 +148,19 @@ def _rows(number: int, line: Any, format: str, traces: Traces) -> list[LogRow]:
     return list(read(number, response, request))
 
 
+def _unmarked(line: Any) -> Any:
+    """Return a first line without the mark of its encoding that some editors begin files with."""
+    if isinstance(line, bytes):
+        return line.removeprefix(b"\xef\xbb\xbf")
+    return line.removeprefix("\ufeff") if isinstance(line, str) else line
+
+
 def _parsed(line: Any) -> Any:
     if not isinstance(line, str | bytes):
         return line
     try:
         text = line if isinstance(line, str) else line.decode()
-        return json.loads(text) if text.strip() else None
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise LineError(f"it is no whole JSON ({error})") from None
 

@@ -134,14 +134,31 @@ def _placed(
             "were placed here as documents= places them; what was read may have been laid out "
             "otherwise."
         ]
-    once = [d for d, count in zip(documents, counts, strict=True) if count == 1]
-    rest = [d.name for d, count in zip(documents, counts, strict=True) if count != 1]
-    notes = [
-        f"{', '.join(rest)} of the trace: not in its messages word for word, or there more than "
-        "once, so that it is no group."
-    ]
+    once = _apart(messages, [d for d, n in zip(documents, counts, strict=True) if n == 1])
     groups = {document.name: document.text.strip() for document in once}
+    rest = [document.name for document in documents if document.name not in groups]
+    notes = [
+        f"{', '.join(rest)} of the trace: not in its messages word for word, there more than once, "
+        "or sharing words with a document before it, so that it is no group."
+    ]
     return {"groups": groups} if groups else {}, notes if rest else []
+
+
+def _apart(messages: list[dict[str, str]], once: list[Document]) -> list[Document]:
+    """Return those of documents that stand there once which share no words with one before them.
+
+    Retrievers cut texts into pieces that overlap, and a token is of one group.
+    """
+    taken, found = list[tuple[int, int, int]](), []
+    for document in once:
+        text = document.text.strip()
+        places = [(i, m["content"].find(text)) for i, m in enumerate(messages)]
+        message, start = next(place for place in places if place[1] >= 0)
+        stop = start + len(text)
+        if all(message != own or stop <= a or b <= start for own, a, b in taken):
+            taken.append((message, start, stop))
+            found.append(document)
+    return found
 
 
 def _given(document: Document) -> dict[str, Any]:

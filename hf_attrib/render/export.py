@@ -6,7 +6,6 @@ import html
 import io
 import os
 import re
-from pathlib import Path
 
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
@@ -130,7 +129,7 @@ def to_svg(
     svg = console.export_svg(theme=_THEME, code_format=template)
     svg = _WIDE.sub(_true_length, svg)
     if path is not None:
-        write_atomically(Path(path), svg)
+        write_atomically(path, svg)
     return svg
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -394,5 +393,5 @@ class Attribution(Result):
 
 def _written(content: str, path: str | os.PathLike[str] | None) -> str:
     if path is not None:
-        write_atomically(Path(path), content)
+        write_atomically(path, content)
     return content

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import os
 from functools import singledispatch
-from pathlib import Path
 from typing import Any, TypeVar
 
-from hf_attrib.results.files import write_atomically
+from hf_attrib.results.files import path_of, write_atomically
 from hf_attrib.results.formats import from_json, register, to_json
 
 __all__ = ["Result", "Told", "figure", "frame", "latex", "load", "page", "text", "view"]
@@ -47,24 +46,31 @@ class Result(Told):
 
         Raises:
             InputError: files hold no results of this kind, or the path is no regular file.
+            OSError: there is no such folder, or it takes no file.
         """
-        write_atomically(Path(path), to_json(self))
+        write_atomically(path, to_json(self))
 
     @classmethod
     def load(cls: type[_Kind], path: str | os.PathLike[str]) -> _Kind:
         """Read a result of this kind that :meth:`save` wrote.
 
         Raises:
-            InputError: files hold no results of this kind.
+            InputError: files hold no results of this kind, or what came is no path.
+            OSError: there is no such file.
             ResultFileError: the file holds none, is damaged, or was written by a newer version.
         """
-        return from_json(Path(path).read_bytes(), str(path), cls)
+        return from_json(path_of(path).read_bytes(), str(path), cls)
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
-        """Return a page that needs no network; write it to a file, if one is given."""
+        """Return a page that needs no network; write it to a file, if one is given.
+
+        Raises:
+            InputError: the path is no regular file.
+            OSError: there is no such folder, or it takes no file.
+        """
         html = page(self)
         if path is not None:
-            write_atomically(Path(path), html)
+            write_atomically(path, html)
         return html
 
     def __str__(self) -> str:
@@ -75,6 +81,8 @@ def load(path: str | os.PathLike[str]) -> Any:
     """Read a result of any kind: what it is, the file says.
 
     Raises:
+        InputError: what came is no path.
+        OSError: there is no such file.
         ResultFileError: the file holds none, is damaged, or was written by a newer version.
     """
     return Result.load(path)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hf_attrib.results import FORMATS, Format
 from hf_attrib.results.json_value import Value, encoded, record
+from hf_attrib.validation.evaluation import OPERATORS
 from hf_attrib.validation.metrics import Array
 from hf_attrib.validation.result import Contestant, Evaluation, EvaluationRun, JudgedPrompt
 
@@ -56,11 +57,14 @@ def _read(file: Value, version: int) -> Evaluation:
     for name in _COUNTS:
         rows = file.field(name).list_of(lambda row: row.list_of(Value.whole))
         tensors[name] = torch.tensor(rows, dtype=torch.int64)
+    run = record(file.field("run"), EvaluationRun)
+    if unknown := [name for name in run.operators if name not in OPERATORS]:
+        raise ValueError(f"operator {unknown[0]!r} is unknown")
     return Evaluation(
         **tensors,
         methods=file.field("methods").list_of(partial(record, kind=Contestant)),
         prompts=file.field("prompts").list_of(partial(record, kind=JudgedPrompt)),
-        run=record(file.field("run"), EvaluationRun),
+        run=run,
     )
 
 

@@ -62,6 +62,22 @@ def test_it_is_saved_and_read(tally, tmp_path):
     assert Tally.load(tmp_path / "t.json") == hf_attrib.load(tmp_path / "t.json") == tally
 
 
+@pytest.mark.parametrize("path", [None, 5, "", b"t.json", ["t.json"], "a\0b"])
+def test_what_is_no_path_is_refused_in_words(tally, path):
+    calls = [tally.save, tally.load, hf_attrib.load]
+    for call in calls if path is None else [*calls, tally.to_html]:  # which may write nothing
+        with pytest.raises(InputError, match="expected the path of a file; got "):
+            call(path)
+
+
+def test_a_folder_that_is_not_there_is_named_as_it_was_given(tally, tmp_path):
+    path = tmp_path / "none" / "t.json"
+    for call in (tally.save, tally.to_html):
+        with pytest.raises(FileNotFoundError) as refused:
+            call(path)
+        assert refused.value.filename == str(path)
+
+
 def test_it_shows_in_a_notebook_and_as_a_page(tally, tmp_path):
     page = tally.to_html(tmp_path / "t.html")
     assert (tmp_path / "t.html").read_text() == page

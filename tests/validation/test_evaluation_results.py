@@ -87,6 +87,7 @@ def test_what_is_saved_is_read_to_the_last_bit(tmp_path):
         (lambda c: c["values"].pop(), "values is"),
         (lambda c: c["values"][0].pop(), "damaged"),
         (lambda c: c["run"].update(metrics=["depth"] * 4), "'depth' is unknown"),
+        (lambda c: c["run"].update(operators=["by hand", "drop"]), "'by hand' is unknown"),
         (lambda c: c["run"].update(random_orders=9), "random_orders"),
         (lambda c: c.update(prompts=[]), "no prompts"),
         (lambda c: c.pop("gap"), "'gap'"),

@@ -21,6 +21,7 @@ __all__ = [
     "former_names",
     "hyperparameter",
     "inner_share",
+    "is_frame",
     "listed",
     "names_among",
     "not_negative",
@@ -261,6 +262,11 @@ def one_of(known: Collection[str]) -> Check:
     return check
 
 
+def is_frame(given: Any) -> bool:
+    """Tell data frames from lists: what goes through one finds the names of its columns."""
+    return hasattr(given, "columns") and hasattr(given, "to_dict")
+
+
 def listed(label: str, given: Any, expected: str) -> list[Any]:
     """Return what came as a list: a text is one entry.
 
@@ -274,7 +280,7 @@ def listed(label: str, given: Any, expected: str) -> list[Any]:
     """
     if isinstance(given, str):
         return [given]
-    if isinstance(given, Mapping) or not isinstance(given, Iterable):
+    if isinstance(given, Mapping) or not isinstance(given, Iterable) or is_frame(given):
         raise InputError(f"{label} are {given!r:.80}; expected {expected}.")
     return list(given)
 

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from hf_attrib.errors import InputError
+from hf_attrib.hyperparameters import is_frame
 
 __all__ = ["Document", "Documents"]
 
@@ -128,6 +129,15 @@ class Documents:
             _check_template(template)
         if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
             raise InputError(f"documents is a list of documents, each {_EXPECTED}; got one alone.")
+        if is_frame(given):
+            raise InputError(
+                "documents came as a data frame; give its rows, as frame.to_dict('records')."
+            )
+        if isinstance(given, set | frozenset):
+            raise InputError(
+                "documents came as a set, which has no order to place and rank them by; give a "
+                "list."
+            )
         read = [_read(one, index) for index, one in enumerate(given)]
         if not read:
             raise InputError("documents is an empty list; give at least one, or leave it out.")

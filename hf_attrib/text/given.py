@@ -94,7 +94,10 @@ def as_ids(ids: Ids | None, name: str) -> list[int]:
         )
     plain = tensor.dtype in (torch.int64, torch.int32, torch.int16, torch.uint8)
     if tensor.dim() != 1 or len(tensor) == 0 or not plain or int(tensor.min()) < 0:
-        raise InputError(f"{name} must be a non-empty list of token ids; got {ids!r:.80}.")
+        raise InputError(
+            f"{name} must be a non-empty list of token ids, whole numbers from 0 to "
+            f"{_MOST_IDS - 1:,}; got {ids!r:.80}."
+        )
     if int(tensor.max()) >= _MOST_IDS:
         raise InputError(f"{name} hold {int(tensor.max())}, which is in no vocabulary.")
     return [int(i) for i in tensor]

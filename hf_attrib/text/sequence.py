@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from hf_attrib.errors import InputError
+from hf_attrib.hyperparameters import is_frame
 from hf_attrib.text.chat import Messages
 from hf_attrib.text.documents import Documents
 from hf_attrib.text.given import Ids
@@ -181,7 +182,14 @@ def _listed(prompt: Any) -> Any:
     """Return several prompts, or messages, as a list, whatever holds them.
 
     A column of a data set, a tuple or an array of texts is a list in all but name.
+
+    Raises:
+        InputError: a data frame holds them, and other things beside them.
     """
+    if is_frame(prompt):
+        raise InputError(
+            "prompts came as a data frame; give the column that holds them, as frame['prompt']."
+        )
     single = isinstance(prompt, str | bytes | Mapping | set | frozenset | list)
     if single or not hasattr(prompt, "__len__") or not hasattr(prompt, "__iter__"):
         return prompt
@@ -194,7 +202,8 @@ def _documents(
     """Return the documents of each of ``size`` prompts: a list for each, or the same for all."""
     if given is None:
         return [None] * size
-    if not isinstance(given, str | bytes | Mapping) and isinstance(given, Iterable):
+    refused = isinstance(given, str | bytes | Mapping | set | frozenset) or is_frame(given)
+    if not refused and isinstance(given, Iterable):
         given = list(given)
     apart = batch and isinstance(given, list) and bool(given)
     if not apart or not all(isinstance(one, list) for one in given):
@@ -224,6 +233,7 @@ def _each(given: Any, name: str, batch: bool, size: int) -> list[Any]:
     """Return what was given for each of ``size`` prompts."""
     if not batch or given is None:
         return [given] * size
-    if isinstance(given, str) or not hasattr(given, "__len__") or len(given) != size:
+    single = isinstance(given, str) or is_frame(given)
+    if single or not hasattr(given, "__len__") or len(given) != size:
         raise InputError(f"{size} prompts need a list of {size} of {name}; got {given!r:.80}.")
     return list(given)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import numpy as np
+import pandas
 import pytest
 
 from hf_attrib import InputError
@@ -85,6 +86,8 @@ def test_documents_are_counted_in_the_order_given():
     ("given", "message"),
     [
         ([], "documents is an empty list"),
+        ({"a", "b"}, "documents came as a set, which has no order"),
+        (pandas.DataFrame({"text": ["a"], "id": [1]}), r"give its rows, as frame.to_dict"),
         ("a text", "documents is a list of documents.*got one alone"),
         ({"text": "a"}, "got one alone"),
         (5, "got one alone"),
@@ -114,6 +117,21 @@ def test_what_is_no_document_is_refused(given, message):
 def test_a_place_that_is_none_is_refused(options, message):
     with pytest.raises(InputError, match=message):
         Documents.of(["a"], **options)
+
+
+def test_columns_of_a_frame_are_no_prompts_and_no_documents():
+    frame = pandas.DataFrame({"prompt": ["p", "q"], "document": ["a", "b"]})
+    with pytest.raises(InputError, match=r"give the column that holds them, as frame\['prompt'\]"):
+        Requests.of(frame)
+    with pytest.raises(InputError, match="documents came as a data frame"):
+        Requests.of(["p", "q"], documents=frame)
+    with pytest.raises(InputError, match="2 prompts need a list of 2 of response"):
+        Requests.of(["p", "q"], response=frame)
+    read = Requests.of(frame["prompt"], documents=frame["document"])
+    assert [each.prompt for each in read.each] == ["p", "q"]
+    assert read.each[0].documents == Documents.of(["a", "b"])
+    rows = frame.rename(columns={"document": "text"}).to_dict("records")
+    assert Documents.of(rows).each == Documents.of(["a", "b"]).each
 
 
 def test_prompts_share_documents_or_have_their_own():

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from helpers import tiny
@@ -365,6 +366,8 @@ def test_no_prompts_are_refused(keys):
         evaluate(*keys, [])
     with pytest.raises(InputError, match="prompts are 5; expected a text, messages or ids"):
         evaluate(*keys, 5)
+    with pytest.raises(InputError, match="a text, messages or ids, or a list of them"):
+        evaluate(*keys, pandas.DataFrame({"prompt": PROMPTS}))
 
 
 def test_arguments_of_explain_alone_are_one_method(keys):

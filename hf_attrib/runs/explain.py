@@ -123,7 +123,7 @@ class Explain:
         if not isinstance(prefix, str):
             raise InputError(f"prefix is {prefix!r:.80}; expected a text, as in 'attribution_'.")
         self.columns = dict(columns or {})
-        columns_of({*self.columns.values(), "prompt"}, self.columns)
+        columns_of({*self.columns.values(), *INPUTS}, self.columns)
         self.prefix = prefix
         self.device = device
         self._model = model

@@ -98,8 +98,9 @@ def columns_of(there: Collection[str], mapping: Mapping[str, str]) -> dict[str, 
     for name, column in mapping.items():
         if column not in there:
             raise InputError(f"there is no column {column!r} for {name}; the columns are {shown}.")
-    found = {name: mapping.get(name, name) for name in INPUTS}
-    found = {name: column for name, column in found.items() if column in there}
+    # A column that was said to hold one thing is not read as what its own name says, too.
+    names = {name: name for name in INPUTS if name not in mapping.values()} | dict(mapping)
+    found = {name: names[name] for name in INPUTS if name in names and names[name] in there}
     if not set(found) & set(_PROMPTS):
         raise InputError(
             f"no column holds prompts; the columns are {shown}. Say which one does, as in "
@@ -180,7 +181,10 @@ def request_of(values: Mapping[str, Any]) -> dict[str, Any]:
         came = " and ".join(prompts) or "none of them"
         raise InputError(f"a row needs one of {', '.join(_PROMPTS)}; {came} came.")
     if not isinstance(given.get("prompt", ""), str):
-        raise InputError(f"prompt is {given['prompt']!r:.80}; expected a text.")
+        raise InputError(
+            f"prompt is {given['prompt']!r:.80}; expected a text. A chat is read as messages: "
+            "columns={'messages': 'prompt'} (--column messages=prompt)."
+        )
     messages = given.pop("messages", None)
     if messages is not None:
         if not (isinstance(messages, list) and messages and all(map(_mapping, messages))):

@@ -30,8 +30,8 @@ _KNOWN: Mapping[str, tuple[str, ...]] = {
 }
 _METADATA = ("metadata", "meta")
 _EXPECTED = (
-    f"a text, a mapping with one of {', '.join(_TEXT)}, or an object with page_content, text or "
-    "get_content()"
+    f"a text, a mapping with one of {', '.join(_TEXT)}, an object with page_content, text or "
+    "get_content(), or a pair of one of these and a finite score"
 )
 
 

@@ -232,6 +232,34 @@ def test_what_holds_no_columns_of_rows_is_refused(explain, batch, words):
             read(batch)
 
 
+def test_a_chat_in_the_column_of_prompts_is_told_where_it_goes(explain):
+    batch = {"prompt": [[{"role": "user", "content": SHORT}]]}
+    (error,) = explain(batch)["error"]
+    assert error.endswith("columns={'messages': 'prompt'} (--column messages=prompt).")
+    told = Explain("keys-llama", columns={"messages": "prompt"}, **FAST)
+    assert told(batch)["error"] == [""]
+
+
+def test_a_column_is_read_as_what_it_was_said_to_hold_alone():
+    own = Explain("keys-llama", **FAST)
+    chat = [{"role": "user", "content": SHORT}]
+    for columns, batch, plain in (
+        ({"messages": "prompt"}, {"prompt": [chat]}, {"messages": [chat]}),
+        ({"prompt": "response"}, {"response": [SHORT]}, {"prompt": [SHORT]}),
+        (
+            {"prompt": "response", "response": "prompt"},
+            {"response": [SHORT], "prompt": [" green."]},
+            {"prompt": [SHORT], "response": [" green."]},
+        ),
+        (
+            {"response": "prompt"},
+            {"messages": [chat], "prompt": [" green."]},
+            {"messages": [chat], "response": [" green."]},
+        ),
+    ):
+        assert Explain("keys-llama", columns=columns, **FAST).ids(batch) == own.ids(plain)
+
+
 def test_columns_of_a_frame_may_have_numbers_for_names():
     explain = Explain("keys-llama", columns={"prompt": 0}, **FAST)
     numbered = explain.ids(pandas.DataFrame([[PROMPT, 1]]))

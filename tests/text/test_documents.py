@@ -94,6 +94,7 @@ def test_documents_are_counted_in_the_order_given():
         (["a", 5], "document 2 is 5; expected a text, a mapping with one of text, content"),
         ([None], "document 1 is None"),
         ([b"a"], "document 1 is b'a'"),
+        ([("a", float("nan"))], r"or a pair of one of these and a finite score"),
         ([{"title": "a"}], "document 1 is {'title': 'a'}"),
         ([{"id": 1, "data": {"title": "a"}}], "document 1 is {'title': 'a'}"),
         ([["a"]], r"document 1 is \['a'\]"),

@@ -182,7 +182,7 @@ class Activity:
         return {"streamer": _Answer(explainer.tokenizer, self.now, then)}
 
 
-class _Answer(TextStreamer):
+class _Answer(TextStreamer):  # type: ignore[misc]
     """Shows the end of an answer while a model writes it."""
 
     def __init__(self, tokenizer: Any, now: Callable[[str], None], then: str) -> None:

@@ -23,6 +23,8 @@ _STOOD = "the attack moved nothing within the largest radius"
 _OVERFLOWED = "the model overflows under attack, so that some radii were tried to no avail"
 #: Rounding of a walk that ends on its ball's surface, relative.
 _ROUNDING = 1e-4
+#: Halvings after which neither end of an interval in double precision moves.
+_MOST = 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +72,7 @@ class RadiusSearch:
 
     def __post_init__(self) -> None:
         positive("eps", self.eps)
-        at_least(0)("bisections", self.bisections)
+        at_least(0, _MOST)("bisections", self.bisections)
         own = getattr(self.attack, "eps", "auto")
         if own != "auto":
             raise InputError(

@@ -180,6 +180,7 @@ def test_what_lies_ahead_of_a_direction():
         ({"eps": 0}, "eps is 0; expected a number above 0"),
         ({"eps": "auto"}, "eps is 'auto'; expected a number above 0"),
         ({"bisections": -1}, "bisections is -1; expected at least 0"),
+        ({"bisections": 1000}, "bisections is 1000; expected at most 60"),
         ({"attack": "bim(steps=2)", "steps": 3}, "steps came next to bim"),
         ({"attack": "bim", "decay": 0.5}, "attack bim has no field decay"),
         ({"movable": "some"}, "movable is 'some'"),

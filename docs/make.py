@@ -97,8 +97,9 @@ Written by `python docs/make.py` around the tables that `benchmarks/faithfulness
 Tokens are taken away from the highest score down, and from the lowest up, at 5, 10, 20, 30 and 50
 % of the prompt; the table has by how much more the answer's log-probability falls in the first
 case. They are dropped, or replaced by a token that stands for nothing. The default was chosen on
-the development prompts; the held-out ones were run once, after that. captum and inseq are run as
-they are without any options: 50 steps, their own baseline.
+the development prompts; the held-out ones were run once, after that. captum, inseq and
+interpreto are run as they are without any options: 50, 50 and 10 steps, their own baseline;
+interpreto's KernelSHAP takes 100 subsets, and both of its methods are told to look at tokens.
 
 ### Held-out prompts
 
@@ -262,7 +263,15 @@ def readme() -> str:
     """Return the README with the rows of the held-out table that most people ask for."""
     lines = (RESULTS / "faithfulness-held-out.md").read_text(encoding="utf-8").splitlines()
     about, rows = lines[0], [line for line in lines if line.startswith("|")]
-    asked = ("loo_shapley", "occlusion (drop)", "integrated_gradients", "captum", "inseq", "random")
+    asked = (
+        "loo_shapley",
+        "occlusion (drop)",
+        "integrated_gradients",
+        "captum",
+        "inseq",
+        "interpreto",
+        "random",
+    )
     kept = [row for row in rows[2:] if row.startswith(tuple(f"| {name} " for name in asked))]
     table = "\n".join([about, "", *rows[:2], *kept])
     text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
